@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from reports.analysis import row_scores, studies
@@ -38,6 +39,13 @@ class Cell:
     @property
     def is_base(self) -> bool:
         return self.records[0].role == "base"
+
+    @cached_property
+    def key(self) -> str:
+        """A name without special characters, for programs: a hash of stage, model, data and label."""
+        first = self.records[0]
+        text = "\0".join((first.stage, first.model, first.data, self.label))
+        return f"c{sha256(text.encode(errors='surrogatepass')).hexdigest()[:10]}"
 
     @property
     def method(self) -> str:

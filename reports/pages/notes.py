@@ -26,8 +26,8 @@ NOTES = {
     "or AUC, the same over any good and any bad answer, where a stage has no two answers to one prompt. AUC is "
     "blunter: prompts differ in how likely any answer to them is. The best trial of each cell is still the one with "
     "the best objective of its own stage.",
-    "curves": "Bold lines are the best trial of each cell, thin lines the other trials. A line that ends early was "
-    "stopped early.",
+    "curves": "One row of panels for each cell. The bold line is its best trial, thin lines are its other trials, grey "
+    "ones the best trials of the other cells. A line that ends early was stopped early.",
     "settings": "Each point is a trial. Points along a slope mean that the setting mattered; a shapeless cloud means "
     "that it did not. Importance is the share of the objective's total variance over a cell's finished trials that a "
     "setting explains, where that is more than it explains of permuted objectives; the rest is not explained.",

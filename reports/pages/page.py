@@ -1,15 +1,18 @@
-"""``index.html`` and ``samples.html``: pages that need nothing else, no network and no script.
+"""``index.html`` and ``samples.html``: pages that need nothing else, no network and no other file.
 
 The markup is in ``reports/templates``. Jinja escapes every value that is not :class:`~markupsafe.Markup`; only the
-drawn figures and our own style sheet are.
+drawn figures, our own style sheet and our own script are. The page's policy allows that script alone, by its hash;
+without scripts everything can be read.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterable
 from functools import cache
+from hashlib import sha256
 from importlib import resources
 from typing import Any
 
@@ -33,6 +36,7 @@ def index_page(report: Report, figures: Figures) -> str:
     """The whole report as HTML. The answer comes first."""
     return _environment().get_template("index.html").render(
         **_header(report.title, report.question, report.facts),
+        **_script("page.js"),
         report=report,
         figures=figures,
         notes=NOTES,
@@ -54,12 +58,22 @@ def samples_page(report: Report) -> str | None:
         "Answers of the best trial of each cell to the same held-out prompts. Long answers may be cut off."
     )
     header = _header(f"{report.title}: answers", None, facts)
-    return _environment().get_template("samples.html").render(**header, report=report)
+    return _environment().get_template("samples.html").render(**header, report=report, script=None)
 
 
 def _header(title: str, question: str | None, facts: str) -> dict[str, Any]:
-    style = (resources.files("reports") / "templates" / "style.css").read_text(encoding="utf-8")
-    return {"title": title, "question": question, "facts": facts, "style": Markup(style)}
+    return {"title": title, "question": question, "facts": facts, "style": Markup(_own_file("style.css"))}
+
+
+def _script(name: str) -> dict[str, Any]:
+    """The script, and the hash by which a content security policy allows it (W3C CSP 3, section 2.3.1)."""
+    script = _own_file(name)
+    digest = base64.b64encode(sha256(script.encode()).digest()).decode()
+    return {"script": Markup(script), "script_hash": f"sha256-{digest}"}
+
+
+def _own_file(name: str) -> str:
+    return (resources.files("reports") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _shown(value: Any) -> Any:
@@ -96,6 +110,7 @@ def _environment() -> Environment:
         "expected_best_table": trial_tables.expected_bests,
         "search_sentences": search_sentences,
         "trials_table": trial_tables.trials,
+        "trial_work_table": trial_tables.trial_work,
         "run_facts": reproduce.facts,
         "unplaced_trials": _unplaced_trials,
         "searched_settings": _searched_settings,

@@ -9,6 +9,7 @@ from typing import Any
 from reports import units
 from reports.analysis import pairs, settling
 from reports.analysis.cell_table import trainable_share
+from reports.analysis.cells import Cell
 from reports.analysis.group import Group, Row
 from reports.analysis.recommendation.cell_answers import cell_answers
 from reports.analysis.runs.differences import run_names
@@ -24,13 +25,14 @@ OTHER_MEASURES = {
 @dataclass(frozen=True)
 class Table:
     """Columns and rows of text. ``texts`` names the columns that hold texts; the other columns hold numbers, which in
-    those of ``wide`` may stand on two lines.
+    those of ``wide`` may stand on two lines. ``cells``: by row, the keys of the cells that it is about, if any.
     """
 
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]
     texts: frozenset[str] = frozenset()
     wide: frozenset[str] = frozenset()
+    cells: tuple[tuple[str, ...], ...] = ()
 
 
 def comparison(group: Group) -> Table:
@@ -86,7 +88,13 @@ def cost_details(group: Group) -> Table:
 
 def _table_of(group: Group, columns: dict[str, Callable[[Row], str]], texts: set[str]) -> Table:
     rows = [tuple(show(row) for show in columns.values()) for row in group.all_rows]
-    return without_empty(Table(tuple(columns), rows, frozenset(texts)))
+    cells = tuple(keys(row.cell) for row in group.all_rows)
+    return without_empty(Table(tuple(columns), rows, frozenset(texts), cells=cells))
+
+
+def keys(cell: Cell) -> tuple[str, ...]:
+    """The key of a cell that can be hidden: not of models before training."""
+    return () if cell.is_base else (cell.key,)
 
 
 def _cell_name(group: Group, row: Row, names: dict[str, str]) -> str:
@@ -128,6 +136,7 @@ def cell_pairs(group: Group) -> Table:
         "settled by",
     )
     rows: list[tuple[str, ...]] = []
+    cells = []
     for row, better in pairs.ordered_pairs(group):
         verdict = group.verdict(row, better)
         figures: tuple[str, ...] = (units.UNKNOWN,) * 4
@@ -138,8 +147,9 @@ def cell_pairs(group: Group) -> Table:
             figures = (difference, f"{low} to {high}", f"{verdict.p:.2g}", verdict.comparison.basis)
         settled_by = settling.needs_text(group, row, better) if verdict.outcome == "not settled" else ""
         rows.append((row.name, better.name, _outcome(group, verdict.outcome), *figures, settled_by))
+        cells.append(keys(row.cell) + keys(better.cell))
     texts = frozenset({"cell", "against", "verdict", "test", "settled by"})
-    return without_empty(Table(columns, rows, texts))
+    return without_empty(Table(columns, rows, texts, cells=tuple(cells)))
 
 
 def _outcome(group: Group, outcome: str) -> str:

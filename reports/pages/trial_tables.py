@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from reports import units
 from reports.analysis.cells import Cell
@@ -12,28 +12,30 @@ from reports.analysis.quality_names import ObjectiveScale, objective_scale
 from reports.analysis.runs.progress import progress
 from reports.analysis.search.importance import importance
 from reports.analysis.search.rate_search import expected_best_of
-from reports.pages.tables import Table, bare, quality_name, without_empty
+from reports.pages.tables import Table, bare, keys, quality_name, without_empty
 from reports.plots.style import status_text
 from trainables.results import Record
+
+Show = Callable[[Cell, Record], str]
+MOST_SETTINGS = 4  # with a column each, for which a page of 1280 pixels has room
 
 
 def unfinished(groups: Sequence[Group]) -> Table:
     """Every trial that did not run to the end, with the reason."""
     columns = ("trial", "cell", "status", "steps", "reason")
-    rows: list[tuple[str, ...]] = [
-        (
-            record.trial_id,
-            row.cell.label,
-            status_text(record.status),
-            _steps(record),
-            _reason(row.cell, record),
-        )
+    ended = [
+        (row.cell, record)
         for group in groups
         for row in group.all_rows
         for record in row.cell.records
         if record.status != "done"
     ]
-    return Table(columns, rows, frozenset(columns) - {"steps"})
+    rows: list[tuple[str, ...]] = [
+        (record.trial_id, cell.label, status_text(record.status), _steps(record), _reason(cell, record))
+        for cell, record in ended
+    ]
+    cells = tuple(keys(cell) for cell, _ in ended)
+    return Table(columns, rows, frozenset(columns) - {"steps"}, cells=cells)
 
 
 def _reason(cell: Cell, record: Record) -> str:
@@ -67,35 +69,55 @@ def reason(record: Record) -> str:
 
 
 def trials(group: Group) -> Table:
-    """Every trial of a group, with the value of each searched setting."""
+    """Every trial of a group: what became of it, its settings, quality, memory and time."""
     scale, unit = objective_scale(group), bare(group.unit)
-    seeds = {record.seed for row in group.all_rows for record in row.cell.records}
-    columns: dict[str, Callable[[Cell, Record], str]] = {
-        "trial": lambda _, record: record.trial_id,
-        "cell": lambda cell, _: cell.label,
-        "status": lambda cell, record: _status(cell, record),
-        **{units.setting_name(path): _setting_column(path) for path in group.searched},
-        f"validation {scale.name}": lambda _, record: _objective(scale, record),
-        f"test {quality_name(group)}": lambda _, record: units.quality(record.quality, unit),
-        "peak in training": lambda _, record: units.gib(record.peak_train_bytes),
-        "memory measured in trial": lambda _, record: record.memory_trial or units.UNKNOWN,
-        "batch size after running out of memory": lambda _, record: units.number(record.retried_batch_size),
-        "steps": lambda _, record: units.number(record.steps),
-        "tokens": lambda _, record: units.number(record.tokens),
-        "tokens/s": lambda _, record: units.number(record.tokens_per_second),
-        "setup time": lambda _, record: units.duration(record.setup_seconds),
-        "training time": lambda _, record: units.duration(record.train_seconds),
-        "evaluation time": lambda _, record: units.duration(record.eval_seconds),
-        **({"seed": lambda _, record: str(record.seed)} if len(seeds) > 1 else {}),
-    }
-    rows = [
-        tuple(show(row.cell, record) for show in columns.values())
-        for row in group.all_rows
-        for record in row.cell.records
-    ]
-    return without_empty(
-        Table(tuple(columns), rows, frozenset({"trial", "cell", "status", "memory measured in trial"}))
+    return _table_of_trials(
+        group,
+        {
+            "status": lambda cell, record: _status(cell, record),
+            **_setting_columns(group),
+            f"validation {scale.name}": lambda _, record: _objective(scale, record),
+            f"test {quality_name(group)}": lambda _, record: units.quality(record.quality, unit),
+            "peak in training": lambda _, record: units.gib(record.peak_train_bytes),
+            "training time": lambda _, record: units.duration(record.train_seconds),
+        },
     )
+
+
+def trial_work(group: Group) -> Table:
+    """What else is known of every trial of a group: its work, its other times, and where its memory was measured."""
+    seeds = {record.seed for row in group.all_rows for record in row.cell.records}
+    return _table_of_trials(
+        group,
+        {
+            "steps": lambda _, record: units.number(record.steps),
+            "tokens": lambda _, record: units.number(record.tokens),
+            "tokens/s": lambda _, record: units.number(record.tokens_per_second),
+            "setup time": lambda _, record: units.duration(record.setup_seconds),
+            "evaluation time": lambda _, record: units.duration(record.eval_seconds),
+            "memory measured in trial": lambda _, record: record.memory_trial or units.UNKNOWN,
+            "batch size after running out of memory": lambda _, record: units.number(
+                record.retried_batch_size
+            ),
+            **({"seed": lambda _, record: str(record.seed)} if len(seeds) > 1 else {}),
+        },
+    )
+
+
+def _table_of_trials(group: Group, columns: Mapping[str, Show]) -> Table:
+    """The trials of a group with their ids and cells, then these columns."""
+    shown = {"trial": lambda _, record: record.trial_id, "cell": lambda cell, _: cell.label, **columns}
+    trials = [(row.cell, record) for row in group.all_rows for record in row.cell.records]
+    rows = [tuple(show(cell, record) for show in shown.values()) for cell, record in trials]
+    texts = frozenset({"trial", "cell", "status", "settings", "memory measured in trial"})
+    return without_empty(Table(tuple(shown), rows, texts, cells=tuple(keys(cell) for cell, _ in trials)))
+
+
+def _setting_columns(group: Group) -> dict[str, Show]:
+    """A column for each searched setting, or one for all where these are many."""
+    if len(group.searched) > MOST_SETTINGS:
+        return {"settings": lambda cell, record: units.settings(cell.settings(record))}
+    return {units.setting_name(path): _setting_column(path) for path in group.searched}
 
 
 def _objective(scale: ObjectiveScale, record: Record) -> str:
@@ -104,7 +126,7 @@ def _objective(scale: ObjectiveScale, record: Record) -> str:
     return units.quality(scale.shown(record.objective), bare(scale.unit))
 
 
-def _setting_column(path: str) -> Callable[[Cell, Record], str]:
+def _setting_column(path: str) -> Show:
     def show(cell: Cell, record: Record) -> str:
         config = dict(leaves(record.config))
         return units.setting_value(config[path]) if path in config else units.UNKNOWN
@@ -128,16 +150,15 @@ def _steps(record: Record) -> str:
 def expected_bests(group: Group) -> Table:
     """The best objective that k random draws are expected to have, by cell, where its draws say so."""
     scale = objective_scale(group)
-    found = [(row.name, [scale.shown(value) for value in expected_best_of(row.cell)]) for row in group.rows]
-    found = [(name, expected) for name, expected in found if len(expected) > 1]
+    found = [(row, [scale.shown(value) for value in expected_best_of(row.cell)]) for row in group.rows]
+    found = [(row, expected) for row, expected in found if len(expected) > 1]
     most = max((len(expected) for _, expected in found), default=0)
     rows = [
-        (name, *map(units.number, expected), *[units.UNKNOWN] * (most - len(expected)))
-        for name, expected in found
+        (row.name, *map(units.number, expected), *[units.UNKNOWN] * (most - len(expected)))
+        for row, expected in found
     ]
-    return Table(
-        ("cell", *(f"best of {units.count(k + 1, 'draw')}" for k in range(most))), rows, frozenset({"cell"})
-    )
+    columns = ("cell", *(f"best of {units.count(k + 1, 'draw')}" for k in range(most)))
+    return Table(columns, rows, frozenset({"cell"}), cells=tuple(keys(row.cell) for row, _ in found))
 
 
 def importances(group: Group) -> Table:
@@ -159,4 +180,5 @@ def importances(group: Group) -> Table:
             )
         )
     columns = ("cell", "importance", "not explained", "like noise", "finished trials")
-    return without_empty(Table(columns, rows, frozenset({"cell", "importance", "like noise"})))
+    cells = tuple(keys(row.cell) for row in group.rows)
+    return without_empty(Table(columns, rows, frozenset({"cell", "importance", "like noise"}), cells=cells))

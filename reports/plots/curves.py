@@ -1,14 +1,22 @@
-"""Learning curves: the objective on the validation rows and the training loss, by step."""
+"""Learning curves: the objective on the validation rows and the training loss, by step; a row of panels for each cell.
+
+Curves of several cells in one panel hide one another where methods learn alike, so each cell has its own panels, with
+the best of the others in grey.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from reports import units
 from reports.analysis.group import Group, Row
 from reports.analysis.quality_names import objective_scale
-from reports.plots.style import Drawing, Palette, figure, method_handles, objective_axis, objective_label
+from reports.plots.drawing import Drawing
+from reports.plots.marks import Marks, trial_text
+from reports.plots.style import MUTED, Palette, figure, objective_label, quality_axis
+from reports.plots.view import LOG_RATIO
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,28 +24,31 @@ if TYPE_CHECKING:
     from trainables.results import Run
 
 Curves = dict[str, list[tuple[int, float]]]  # by trial id
+Panel = tuple[str, str, dict[str, Curves]]  # the curve's name, its label, the curves by the cell's label
+
+ROW_HEIGHT, LOW_ROW_HEIGHT = 1.55, 1.2  # inches of a cell's panels; the lower ones from so many cells on:
+MANY = 6
 
 
 def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
-    """One panel for each curve that any trial has; the best of each cell is bold."""
+    """One panel for each cell and each curve that any trial has; the best trial of the cell is bold."""
     panels = [("objective", objective_label(group)), ("train_loss", "training loss")]
     drawn = [(curve, label, read(group, curve)) for curve, label in panels]
     drawn = [panel for panel in drawn if any(panel[2].values())]
     if not drawn:
         return None
-    made = figure(height=0.6 + 2.2 * len(drawn))
-    axes_by_row = made.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (curve, label, curves) in zip(axes_by_row, drawn, strict=True):
-        _panel(axes, group, curves, colours)
-        axes.set_ylabel(label)
-        if curve == "objective":
-            objective_axis(axes, group)
-    axes_by_row[-1].set_xlabel("step")
-    methods = list(dict.fromkeys(row.cell.method for row in group.rows))
-    made.legend(
-        handles=method_handles(methods, colours), loc="outside upper left", ncols=min(4, len(methods))
-    )
-    return Drawing(name, made, _alt(group, drawn))
+    rows = [row for row in group.rows if any(curves[row.cell.label] for _, _, curves in drawn)]
+    made = figure(height=0.8 + (LOW_ROW_HEIGHT if len(rows) >= MANY else ROW_HEIGHT) * len(rows))
+    grid = made.subplots(len(rows), len(drawn), sharex=True, sharey="col", squeeze=False)
+    marks = Marks()
+    for row, axes_of_row in zip(rows, grid, strict=True):
+        for axes, (_, _, curves) in zip(axes_of_row, drawn, strict=True):
+            _panel(axes, group, row, curves, colours[row.cell.method], marks)
+        marks.add(axes_of_row[0].set_title(row.name, fontsize=10, fontweight="bold", loc="left"), [row.cell])
+    for axes, panel in zip(grid[0], drawn, strict=True):
+        _column(axes, group, panel)
+    made.supxlabel("step", fontsize=10)
+    return Drawing(name, made, _alt(group, drawn), marks.by_id)
 
 
 def read(group: Group, curve: str) -> dict[str, Curves]:
@@ -69,24 +80,59 @@ def _of_run(run: Run, curve: str, sign: int) -> Curves:
     return {trial: sorted(points) for trial, points in curves.items()}
 
 
-def _panel(axes: Axes, group: Group, curves: dict[str, Curves], colours: Palette) -> None:
+def _panel(axes: Axes, group: Group, row: Row, curves: dict[str, Curves], colour: str, marks: Marks) -> None:
+    """The trials of one cell, and behind them the best of each other cell."""
     longest = max(len(points) for trials in curves.values() for points in trials.values())
-    for row in group.rows:
-        colour = colours[row.cell.method]
-        for trial, points in curves[row.cell.label].items():
-            best = row.best is not None and trial == row.best.trial_id
-            style: dict[str, Any] = (
-                {"linewidth": 2.2, "zorder": 4} if best else {"linewidth": 0.9, "alpha": 0.45, "zorder": 2}
-            )
-            steps, values = zip(*points, strict=True)
-            # Short curves have markers: a line through a single point would be invisible.
-            mark: dict[str, Any] = {"marker": "o", "markersize": 4 if best else 3} if longest < 12 else {}
-            axes.plot(steps, values, color=colour, **style, **mark)
+    # Short curves have markers: a line through a single point would be invisible.
+    dots = longest < 12
+    for other in group.rows:
+        points = curves[other.cell.label].get(other.best.trial_id) if other.best is not None else None
+        if other is not row and points:
+            (line,) = axes.plot(*_xy(points), color=MUTED, linewidth=0.9, alpha=0.4, zorder=1)
+            marks.add(line, [other.cell])
+    records = {record.trial_id: record for record in row.cell.records}
+    for trial, points in curves[row.cell.label].items():
+        best = row.best is not None and trial == row.best.trial_id
+        style: dict[str, Any] = (
+            {"linewidth": 2.2, "zorder": 4} if best else {"linewidth": 1.0, "alpha": 0.5, "zorder": 2}
+        )
+        mark: dict[str, Any] = {"marker": "o", "markersize": 4 if best else 3} if dots else {}
+        (line,) = axes.plot(*_xy(points), color=colour, **style, **mark)
+        marks.add(line, [row.cell], trial_text(group, row, records[trial]))
 
 
-def _alt(group: Group, drawn: list[tuple[str, str, dict[str, Curves]]]) -> str:
+def _xy(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def _column(axes: Axes, group: Group, panel: Panel) -> None:
+    """The name and the scale of a column of panels, which share it, at the uppermost one."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    curve, label, curves = panel
+    axes.annotate(
+        " ".join(label.split()), (0, 1), xycoords="axes fraction", xytext=(0, 19), textcoords="offset points",
+        color=MUTED, fontsize=9.5,
+    )  # fmt: skip
+    scale = objective_scale(group)
+    if curve == "objective":
+        quality_axis(axes, scale.unit)
+    if (curve == "train_loss" or not scale.higher_is_better) and _spans_magnitudes(curves):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=6))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: units.number(value)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _spans_magnitudes(curves: dict[str, Curves]) -> bool:
+    """Whether the losses are of several magnitudes, so that only a logarithmic axis shows how the curves end."""
+    values = [value for trials in curves.values() for points in trials.values() for _, value in points]
+    return min(values) > 0 and max(values) / min(values) >= LOG_RATIO
+
+
+def _alt(group: Group, drawn: list[Panel]) -> str:
     return " ".join(
-        f"Line chart of {' '.join(label.split())} by step. {_ends(group, curves)}"
+        f"Line charts of {' '.join(label.split())} by step, one for each cell. {_ends(group, curves)}"
         for _, label, curves in drawn
     )
 

@@ -17,7 +17,8 @@ from reports.analysis.comparison import compare
 from reports.analysis.data_preview import DataPreview
 from reports.analysis.group import Group
 from reports.plots import curves, learning_rates, lengths, memory, pareto, settings, svg
-from reports.plots.style import Drawing, palette, styled
+from reports.plots.drawing import Drawing
+from reports.plots.style import palette, styled
 from trainables.results import Run
 
 _PLOTS = {
@@ -38,7 +39,11 @@ class Figures:
     def inline(self, kind: str, subject: Group | DataPreview) -> Markup | None:
         """The figure as an element for the page. Matplotlib has escaped the texts in it."""
         drawing = self.drawings.get((kind, subject.title))
-        return Markup(svg.inline(svg_text(drawing), drawing.name, drawing.alt)) if drawing else None
+        return (
+            Markup(svg.inline(svg_text(drawing), drawing.name, drawing.alt, drawing.marks))
+            if drawing
+            else None
+        )
 
     def write(self, folder: Path) -> None:
         """Writes every figure as NAME.png and NAME.svg."""

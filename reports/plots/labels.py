@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from reports.plots.style import INK, PAPER
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
@@ -29,14 +30,16 @@ class Label:
 
 def place(
     axes: Axes, labels: Sequence[Label], points: Sequence[tuple[float, float]], size: float = 10
-) -> None:
+) -> list[list[Artist]]:
     """Writes each label near its point, with a thin line to it where the label is farther off.
 
     ``points``, in data coordinates, are further points that no label should cover. ``size``: of the letters, in
-    typographic points.
+    typographic points. Returns for each label its text, and the line to its point if it has one.
     """
     from adjustText import adjust_text
 
+    if not labels:
+        return []
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()  # settles the layout: before it, data coordinates have no place in the figure
@@ -44,7 +47,7 @@ def place(
     targets = [(label.x, label.y) for label in labels]
     obstacles = [_box(axes, point, POINT_RADIUS) for point in points]
     obstacles += [_box(axes, point, LABELLED_POINT_RADIUS) for point in targets]
-    adjust_text(
+    _, lines = adjust_text(
         texts,
         objects=obstacles,
         avoid_self=False,  # the labelled points are obstacles already, with their size
@@ -59,6 +62,7 @@ def place(
         min_arrow_len=12,
         arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6},
     )
+    return [[text, *(line for line in lines if line.patchA is text)] for text in texts]
 
 
 def _text(axes: Axes, label: Label, size: float) -> Text:

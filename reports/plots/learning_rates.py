@@ -10,10 +10,11 @@ from reports import units
 from reports.analysis.group import Group, Row
 from reports.analysis.quality_names import ObjectiveScale, objective_scale
 from reports.analysis.search.rate_search import RateSearch, rate_search
+from reports.plots.drawing import Drawing
+from reports.plots.marks import Marks, trial_text
 from reports.plots.style import (
     INK,
     MUTED,
-    Drawing,
     Palette,
     figure,
     marker,
@@ -40,9 +41,11 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     rows = -(-len(found) // columns)
     made = figure(height=0.7 + 2.1 * rows)
     grid = made.subplots(rows, columns, sharey=True, squeeze=False)
+    marks = Marks()
     # The grid may have one place more than there are cells; it is removed below.
     for axes, (row, search) in zip(grid.flat, found, strict=False):
-        _panel(axes, row, search, colours[row.cell.method], scale)
+        _panel(axes, search, colours[row.cell.method], scale)
+        _points(axes, group, row, search, colours[row.cell.method], marks)
     for axes in grid.flat[len(found) :]:
         axes.remove()
     for axes in grid[:, 0]:
@@ -51,10 +54,10 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     _limits(grid[0, 0], found, scale)
     made.supxlabel("learning rate", fontsize=10)
     made.legend(handles=_legend(found), loc="outside upper left", ncols=3, columnspacing=1.2)
-    return Drawing(name, made, _alt(found, scale))
+    return Drawing(name, made, _alt(found, scale), marks.by_id)
 
 
-def _panel(axes: Axes, row: Row, search: RateSearch, colour: str, scale: ObjectiveScale) -> None:
+def _panel(axes: Axes, search: RateSearch, colour: str, scale: ObjectiveScale) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
@@ -63,7 +66,6 @@ def _panel(axes: Axes, row: Row, search: RateSearch, colour: str, scale: Objecti
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _rate(value, 0)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=False, axis="x")
-    axes.set_title(row.name, fontsize=10, fontweight="bold", loc="left", pad=17)
     axes.annotate(
         said(search), (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points",
         color=INK, fontsize=9,
@@ -75,10 +77,17 @@ def _panel(axes: Axes, row: Row, search: RateSearch, colour: str, scale: Objecti
         axes.axvline(search.curve.optimum, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
         if search.curve.interval is not None:
             axes.axvspan(*search.curve.interval, color=MUTED, alpha=0.15, linewidth=0, zorder=0)
+
+
+def _points(axes: Axes, group: Group, row: Row, search: RateSearch, colour: str, marks: Marks) -> None:
+    """The name of the cell, and its trials."""
+    axes.set_title(row.name, fontsize=10, fontweight="bold", loc="left", pad=17)
+    scale = objective_scale(group)
     for rate, record in search.points:
         style = marker(record.status, colour)
         y = scale.shown(record.objective or 0.0)
-        axes.plot([rate], [y], linestyle="", alpha=0.85, clip_on=False, zorder=3, **style)
+        (point,) = axes.plot([rate], [y], linestyle="", alpha=0.85, clip_on=False, zorder=3, **style)
+        marks.add(point, [row.cell], trial_text(group, row, record))
 
 
 def _limits(axes: Axes, found: list[tuple[Row, RateSearch]], scale: ObjectiveScale) -> None:

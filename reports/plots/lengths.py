@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from reports import units
 from reports.analysis.data_preview import DataPreview
-from reports.plots.style import INK, MUTED, PAPER, Drawing, figure
+from reports.plots.drawing import Drawing
+from reports.plots.style import INK, MUTED, PAPER, figure
 
 # The cutoff is drawn if it is at most this many times the longest row; a larger one would squeeze the bars.
 NEAR = 1.25

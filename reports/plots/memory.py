@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from reports import units
 from reports.analysis.group import Group, Row
-from reports.plots.style import INK, MUTED, PAPER, Drawing, Palette, figure
+from reports.plots.drawing import Drawing
+from reports.plots.marks import Marks
+from reports.plots.style import INK, MUTED, PAPER, Palette, figure
 from reports.units import GIB
 from trainables.results import Record
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 PARTS = {"weights": 1.0, "gradients": 0.72, "optimizer": 0.48, "activations and the rest": 0.26}
 PHASES = {"load": "peak_load_bytes", "train": "peak_train_bytes", "eval": "peak_eval_bytes"}
+PHASE_NAMES = {"load": "loading", "train": "training", "eval": "evaluation"}
 _HEIGHTS = {"load": 0.14, "train": 0.3, "eval": 0.14}
 _OFFSETS = {"load": -0.27, "train": 0.0, "eval": 0.27}
 
@@ -26,8 +29,9 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
         return None
     made = figure(height=0.95 + 0.95 * len(rows))
     axes = made.subplots()
+    marks = Marks()
     for position, row in enumerate(rows):
-        _bars(axes, position, row, colours[row.cell.method])
+        _bars(axes, position, row, colours[row.cell.method], marks)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.tick_params(axis="y", length=0)
     # Upside down, so that the first cell is at the top.
@@ -37,7 +41,7 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     axes.set_xlim(left=0)
     axes.set_xlabel("peak memory (GiB)")
     made.legend(handles=_legend(rows), loc="outside upper left", ncols=3, handlelength=1.3, columnspacing=1.2)
-    return Drawing(name, made, _alt(rows))
+    return Drawing(name, made, _alt(rows), marks.by_id)
 
 
 def parts(record: Record) -> dict[str, int]:
@@ -59,33 +63,38 @@ def _peaks(record: Record) -> dict[str, int | None]:
     return {phase: getattr(record, column) for phase, column in PHASES.items()}
 
 
-def _bars(axes: Axes, position: int, row: Row, colour: str) -> None:
+def _bars(axes: Axes, position: int, row: Row, colour: str, marks: Marks) -> None:
     assert row.best is not None
     for phase, peak in _peaks(row.best).items():
         if peak is None:
             continue
         y, height = position + _OFFSETS[phase], _HEIGHTS[phase]
         if phase == "train":
-            _stack(axes, y, height, parts(row.best), colour)
+            _stack(axes, y, height, row, colour, marks)
         else:
-            axes.barh(y, peak / GIB, height=height, color=colour, alpha=0.45, linewidth=0)
+            (bar,) = axes.barh(y, peak / GIB, height=height, color=colour, alpha=0.45, linewidth=0)
+            marks.add(bar, [row.cell], f"{row.name}\npeak in {PHASE_NAMES[phase]} {units.gib(peak)}")
         bold = "bold" if phase == "train" else "normal"
         # Beyond the mark of the prediction, which crosses the bar of training.
         end = max(peak, row.best.predicted_peak_bytes or 0) if phase == "train" else peak
-        axes.annotate(
+        label = axes.annotate(
             f"{phase} {peak / GIB:.2f}", (end / GIB, y), xytext=(5, 0), textcoords="offset points",
             va="center", color=INK if phase == "train" else MUTED, fontsize=9, fontweight=bold,
         )  # fmt: skip
+        marks.add(label, [row.cell])
     if row.best.predicted_peak_bytes is not None:
         x = row.best.predicted_peak_bytes / GIB
-        axes.plot([x, x], [position - 0.18, position + 0.18], color=INK, linewidth=1.6, zorder=5)
+        (line,) = axes.plot([x, x], [position - 0.18, position + 0.18], color=INK, linewidth=1.6, zorder=5)
+        predicted = units.gib(row.best.predicted_peak_bytes)
+        marks.add(line, [row.cell], f"{row.name}\npredicted peak {predicted}")
 
 
-def _stack(axes: Axes, y: float, height: float, sizes: dict[str, int], colour: str) -> None:
-    left = 0.0
-    for name, count in sizes.items():
+def _stack(axes: Axes, y: float, height: float, row: Row, colour: str, marks: Marks) -> None:
+    assert row.best is not None
+    peak, left = units.gib(row.best.peak_train_bytes), 0.0
+    for name, count in parts(row.best).items():
         width = count / GIB
-        axes.barh(
+        (bar,) = axes.barh(
             y,
             width,
             left=left,
@@ -95,6 +104,8 @@ def _stack(axes: Axes, y: float, height: float, sizes: dict[str, int], colour: s
             edgecolor=PAPER,
             linewidth=0.8,
         )
+        text = f"{row.name}\n{name} {units.size(count)}\nof the peak in training {peak}"
+        marks.add(bar, [row.cell], text)
         left += width
 
 

@@ -24,9 +24,9 @@ def side_by_side(axes: Axes, points: Sequence[Point], step: float = STEP) -> lis
     return shifts
 
 
-def counted_places(axes: Axes, points: Sequence[Point]) -> Iterable[tuple[Point, int]]:
-    """The places of the points, with the number of points at each."""
-    return [(points[members[0]], len(members)) for members in _clusters(axes, points, SAME)]
+def places(axes: Axes, points: Sequence[Point]) -> Iterable[tuple[Point, list[int]]]:
+    """The places of the points, with the indices of the points at each."""
+    return [(points[members[0]], members) for members in _clusters(axes, points, SAME)]
 
 
 def moved(axes: Axes, point: Point, shift: float) -> Point:

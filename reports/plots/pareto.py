@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from reports import units
 from reports.analysis.group import Group, Row
+from reports.plots.drawing import Drawing
 from reports.plots.labels import Label, place
-from reports.plots.overlaps import counted_places, moved, side_by_side
+from reports.plots.marks import Marks, cell_text, trial_text
+from reports.plots.overlaps import moved, places, side_by_side
 from reports.plots.style import (
     INK,
     MUTED,
     PAPER,
-    Drawing,
     Palette,
     figure,
     marker,
@@ -29,6 +30,7 @@ SURE = 0.95  # of resamples in which a cell is on the front
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 
 def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
@@ -58,17 +60,24 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
         columnspacing=1.4,
     )
     made.draw_without_rendering()  # settles the layout, in which points may coincide
-    _points(axes, within, colours)
-    places = [((row.peak or 0) / GIB, row.quality or 0.0) for row in bests]
-    shifts = side_by_side(axes, places)
+    marks = Marks()
+    _points(axes, group, within, colours, marks)
+    points = [((row.peak or 0) / GIB, row.quality or 0.0) for row in bests]
+    shifts = side_by_side(axes, points)
     for row, shift in zip(bests, shifts, strict=True):
-        _best(axes, row, group.interval(row), colours, row in sure, shift)
+        *interval, point = _best(axes, row, group.interval(row), colours, row in sure, shift)
+        marks.add(point, [row.cell], cell_text(group, row))
+        for line in interval:
+            marks.add(line, [row.cell])
     labels = [
-        Label(row.name, *moved(axes, place_of, shift))
-        for row, place_of, shift in zip(bests, places, shifts, strict=True)
+        Label(row.name, *moved(axes, point, shift))
+        for row, point, shift in zip(bests, points, shifts, strict=True)
     ]
-    place(axes, labels, list(map(_xy, within)), size=8.5 if len(labels) >= CROWD else 10)
-    return Drawing(name, made, _alt(group, bests, len(trials)))
+    size = 8.5 if len(labels) >= CROWD else 10
+    for row, artists in zip(bests, place(axes, labels, list(map(_xy, within)), size), strict=True):
+        for artist in artists:
+            marks.add(artist, [row.cell])
+    return Drawing(name, made, _alt(group, bests, len(trials)), marks.by_id)
 
 
 def _view(group: Group, bests: list[Row], trials: list[Record]) -> View:
@@ -108,18 +117,26 @@ def _xy(record: Record) -> tuple[float, float]:
     return record.peak_bytes / GIB, record.quality
 
 
-def _points(axes: Axes, trials: list[Record], colours: Palette) -> None:
+def _points(axes: Axes, group: Group, trials: list[Record], colours: Palette, marks: Marks) -> None:
     """The other trials; several at the same place are one point, with their number beside it."""
-    kinds = sorted({(record.method, record.status) for record in trials})
-    for method, status in kinds:
-        alike = [_xy(record) for record in trials if (record.method, record.status) == (method, status)]
-        for (x, y), count in counted_places(axes, alike):
+    shown = {id(record) for record in trials}
+    placed = [(row, record) for row in group.rows for record in row.cell.records if id(record) in shown]
+    for method, status in sorted({(record.method, record.status) for record in trials}):
+        alike = [each for each in placed if (each[1].method, each[1].status) == (method, status)]
+        for (x, y), members in places(axes, [_xy(record) for _, record in alike]):
+            at_place = [alike[index] for index in members]
+            cells, text = (
+                [row.cell for row, _ in at_place],
+                "\n\n".join(trial_text(group, *each) for each in at_place),
+            )
             style = marker(status, colours[method])
-            axes.plot([x], [y], linestyle="", alpha=0.75, zorder=3, clip_on=False, **style)
-            if count > 1:
-                axes.annotate(
-                    f"×{count}", (x, y), xytext=(5, -3), textcoords="offset points", color=MUTED, fontsize=8
+            (point,) = axes.plot([x], [y], linestyle="", alpha=0.75, zorder=3, clip_on=False, **style)
+            marks.add(point, cells, text)
+            if len(members) > 1:
+                count = axes.annotate(
+                    f"×{len(members)}", (x, y), xytext=(5, -3), textcoords="offset points", color=MUTED, fontsize=8
                 )  # fmt: skip
+                marks.add(count, cells)
 
 
 def _best(
@@ -129,19 +146,24 @@ def _best(
     colours: Palette,
     surely_on_front: bool,
     shift: float,
-) -> None:
-    """The point of a cell with its interval, filled where it is surely on the front; ``shift`` in typographic points to the right."""
+) -> list[Line2D]:
+    """The point of a cell with its interval, filled where it is surely on the front; ``shift``: to the right, in
+    typographic points.
+    """
     x, y = moved(axes, ((row.peak or 0) / GIB, row.quality or 0.0), shift)
     colour = colours[row.cell.method]
+    drawn: list[Line2D] = []
     if interval:
         low, high = interval
-        axes.plot([x, x], [low, high], color=colour, linewidth=1.6, alpha=0.55, zorder=2, clip_on=False)
+        drawn += axes.plot(
+            [x, x], [low, high], color=colour, linewidth=1.6, alpha=0.55, zorder=2, clip_on=False
+        )
     style: dict[str, Any] = (
         {"markersize": 11, "markerfacecolor": colour, "markeredgecolor": PAPER, "markeredgewidth": 1.5}
         if surely_on_front
         else {"markersize": 9, "markerfacecolor": PAPER, "markeredgecolor": colour, "markeredgewidth": 2.2}
     )
-    axes.plot([x], [y], marker="o", linestyle="", zorder=5, clip_on=False, **style)
+    return drawn + axes.plot([x], [y], marker="o", linestyle="", zorder=5, clip_on=False, **style)
 
 
 def _front(axes: Axes, front: list[Row]) -> None:

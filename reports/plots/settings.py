@@ -8,11 +8,12 @@ import numpy as np
 
 from reports import units
 from reports.analysis.configs import leaves
-from reports.analysis.group import Group
+from reports.analysis.group import Group, Row
 from reports.analysis.quality_names import ObjectiveScale, objective_scale
+from reports.plots.drawing import Drawing
+from reports.plots.marks import Marks, trial_text
 from reports.plots.overlaps import moved, side_by_side
 from reports.plots.style import (
-    Drawing,
     Palette,
     figure,
     marker,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 COLUMNS = 3
+Point = tuple[Any, Row, Record]  # the setting's value, the trial's cell, the trial
 SIDE_STEP = 5.0  # typographic points between trials at one place
 
 
@@ -56,32 +58,35 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
         handles=_legend(list(panels.values()), colours), loc="outside upper left", ncols=4, columnspacing=1.2
     )
     made.draw_without_rendering()  # settles the layout, in which points may coincide
-    for axes, lines in zip(grid.flat, drawn, strict=False):
+    marks = Marks()
+    for axes, lines, points in zip(grid.flat, drawn, panels.values(), strict=False):
         _apart(axes, lines)
-    return Drawing(name, made, _alt(panels, scale))
+        for line, (_, row, record) in zip(lines, points, strict=True):
+            marks.add(line, [row.cell], trial_text(group, row, record))
+    return Drawing(name, made, _alt(panels, scale), marks.by_id)
 
 
-def _points(group: Group, path: str) -> list[tuple[Any, Record]]:
-    points = []
+def _points(group: Group, path: str) -> list[Point]:
+    points: list[Point] = []
     for row in group.rows:
         for record in row.cell.search_trials if path in row.cell.varied else ():
             config = dict(leaves(record.config))
             if record.objective is not None and path in config:
-                points.append((config[path], record))
+                points.append((config[path], row, record))
     return points
 
 
-def _differ(points: list[tuple[Any, Record]]) -> bool:
-    return len({value_key(value) for value, _ in points}) > 1
+def _differ(points: list[Point]) -> bool:
+    return len({value_key(value) for value, _, _ in points}) > 1
 
 
 def _panel(
-    axes: Axes, path: str, points: list[tuple[Any, Record]], colours: Palette, scale: ObjectiveScale
+    axes: Axes, path: str, points: list[Point], colours: Palette, scale: ObjectiveScale
 ) -> list[Line2D]:
     """The points of one setting, each as a line of its own."""
     lines = []
-    place = _scale(axes, [value for value, _ in points])
-    for value, record in points:
+    place = _scale(axes, [value for value, _, _ in points])
+    for value, _, record in points:
         style = marker(record.status, colours[record.method])
         x, y = place[value_key(value)], scale.shown(record.objective or 0.0)
         lines += axes.plot([x], [y], linestyle="", alpha=0.85, clip_on=False, zorder=3, **style)
@@ -129,20 +134,20 @@ def _scale(axes: Axes, values: list[Any]) -> dict[Any, float]:
     return {value: float(value) for value in distinct}
 
 
-def _legend(panels: list[list[tuple[Any, Record]]], colours: Palette) -> list[Any]:
-    records = [record for points in panels for _, record in points]
+def _legend(panels: list[list[Point]], colours: Palette) -> list[Any]:
+    records = [record for points in panels for _, _, record in points]
     methods = [method for method in colours if any(record.method == method for record in records)]
     statuses = statuses_of(records)
     return method_handles(methods, colours) + (status_handles(statuses) if len(statuses) > 1 else [])
 
 
-def _alt(panels: dict[str, list[tuple[Any, Record]]], scale: ObjectiveScale) -> str:
+def _alt(panels: dict[str, list[Point]], scale: ObjectiveScale) -> str:
     described = " ".join(_described(path, points, scale) for path, points in panels.items())
     return f"Scatter plots of the validation {scale.name}. {described}"
 
 
-def _described(path: str, points: list[tuple[Any, Record]], scale: ObjectiveScale) -> str:
-    value, record = max(points, key=lambda point: point[1].objective or 0.0)
+def _described(path: str, points: list[Point], scale: ObjectiveScale) -> str:
+    value, _, record = max(points, key=lambda point: point[2].objective or 0.0)
     tried = units.count(len(points), "trial")
     best = f"the best, {units.number(scale.shown(record.objective or 0.0))}, at {units.setting_value(value)}"
     return f"Against {units.setting_name(path)}, {tried}: {best} ({record.method})."

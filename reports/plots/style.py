@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,15 +34,6 @@ LABEL_WIDTH = 26  # characters of a line of an axis title
 WIDTH = 5.0  # inches; scaled to a phone's 360 pixels, letters are still 10 pixels high
 
 Palette = dict[str, str]
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure, the name of its file without suffix, and a description in words (``alt``)."""
-
-    name: str
-    figure: Figure
-    alt: str
 
 
 def palette(groups: Sequence[Group]) -> Palette:
@@ -113,12 +103,6 @@ def quality_axis(axes: Axes, unit: str | None) -> None:
 
     if unit == "fraction":
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:.0f} %"))
-
-
-def objective_axis(axes: Axes, group: Group) -> None:
-    """Labels the y axis with the objective, in percent if it is the same metric as a quality that is a fraction."""
-    axes.set_ylabel(objective_label(group))
-    quality_axis(axes, objective_scale(group).unit)
 
 
 def objective_label(group: Group) -> str:

@@ -91,7 +91,10 @@ def resampled_choice(
     return ResampledChoice(
         labels[best],
         expected_of(list(range(len(labels)))),
-        {labels[cell]: expected_of(within) for cell, within in _best_within_their_memory(measured, peaks).items()},
+        {
+            labels[cell]: expected_of(within)
+            for cell, within in _best_within_their_memory(measured, peaks).items()
+        },
         dict(zip(labels, _on_front(chosen_by, peaks), strict=True)),
     )
 

@@ -9,8 +9,9 @@ import pytest
 
 from reports.analysis.comparison import compare
 from reports.plots import pareto
-from reports.plots.overlaps import counted_places, side_by_side
-from reports.plots.style import Drawing, figure, palette
+from reports.plots.drawing import Drawing
+from reports.plots.overlaps import places, side_by_side
+from reports.plots.style import figure, palette
 from reports.plots.view import view
 from tests.helpers.run_folders import MIB, record, write_run
 from trainables import results
@@ -84,7 +85,10 @@ def test_points_at_one_place_are_drawn_side_by_side_or_counted() -> None:
     axes.set_ylim(0, 1)
     points = [(1.0, 0.5), (1.0, 0.5), (1.9, 0.1)]
     assert side_by_side(axes, points) == [-4.5, 4.5, 0.0]
-    assert sorted(counted_places(axes, points)) == [((1.0, 0.5), 2), ((1.9, 0.1), 1)]
+    assert sorted((place, len(members)) for place, members in places(axes, points)) == [
+        ((1.0, 0.5), 2),
+        ((1.9, 0.1), 1),
+    ]
 
 
 def test_two_cells_of_the_same_numbers_are_both_seen(tmp_path: Path) -> None:

@@ -155,9 +155,7 @@ def _expected(group: Group, best: Row) -> str | None:
     expected = units.quality(chosen.expected_quality, unit)
     if expected == _quality(best) or group.is_better(chosen.expected_quality, best.quality or 0.0):
         return None
-    expected = units.quality_with_interval(
-        chosen.expected_quality, group.interval(best), unit, name="95 %: "
-    )
+    expected = units.quality_with_interval(chosen.expected_quality, group.interval(best), unit, name="95 %: ")
     others = "new ones" if group.seed_variance is None else "new ones, with other seeds"
     return f"As the best of {len(group.scored_rows)} on these rows, it is expected to have {expected} on {others}."
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reports import units
-from reports.analysis import settling, studies
+from reports.analysis import studies
 from reports.analysis.group import Group, Row
-from reports.statistics.verdicts import Verdict
+from reports.analysis.recommendation import unsettled
 
 MIN_DONE_TRIALS = 3  # with fewer finished trials, a cell has hardly been searched
 MIN_ROWS = 50  # with fewer independent test rows, 95 % intervals hold the truth less often than that
@@ -19,7 +19,7 @@ def caveats(group: Group, recommended: Row | None) -> list[str]:
         return []
     return [
         *_not_settled(group),
-        *_no_better_than_base(group, recommended),
+        *unsettled.against_the_base(group, recommended),
         *_without_result(group),
         *_few_trials(group),
         *_at_the_edge(group),
@@ -34,11 +34,7 @@ def caveats(group: Group, recommended: Row | None) -> list[str]:
 
 def _not_settled(group: Group) -> Iterator[str]:
     best, *others = group.scored_rows
-    for row in others:
-        verdict = group.verdict(row, best)
-        if verdict.outcome == "not settled":
-            needed = settling.needs_text(group, row, best)
-            yield f"{row.name} against {best.name} ({_figures(group, verdict)}; {needed} would settle it)"
+    yield from unsettled.against_the_best(group)
     unknown = [row.name for row in others if group.verdict(row, best).outcome == "unknown"]
     if unknown:
         yield f"the error of the difference between {units.join(unknown)} and {best.name} is unknown"
@@ -47,23 +43,6 @@ def _not_settled(group: Group) -> Iterator[str]:
             "which cells are as good as one another is open: it takes a margin, for which the model before training "
             "has to be scored (or set report.margin)"
         )
-
-
-def _no_better_than_base(group: Group, recommended: Row) -> Iterator[str]:
-    base = group.base_of(recommended)
-    verdict = group.verdict_on_training(recommended)
-    if base is not None and verdict.comparison is not None and not verdict.settled:
-        needed = settling.needs_text(group, recommended, base)
-        yield f"{recommended.name} against {base.description} ({_figures(group, verdict)}; {needed} would settle it)"
-
-
-def _figures(group: Group, verdict: Verdict) -> str:
-    """A difference with its interval, p-value and test."""
-    assert verdict.comparison is not None
-    assert verdict.p is not None
-    low, high = (units.difference(end, group.unit, bare=True) for end in verdict.comparison.interval)
-    difference = units.difference(verdict.comparison.difference, group.unit)
-    return f"{difference}, 95 %: {low} to {high}, p = {verdict.p:.2g}, {verdict.comparison.basis}"
 
 
 _ENDED = {"failed": ("failed", "failed"), "out_of_memory": ("did not fit in memory",) * 2,
@@ -95,13 +74,19 @@ def _few_trials(group: Group) -> Iterator[str]:
 
 
 def _at_the_edge(group: Group) -> Iterator[str]:
+    found: dict[tuple[str, str], list[str]] = {}
     for row in group.scored_rows:
         domains = studies.domains(row.cell.study)
         for path, value in row.settings.items():
             if path.endswith("learning_rate") and path in domains:
                 edge = studies.edge(value, domains[path])
                 if edge:
-                    yield f"{row.name}'s best {units.setting_name(path)} lies at the {edge} end of its search domain"
+                    found.setdefault((units.setting_name(path), edge), []).append(row.name)
+    for (setting, end), names in found.items():
+        if len(names) == 1:
+            yield f"{names[0]}'s best {setting} lies at the {end} end of its search domain"
+        else:
+            yield f"the best {setting}s of {units.join(names)} lie at the {end} ends of their search domains"
 
 
 def _memory(group: Group) -> Iterator[str]:
@@ -110,10 +95,21 @@ def _memory(group: Group) -> Iterator[str]:
         yield "memory was not measured"
     elif missing:
         yield f"the memory of {units.join(missing)} was not measured"
+    for workers, names in _by_workers(group).items():
+        if len(names) == 1:
+            yield f"{names[0]}'s memory is that of each of its {workers} workers"
+        else:
+            yield f"the memory of {units.join(names)} is that of each of their {workers} workers"
+
+
+def _by_workers(group: Group) -> dict[int, list[str]]:
+    """The names of cells whose trials were trained by several workers, by the number of these."""
+    found: dict[int, list[str]] = {}
     for row in group.scored_rows:
         workers = row.best.workers if row.best is not None and row.peak is not None else None
         if workers is not None and workers > 1:
-            yield f"{row.name}'s memory is that of each of its {workers} workers"
+            found.setdefault(workers, []).append(row.name)
+    return found
 
 
 def _different_rows(group: Group) -> Iterator[str]:
@@ -153,11 +149,20 @@ def _few_rows(group: Group) -> Iterator[str]:
 
 def _lost_seeds(group: Group) -> Iterator[str]:
     """Cells of whose finalists some did not end: those that did are not a fair choice of all seeds."""
-    for row in group.scored_rows:
-        lost = sum(record.role == "finalist" and record.status != "done" for record in row.cell.records)
-        if lost:
-            every = units.count(lost + len(row.cell.finalists), "training")
-            yield f"{lost} of {every} of {row.name} with other seeds did not end, so that its figure may be too good"
+    lost = [
+        (row, count)
+        for row in group.scored_rows
+        if (
+            count := sum(record.role == "finalist" and record.status != "done" for record in row.cell.records)
+        )
+    ]
+    if lost:
+        ended = sum(len(row.cell.finalists) for row, _ in lost)
+        count = sum(count for _, count in lost)
+        trainings = f"{count} of {units.count(count + ended, 'training')}"
+        figures = "its figure" if len(lost) == 1 else "their figures"
+        names = units.join([row.name for row, _ in lost])
+        yield f"{trainings} of {names} with other seeds did not end, so that {figures} may be too good"
 
 
 def _one_seed(group: Group) -> Iterator[str]:
