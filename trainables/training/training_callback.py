@@ -21,6 +21,8 @@ from trainables.training.worker_group import is_first_worker
 
 AUTOSAVE_SECONDS = 300  # of training between checkpoints, if the config has no save_steps
 LAST_SAVE_SECONDS = 180  # of training, after which a trial also saves at its end: scoring may take long
+# Steps that fp16's loss scaling may leave out in a row: its scale begins at 2^16 and is halved by each of them.
+OVERFLOWS = 24
 WRITTEN_SECONDS = 0.5  # between looks at how much of a checkpoint is written
 Decision = Literal["continue", "stop", "interrupt"]
 
@@ -81,7 +83,8 @@ class TrialCallback(TrainerCallback):
     number of steps train on. ``autosave``: whether to save from time to time. ``logs``: names of the stage's trainer's
     logs that the curve has, too.
 
-    Raises :class:`NotFinite` out of the training loop when the loss or the gradient norm is NaN or infinite.
+    Raises :class:`NotFinite` out of the training loop when the loss or the gradient norm is NaN or infinite. Of fp16,
+    whose loss scaling leaves out steps with such gradients, only when it finds no scale.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class TrialCallback(TrainerCallback):
         self.tokens_after = tokens_after
         self.autosave, self._saved_at = autosave, progress.train_seconds
         self.logs = logs
+        self._overflows = 0  # steps in a row
         self.decision: Decision = "continue"
         # A trial begins at a checkpoint, or at step 0.
         self.activity = Activity("training", progress.step, progress.step)
@@ -116,11 +120,22 @@ class TrialCallback(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         logs = logs or {}
         for name in ("loss", "grad_norm"):
-            if name in logs and not math.isfinite(logs[name]):
+            if name in logs and not math.isfinite(logs[name]) and not self._left_out(name, args):
                 raise NotFinite(f"{name} is {logs[name]} at step {state.global_step}")
+        if math.isfinite(logs.get("grad_norm", math.inf)):
+            self._overflows = 0
         named = {"loss": "train_loss", "grad_norm": "grad_norm", "learning_rate": "learning_rate"}
         named |= {name: name for name in self.logs}
         self.write(state.global_step, {new: logs[old] for old, new in named.items() if old in logs})
+
+    def _left_out(self, name: str, args: Any) -> bool:
+        """Whether a number that isn't finite is that of a step which fp16's loss scaling leaves out, to try a smaller
+        scale. That is so for the gradient, and for some steps in a row.
+        """
+        if name != "grad_norm" or not args.fp16:
+            return False
+        self._overflows += 1
+        return self._overflows <= OVERFLOWS
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._follow("training")

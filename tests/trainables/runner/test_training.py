@@ -10,6 +10,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from trainables.results import Record, read_record
 from trainables.runner.run import TrialContext, run_trial
 from trainables.training.activity import Activity
 from trainables.training.checkpoints import Progress, last_checkpoint
-from trainables.training.training_callback import TrialCallback
+from trainables.training.training_callback import OVERFLOWS, NotFinite, TrialCallback
 from trainables.trial.config import TrialConfig
 from trainables.trial.tokenizer import load_tokenizer
 
@@ -847,6 +848,25 @@ def test_a_line_that_a_killed_process_cut_short_does_not_swallow_the_next(tmp_pa
     watch.write(2, {"train_loss": 2.0})
     watch.close()
     assert [point["step"] for point in read_curve(tmp_path)] == [1, 2]
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_steps_that_loss_scaling_leaves_out_end_a_trial_only_when_it_finds_no_scale(
+    tmp_path: Path, value: float
+) -> None:
+    watch = TrialCallback(
+        tmp_path, Progress(), ScriptedControl(), dict, frozenset(), lambda: None, int, autosave=False
+    )
+    state, overflowing = SimpleNamespace(global_step=1), {"loss": 2.0, "grad_norm": value}
+    with pytest.raises(NotFinite, match=f"grad_norm is {value} at step 1"):
+        watch.on_log(SimpleNamespace(fp16=False), state, None, overflowing)
+    for logs in (*[overflowing] * OVERFLOWS, {"loss": 2.0, "grad_norm": 1.0}, *[overflowing] * OVERFLOWS):
+        watch.on_log(SimpleNamespace(fp16=True), state, None, logs)
+    with pytest.raises(NotFinite, match="grad_norm"):
+        watch.on_log(SimpleNamespace(fp16=True), state, None, overflowing)
+    with pytest.raises(NotFinite, match="loss"):
+        watch.on_log(SimpleNamespace(fp16=True), state, None, {"loss": value})
+    watch.close()
 
 
 def test_the_default_alpha_is_twice_the_rank(tiny_model: Path) -> None:
