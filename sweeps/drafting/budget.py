@@ -56,11 +56,17 @@ class Budget:
         return replace(self, steps=steps, seeds=seeds, trials=min(self.trials, trials))
 
 
-def choose_budget(facts: RowFacts, device: str, batch: int, cutoff: int | None = None) -> Budget:
-    """A budget for these rows on ``cpu`` or ``cuda``, with steps of ``batch`` rows."""
+def usual_share(rows: int) -> float:
+    """The share of so many rows that is held out, unless that leaves too few."""
+    share = min(LARGEST_SHARE, max(LEAST_SHARE, HELD_OUT_ROWS / max(1, rows)))
+    return round(round(share / 0.05) * 0.05, 2)
+
+
+def choose_budget(
+    facts: RowFacts, device: str, batch: int, share: float, cutoff: int | None = None
+) -> Budget:
+    """A budget for these rows on ``cpu`` or ``cuda``, with steps of ``batch`` rows and ``share`` of the rows held out."""
     scale = SCALES[device]
-    share = min(LARGEST_SHARE, max(LEAST_SHARE, HELD_OUT_ROWS / max(1, facts.rows)))
-    share = round(round(share / 0.05) * 0.05, 2)
     held_out = round(facts.rows * share)
     training = max(1, facts.rows - held_out)
     steps = min(math.ceil(EPOCHS * training / batch), scale.most_tokens / (batch * facts.mean(MOST_CUTOFF)))

@@ -11,7 +11,8 @@ from sweeps.drafting.budget import Budget
 from sweeps.drafting.data_target import DataTarget, stage_class
 from sweeps.drafting.foreign.carry_over import Carried, CarryOver
 from sweeps.drafting.foreign.inputs import ForeignInputs
-from sweeps.drafting.from_data import SPLITS, cutoff_line, split_settings
+from sweeps.drafting.from_data import cutoff_line
+from sweeps.drafting.held_out import SPLITS, split_settings
 from sweeps.drafting.methods import MethodChoice
 from sweeps.drafting.proposal import STAGE_COMMENTS, written_data, written_path
 from sweeps.drafting.row_facts import RowFacts

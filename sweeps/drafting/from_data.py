@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from sweeps.drafting.budget import Budget, choose_batch, choose_budget
+from sweeps.drafting.budget import Budget, choose_batch, choose_budget, usual_share
 from sweeps.drafting.data_target import DataTarget, stage_class
+from sweeps.drafting.held_out import SPLITS, changed, held_out_choice, held_out_share, split_settings
 from sweeps.drafting.methods import Memory, MethodChoice, choose_methods
 from sweeps.drafting.proposal import (
     STAGE_COMMENTS,
@@ -23,20 +23,16 @@ from sweeps.drafting.proposal import (
 )
 from sweeps.drafting.row_facts import RowFacts, row_facts
 from sweeps.drafting.spec_text import Setting
-from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
 from trainables.data.description import KINDS, DataDescription, describe
 from trainables.data.errors import DataError
 from trainables.data.files.data_files import find_data_files
 from trainables.data.files.doubtful_files import HELD_OUT
-from trainables.data.loading import load
 from trainables.models import locate
 from trainables.models.folder import ModelError
 from trainables.system.wording import counted
 
-FEWEST_HELD_OUT = 4  # prompts, where a share of them leaves too few
 INTERNAL = frozenset({"train", "eval", "split_by", "sha256", "folder", "cutoff", "template"})
-SPLITS = ("eval", "eval_fraction", "eval_count")
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,8 @@ def propose_for_data(target: DataTarget, answers: Answers, memory: Memory) -> Pr
         )
     facts = row_facts(target, described, stage)
     batch = choose_batch(facts, memory.device, stage_class(stage).min_worker_rows)
-    budget = choose_budget(facts, memory.device, batch)
+    share = held_out_share(target.data, described.row_type, usual_share(facts.rows))
+    budget = choose_budget(facts, memory.device, batch, share.value)
     split = split_settings(target.data, described, budget)
     stage_settings = {"kind": stage, **({"reward": "commands"} if stage == "ppo" else {})}
     choice = choose_methods(
@@ -92,7 +89,8 @@ def propose_for_data(target: DataTarget, answers: Answers, memory: Memory) -> Pr
         model_choice(target.model, "model" in answers.said),
         memory_choice(choice, memory),
         _length_choice(facts, budget),
-        f"held out: {held_out_choice(target.data, split)}; half of it steers the search, half gives the result",
+        f"held out: {share.note or held_out_choice(target.data, split)}; half of it steers the search, half gives the "
+        "result",
     )
     to_do = ("stages[0].reward: give the reward model, as {from: RUN:CELL}",) if stage == "ppo" else ()
     return Proposal(found, choices, to_do)
@@ -144,55 +142,11 @@ def _with_held_out_files(target: DataTarget) -> tuple[DataTarget, str | None]:
     train = [str(file) for file in files if file not in held_out]
     update = {"train": _one_or_more(train), "eval": _one_or_more(list(map(str, held_out)))}
     names = ", ".join(file.name for file in held_out)
-    return replace(target, data=_changed(target.data, **update)), f"held out, by the files' names: {names}"
+    return replace(target, data=changed(target.data, **update)), f"held out, by the files' names: {names}"
 
 
 def _one_or_more(names: list[str]) -> str | tuple[str, ...]:
     return names[0] if len(names) == 1 else tuple(names)
-
-
-def _changed(data: DataConfig, **update: Any) -> DataConfig:
-    return DataConfig.model_validate({**data.model_dump(exclude_unset=True), **update})
-
-
-def split_settings(data: DataConfig, described: DataDescription, budget: Budget) -> list[Setting]:
-    """The settings that say which rows are held out: those that are given, or a share that leaves enough.
-
-    Raises ``DataError`` for rows of which none can be held out.
-    """
-    rows = [Setting("eval_rows", budget.eval_rows, "at most, for each half; more are surer and take longer")]
-    capped = rows if budget.eval_rows is not None and "eval_rows" not in data.model_fields_set else []
-    if any(key in data.model_fields_set for key in SPLITS):
-        if described.split is None:
-            raise DataError(str(described.not_split))
-        return [*_given_split(data), *capped]
-    for key, value in (("eval_fraction", budget.eval_fraction), ("eval_count", FEWEST_HELD_OUT)):
-        try:
-            load(_changed(data, **{key: value}), described.row_type)
-        except DataError as error:
-            reason = error
-            continue
-        what = f"{value:.0%} of the prompts" if key == "eval_fraction" else f"{value} prompts"
-        return [
-            Setting(key, value, f"{what} are held out: half steer the search, half give the result"),
-            *capped,
-        ]
-    raise reason
-
-
-def held_out_choice(data: DataConfig, split: Sequence[Setting]) -> str:
-    """Which rows are held out, in words."""
-    if data.eval_names:
-        return ", ".join(Path(name).name for name in data.eval_names)
-    return ", ".join(f"{line.key} {line.value}" for line in split)
-
-
-def _given_split(data: DataConfig) -> Iterator[Setting]:
-    for key in ("eval_fraction", "eval_count"):
-        if key in data.model_fields_set:
-            yield Setting(
-                key, getattr(data, key), "is held out: half steers the search, half gives the result"
-            )
 
 
 def _data_lines(

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sweeps.drafting.budget import BATCH, Budget, choose_budget
+from sweeps.drafting.budget import BATCH, Budget, choose_budget, usual_share
 from sweeps.drafting.data_target import model_setting, stage_class, target_of
 from sweeps.drafting.foreign.carry_over import CarryOver
 from sweeps.drafting.foreign.inputs import ForeignInputs, find_inputs
@@ -25,6 +25,7 @@ from sweeps.drafting.foreign_lines import (
     trial_steps,
 )
 from sweeps.drafting.from_data import Answers, head, model_choice
+from sweeps.drafting.held_out import Share, held_out_share
 from sweeps.drafting.methods import CANDIDATES, Memory, MethodChoice, choose_methods
 from sweeps.drafting.proposal import (
     METHOD_COMMENTS,
@@ -66,7 +67,8 @@ def propose_for_foreign(
     batch = max(stage_class(stage).min_worker_rows, int(_values(carried, "train").get("batch_size", BATCH)))
     cutoff = int(tree["data"].get("cutoff", 0)) or None
     facts = data.facts
-    budget = _budget(facts, memory, batch, cutoff)
+    share = _share(data)
+    budget = _budget(facts, memory, batch, share.value, cutoff)
     carried = _within_trial(carried, batch, facts, budget)
     choice, own = _methods(carried, stage, data.model, batch, _longest(facts, budget), memory)
     split = split_lines(carried, data, budget)
@@ -96,7 +98,10 @@ def propose_for_foreign(
         to_do.append("stages[0].kind: there is no such stage here, and sft stands in its place")
     return Proposal(
         found,
-        tuple(_choices(carried, data, memory, choice, stage)),
+        (
+            *_choices(carried, data, memory, choice, stage),
+            *([f"held out: {share.note}"] if share.note else []),
+        ),
         tuple(to_do),
         tuple(map(str, carried.left_out)),
     )
@@ -156,13 +161,21 @@ def _find_data(
     return ForeignData(target.model, target, described, facts)
 
 
-def _budget(facts: RowFacts | None, memory: Memory, batch: int, cutoff: int | None) -> Budget:
+def _share(data: ForeignData) -> Share:
+    """The share of the rows that is held out where the file doesn't say it."""
+    if data.target is None or data.described is None:
+        return Share(usual_share(0))
+    rows = len(data.described.rows.rows)
+    return held_out_share(data.target.data, data.described.row_type, usual_share(rows))
+
+
+def _budget(facts: RowFacts | None, memory: Memory, batch: int, share: float, cutoff: int | None) -> Budget:
     if facts is not None:
-        return choose_budget(facts, memory.device, batch, cutoff)
+        return choose_budget(facts, memory.device, batch, share, cutoff)
     import numpy as np
 
     unknown = RowFacts(0, 0, np.array([cutoff or FALLBACK_CUTOFF]), True)
-    return choose_budget(unknown, memory.device, batch, cutoff)
+    return choose_budget(unknown, memory.device, batch, share, cutoff)
 
 
 def _longest(facts: RowFacts | None, budget: Budget) -> int:

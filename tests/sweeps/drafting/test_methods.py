@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeps.drafting.budget import Budget, choose_batch, choose_budget
+from sweeps.drafting.budget import Budget, choose_batch, choose_budget, usual_share
 from sweeps.drafting.methods import FEWEST, Memory, choose_methods, fitting_names
 from sweeps.drafting.row_facts import RowFacts
 from sweeps.planning.memory import method_grid
@@ -61,7 +61,8 @@ def test_small_data_holds_out_a_larger_share(rows: int, share: float) -> None:
 def budget(rows: int, device: str = "cpu", longest: int = 50) -> Budget:
     import numpy as np
 
-    return choose_budget(RowFacts(rows, rows, np.array([10, longest]), False), device, 8)
+    facts = RowFacts(rows, rows, np.array([10, longest]), False)
+    return choose_budget(facts, device, 8, usual_share(rows))
 
 
 def test_the_cutoff_holds_the_longest_row_up_to_a_limit() -> None:
