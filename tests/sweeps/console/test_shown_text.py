@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import unicodedata
 from typing import Any
@@ -100,3 +101,23 @@ def test_richs_own_consoles_keep_their_colours_on_a_guarded_terminal(monkeypatch
     monkeypatch.setattr(sys, "stdout", TerminalStream(terminal))
     Console(force_terminal=True, color_system="standard").print("[red]help[/red]")
     assert "\x1b[31mhelp" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("stderr", [False, True])
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+def test_a_live_display_moves_the_cursor_of_a_guarded_terminal_and_no_text_does(
+    monkeypatch: pytest.MonkeyPatch, stderr: bool, order: str
+) -> None:
+    name = "stderr" if stderr else "stdout"
+    terminal: Any = Terminal()
+    monkeypatch.setattr(sys, name, TerminalStream(terminal))
+    console = GuardedConsole(stderr=stderr, force_terminal=True, width=60, color_system="standard")
+    with Live(Text("one", style="bold"), console=console, auto_refresh=False) as live:
+        print(f"printed {order}", file=getattr(sys, name))
+        live.update(Text(f"two {order}", style="bold"), refresh=True)
+    out = terminal.getvalue()
+    assert "\x1b[1mone" in out
+    assert "\r\x1b[2K" in out  # the line is overwritten
+    assert not re.search("␛\\[(1m|2K|0m|1A)|␍␛", out.replace(shown(order), ""))
+    assert [character for character in obeyed(out) if character not in "\x1b\r"] == []
+    assert "\x1b" not in order or order not in out
