@@ -84,12 +84,12 @@ def _within(place: str, allowed: Sequence[str]) -> str:
 
 
 def _shortened(key: str, allowed: Sequence[str]) -> str:
-    """The most similar keys where there are many."""
+    """The most similar keys where there are many, in the order of ``allowed`` whatever the key is."""
     if len(allowed) <= SHOWN_KEYS:
         return ", ".join(allowed)
     similar = difflib.get_close_matches(key, allowed, n=SHOWN_KEYS, cutoff=0.4)
-    shown = [*similar, *(each for each in allowed if each not in similar)][:SHOWN_KEYS]
-    return f"{', '.join(shown)}, ... ({len(allowed)} keys)"
+    chosen = [*similar, *(each for each in allowed if each not in similar)][:SHOWN_KEYS]
+    return f"{', '.join(each for each in allowed if each in chosen)}, ... ({len(allowed)} keys)"
 
 
 def unique(problems: Iterable[Problem]) -> tuple[Problem, ...]:

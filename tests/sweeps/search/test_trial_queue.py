@@ -238,8 +238,8 @@ def test_an_entrys_resources_change_no_trial(workdir: Path) -> None:
         ),
         (
             "{gpu: 1}",
-            "spec.yaml:6 methods[0].resources.gpu: unknown key. Did you mean gpus? Allowed: gpus, cpus, "
-            "workers, memory, concurrent, stall_seconds, ... (8 keys)",
+            "spec.yaml:6 methods[0].resources.gpu: unknown key. Did you mean gpus? Allowed: workers, cpus, "
+            "gpus, memory, concurrent, stall_seconds, ... (8 keys)",
         ),
         (
             "{workers: 0}",

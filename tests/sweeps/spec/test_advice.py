@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.spec.problems import unknown_key_message
 from tests.helpers.specs import SPEC, problems, spec_folder
 
 RANK = "rank: {choice: [4, 8]}"
@@ -119,3 +120,10 @@ def test_a_wrong_number_is_followed_by_the_one_that_was_meant(
 @pytest.mark.parametrize("new", ["learning_rate: 0", "learning_rate: fast", "learning_rate: -1"])
 def test_a_number_that_means_nothing_is_followed_by_no_guess(workdir: Path, new: str) -> None:
     assert message(workdir, RATE, new).endswith("; allowed: a number, above 0")
+
+
+def test_the_keys_that_are_allowed_are_listed_in_the_same_order_whatever_was_written() -> None:
+    keys = ["name", "question", "model", "data", "stages", "methods", "train", "search", "resources"]
+    for written in ("trian", "serch", "resource", "metods", "modle"):
+        listed = unknown_key_message(written, keys).partition("Allowed: ")[2].partition(", ...")[0]
+        assert listed.split(", ") == [key for key in keys if key in listed.split(", ")]

@@ -171,8 +171,8 @@ def test_an_override_can_create_a_section_and_change_a_part_of_a_domain(workdir:
 
 def test_a_problem_with_an_override_names_the_override(workdir: Path) -> None:
     assert problems(workdir, SPEC, "methods[1].rank=0", "trian.steps=2") == [
-        "--set trian.steps trian: unknown key. Did you mean train? Allowed: train, tracking, question, name, model, "
-        "data, ... (12 keys)",
+        "--set trian.steps trian: unknown key. Did you mean train? Allowed: name, question, model, data, train, "
+        "tracking, ... (12 keys)",
         "--set methods[1].rank: got 0; allowed: a whole number, at least 1",
     ]
 
