@@ -30,6 +30,16 @@ check: install
 slow: install
 	$(BIN)/python -m pytest -m slow
 
+## gpu: verifies on a GPU what the tests can't, in at most eight minutes; GPU_PYTHON=python3 for that of an image
+GPU_PYTHON := $(BIN)/python
+.PHONY: gpu gpu-sweep
+gpu: $(if $(filter $(BIN)/%,$(GPU_PYTHON)),install)
+	$(GPU_PYTHON) -m tests.gpu
+
+## gpu-sweep: what of that needs Ray: two trials that share the GPU, killed and resumed
+gpu-sweep: $(if $(filter $(BIN)/%,$(GPU_PYTHON)),install)
+	$(GPU_PYTHON) -m tests.gpu.sweep
+
 ## families: every family of models in every way to train it, and the table of them in trainables/README.md
 families: install
 	$(BIN)/python -m tests.trainables.models.family_matrix --table trainables/README.md

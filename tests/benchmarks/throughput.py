@@ -13,9 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
 STEPS, BATCH, RATE, CUTOFF = 16, 8, 2e-3, 128
 METHODS = ("lora", "full")
@@ -23,66 +21,13 @@ METHODS = ("lora", "full")
 
 def plain(method: str) -> float:
     """What TRL's documentation shows: a model, a LoRA, SFTTrainer on prompt and completion."""
-    from datasets import Dataset
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
-
+    from tests.helpers.plain_trl import PlainScript
     from trainables.config.data import DataConfig
-    from trainables.data import loading
     from trainables.models import locate
 
+    data = DataConfig(train="commands", cutoff=CUTOFF)
     folder = locate.fetch_model("smollm2-135m")
-    rows = loading.load(DataConfig(train="commands")).train
-    dataset = Dataset.from_list(
-        [
-            {"prompt": list(row.prompt), "completion": [{"role": "assistant", "content": row.answer}]}
-            for row in rows
-        ]
-    )
-    dtype = "float32" if method == "full" else "bfloat16"
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    if method == "lora":
-        adapter = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
-        model = get_peft_model(model, adapter)
-
-    class Clock(TrainerCallback):
-        began = ended = 0.0
-
-        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-            self.began = self.began or time.perf_counter()
-
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            self.ended = time.perf_counter()
-
-    clock = Clock()
-    with tempfile.TemporaryDirectory() as output:
-        settings = SFTConfig(
-            output_dir=output,
-            max_steps=STEPS,
-            per_device_train_batch_size=BATCH,
-            learning_rate=RATE,
-            max_length=CUTOFF,
-            bf16=True,
-            gradient_checkpointing=False,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            use_cpu=True,
-            data_seed=0,
-            seed=0,
-            include_num_input_tokens_seen="non_padding",
-            disable_tqdm=True,
-        )
-        trainer = SFTTrainer(
-            model=model,
-            args=settings,
-            train_dataset=dataset,
-            processing_class=AutoTokenizer.from_pretrained(folder),
-            callbacks=[clock],
-        )
-        trainer.train()
-    return trainer.state.num_input_tokens_seen / (clock.ended - clock.began)
+    return PlainScript(folder, data, method, STEPS, BATCH, RATE).tokens_per_second()
 
 
 def ours(method: str) -> float:

@@ -1,0 +1,115 @@
+"""The script of TRL's documentation: what a trial's speed and losses are compared with."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainables.config.data import DataConfig
+from trainables.data import loading
+
+
+@dataclass(frozen=True)
+class PlainScript:
+    """A model, a LoRA or none, ``SFTTrainer`` on prompt and completion; the same settings as the trial beside it.
+
+    ``method``: full, lora, or qlora (4 bits by bitsandbytes). ``device``: cpu or cuda.
+    """
+
+    folder: Path
+    data: DataConfig
+    method: str
+    steps: int
+    batch_size: int
+    learning_rate: float
+    device: str = "cpu"
+
+    def tokens_per_second(self) -> float:
+        """Trains; the tokens without padding by the seconds from the first step's start to the last one's end."""
+        from transformers import AutoTokenizer
+        from trl import SFTTrainer
+
+        clock: Any = _clock()
+        with tempfile.TemporaryDirectory() as output:
+            trainer = SFTTrainer(
+                model=self._model(),
+                args=self._settings(output),
+                train_dataset=_dataset(loading.load(self.data).train),
+                processing_class=AutoTokenizer.from_pretrained(self.folder),
+                callbacks=[clock],
+            )
+            trainer.train()
+        return trainer.state.num_input_tokens_seen / (clock.ended - clock.began)
+
+    def _model(self) -> Any:
+        import torch
+        from peft import LoraConfig, get_peft_model
+        from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+        options: dict[str, Any] = {"dtype": "float32" if self.method == "full" else "bfloat16"}
+        if self.device == "cuda":
+            options["device_map"] = {"": 0}
+        if self.method == "qlora":
+            options["quantization_config"] = BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=True,
+                bnb_4bit_compute_dtype=torch.bfloat16,
+            )
+        model: Any = AutoModelForCausalLM.from_pretrained(self.folder, **options)
+        if self.method == "full":
+            return model
+        adapter = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
+        return get_peft_model(model, adapter)
+
+    def _settings(self, output: str) -> Any:
+        from trl import SFTConfig
+
+        return SFTConfig(
+            output_dir=output,
+            max_steps=self.steps,
+            per_device_train_batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            max_length=self.data.cutoff,
+            bf16=True,
+            gradient_checkpointing=False,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            use_cpu=self.device == "cpu",
+            data_seed=0,
+            seed=0,
+            include_num_input_tokens_seen="non_padding",
+            disable_tqdm=True,
+        )
+
+
+def _dataset(rows: Sequence[Any]) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_list(
+        [
+            {"prompt": list(row.prompt), "completion": [{"role": "assistant", "content": row.answer}]}
+            for row in rows
+        ]
+    )
+
+
+def _clock() -> Any:
+    """A callback with the time of the first step's start and of the last one's end."""
+    from transformers import TrainerCallback
+
+    class Clock(TrainerCallback):
+        began = ended = 0.0
+
+        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+            self.began = self.began or time.perf_counter()
+
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            self.ended = time.perf_counter()
+
+    return Clock()
