@@ -28,10 +28,11 @@ def causal_trainer(
 
     Raises ``ValueError`` where rows are to be packed and the model's attention can't keep them apart.
     """
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
     from trainables.models.architecture.flash_attention import is_flash
     from trainables.models.architecture.router_loss import router_coefficient
+    from trainables.stages.token_loss_trainer import TokenLossTrainer
     from trainables.training.trainer_setup import make_trainer
 
     settings = SFTConfig(
@@ -68,7 +69,7 @@ def causal_trainer(
     collator = (OneRow() if one_row else SharedRows(policy.tokenizer.pad_token_id)) if separable else None
     packed: bool | Literal["whole"] = "whole" if one_row and separable else separable
     return make_trainer(
-        SFTTrainer, policy, settings, dataset, order, lengths, packed=packed, data_collator=collator
+        TokenLossTrainer, policy, settings, dataset, order, lengths, packed=packed, data_collator=collator
     )
 
 

@@ -46,5 +46,8 @@ class StepMeanORPOTrainer(ORPOTrainer):
 
 def _tokens_and_pairs(batch: dict[str, Any]) -> Any:
     """A batch's chosen tokens that are predicted (all but each row's first), and its pairs: (2,)."""
+    import torch
+
     mask = batch["chosen_attention_mask"]
-    return mask.new_tensor([int(mask[:, 1:].sum()), len(mask)])
+    # Both stay on the device: a GPU isn't waited for.
+    return torch.stack([mask[:, 1:].sum(), mask.new_full((), len(mask))])

@@ -10,6 +10,7 @@ import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trainables.tokenization.encode import IGNORED
@@ -38,9 +39,18 @@ def fused_head(trainer_class: type, policy: Policy) -> Iterator[None]:
     if _needs_own_forward(policy):
         # Without the first change TRL refuses heads with an adapter.
         changes |= {"BaseTunerLayer": (), "add_fused_lm_head": add_whole_head}
+    elif (outputs := getattr(trainer_class, "head_outputs", None)) is not None:
+        changes["add_fused_lm_head"] = partial(_add_head, outputs)
     module = next((m for m in map(_module, trainer_class.__mro__) if m.startswith("trl.")), __name__)
     with _replaced(sys.modules[module], changes):
         yield
+
+
+def _add_head(wanted: tuple[str, ...], model: Any, **options: Any) -> None:
+    """Adds TRL's fused head with the ``wanted`` outputs, whatever its trainer asks for."""
+    from trl.trainer.utils import add_fused_lm_head
+
+    add_fused_lm_head(model, **{**options, "outputs": wanted})
 
 
 def _set_tiles(device: str) -> None:
