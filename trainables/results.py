@@ -28,6 +28,9 @@ from trainables.system import redaction
 Status = Literal["done", "stopped", "out_of_memory", "failed", "interrupted"]
 Role = Literal["search", "base", "finalist"]
 Phase = Literal["load", "forward", "backward", "step", "eval"]
+# Of a trial's base model: loaded for the trial; kept in memory from the trial before; or loaded because that trial had
+# changed it.
+BaseOrigin = Literal["loaded", "kept", "changed"]
 # How the error of a trial begins whose cell continues from one without a finished trial.
 NOTHING_TO_START_FROM = "it continues from the best trial of"
 
@@ -101,6 +104,7 @@ class Record(Frozen):
     device: str | None = None
     attention: str | None = None  # the implementation that ran
     kernels: str | None = None  # none, liger or unsloth
+    base_origin: BaseOrigin | None = None
     tf32: bool | None = None  # on a GPU: whether matrix products that are left in fp32 are computed in TF32
     allocator: str | None = None  # on a GPU: the settings of torch's allocator
     compiled: str | None = None  # "30 layers in 12 s", or why layers were not compiled

@@ -49,6 +49,11 @@ class FineTuning(Frozen, ABC):
         """
         return False
 
+    @property
+    def keeps_base(self) -> bool:
+        """Whether the base's own weights are after training what they were when they were loaded."""
+        return False
+
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
         """(setting, what is wrong) for everything that this model makes impossible; called while planning."""
         yield from ()
@@ -85,7 +90,8 @@ class FineTuning(Frozen, ABC):
 
     @abstractmethod
     def attach(self, model: nn.Module, dtypes: Dtypes, begun: Path | None = None) -> nn.Module:
-        """The model to train: layers are frozen, adapters added. Trainable weights end up in ``dtypes.trainable``.
+        """The model to train, of a base that is prepared: layers are frozen, adapters added. Trainable weights end up
+        in ``dtypes.trainable``.
 
         ``begun``: a checkpoint that training goes on from, whose adapter decides which layers have one.
         """

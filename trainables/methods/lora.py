@@ -62,6 +62,10 @@ class LoRA(FineTuning):
         # Without PiSSA's or OLoRA's adapter the model isn't the base: part of its weights is in the adapter.
         return self.init not in INITS_FROM_BASE_WEIGHTS and not self.modules_to_save
 
+    @property
+    def keeps_base(self) -> bool:
+        return self.init not in INITS_FROM_BASE_WEIGHTS
+
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
         found = inspection.inspect(self, architecture)
         if found is None:

@@ -21,8 +21,6 @@ from trainables.quantizers.base import QuantizationFailed, share_problem
 from trainables.quantizers.kept_layers import kept_layers
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import nn
 
     from trainables.models.architecture.decoder_shape import DecoderShape
@@ -128,10 +126,6 @@ class QLoRA(LoRA):
     def prepare(self, model: nn.Module, dtypes: Dtypes) -> None:
         self.quantizer.quantize(self, model, dtypes)
         check_quantized(self.quantizer, model)
-
-    def attach(self, model: nn.Module, dtypes: Dtypes, begun: Path | None = None) -> nn.Module:
-        self.prepare(model, dtypes)
-        return super().attach(model, dtypes, begun)
 
     def _packed(self, module: nn.Module) -> Mapping[str, int]:
         return self.quantizer.packed(module)

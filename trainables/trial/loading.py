@@ -32,6 +32,7 @@ from trainables.models.architecture.reward_model import RewardModels
 from trainables.models.architecture.router_loss import set_router_loss
 from trainables.models.precision import Dtypes, choose_dtypes
 from trainables.stages.base import Task
+from trainables.storage.files import sha256
 from trainables.templates.control_tokens import end_tokens
 from trainables.training import fsdp
 from trainables.training.policy import Policy, default_device
@@ -82,6 +83,53 @@ def load_base(config: TrialConfig, folder: Path) -> Any:
     return model
 
 
+def prepared_base(config: TrialConfig, folder: Path) -> Any:
+    """The base model as ``load_base`` gives it, in the form that the method attaches to: quantized layers are ready."""
+    base = load_base(config, folder)
+    if config.method is not None:
+        config.method.prepare(base, _loading_dtypes(config))
+    return base
+
+
+def base_key(config: TrialConfig, folder: Path) -> str:
+    """A key that trials have in common for which :func:`prepared_base` gives the same, but for random weights.
+
+    It covers all that loading reads. Files count with their sizes and times: hashing gigabytes takes seconds.
+    """
+    method, dtypes = config.method, _loading_dtypes(config)
+    folders = [folder]
+    # A model's `rope` is that of the base model, also where the weights are another trial's.
+    if config.model.rope is not None and config.model.start is not None:
+        folders.append(locate.model_folder(config.model))
+    return sha256(
+        [
+            [_file_states(each) for each in folders],
+            config.model.model_dump(mode="json"),
+            config.data.cutoff,
+            config.stage.task,
+            str(dtypes),
+            str(method.load_dtype(dtypes) if method else dtypes.frozen),
+            {name: getattr(method, name) for name in method.base_form_settings} if method else {},
+            kernels.choose_kernels(config.model.kernels),
+            default_device(),
+            torch.cuda.current_device() if default_device() == "cuda" else None,
+        ]
+    )
+
+
+def _file_states(folder: Path) -> list[list[Any]]:
+    """Names, sizes and times of a folder's files. A file that a rename put in place of another has another inode."""
+    states = [(file, file.stat()) for file in sorted(folder.iterdir()) if file.is_file()]
+    return [[str(file.resolve()), state.st_size, state.st_mtime_ns, state.st_ino] for file, state in states]
+
+
+def can_be_kept(config: TrialConfig) -> bool:
+    """Whether the base can serve another trial after this one: it is whole, and the trial does not change it."""
+    if kernels.choose_kernels(config.model.kernels) == "unsloth":  # which patches more than a model
+        return False
+    return not _is_sharded(config) and (config.method is None or config.method.keeps_base)
+
+
 def model_config(model: ModelConfig, folder: Path, cutoff: int, **options: Any) -> Any:
     """The transformers config of the weights in ``folder``, with the model's ``rope`` scaling applied."""
     options = {"local_files_only": True, "trust_remote_code": model.runs_remote_code, **options}
@@ -113,11 +161,16 @@ def with_distinct_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedToken
 
 
 def attach(
-    base: Any, tokenizer: PreTrainedTokenizerBase, config: TrialConfig, begun: Path | None = None
+    base: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    config: TrialConfig,
+    begun: Path | None = None,
+    prepared: bool = False,
 ) -> Policy:
     """The policy that ``config`` trains, made from a loaded base model.
 
-    ``begun``: the checkpoint that training goes on from, as an earlier version may have written it.
+    ``begun``: the checkpoint that training goes on from, as an earlier version may have written it. ``prepared``:
+    whether the base comes from :func:`prepared_base`, and not from :func:`load_base`.
     """
     dtypes = choose_dtypes(config.train.precision, config.model.dtype)
     if reward_head(base) is not None:
@@ -131,6 +184,8 @@ def attach(
     router = set_router_loss(base.config, config.train.router_aux_loss)
     model: nn.Module = base
     if config.method is not None:
+        if not prepared:
+            config.method.prepare(base, _loading_dtypes(config))
         model = config.method.attach(base, _loading_dtypes(config), begun)
     policy = Policy(model, tokenizer, config.method, dtypes, default_device(), base_router_settings=router)
     # Adapters still do nothing, and quantized layers are prepared. Before shards, of which no part runs alone.

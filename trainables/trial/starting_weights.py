@@ -7,7 +7,7 @@ folder (``merged/TRIAL_ID``); its trial may itself have started from another's m
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +70,11 @@ def read_trial(folder: Path | None) -> TrialConfig | None:
         return None
 
 
-def starting_folder(model: ModelConfig, run: Path) -> Path:
+def starting_folder(model: ModelConfig, run: Path, before_merging: Callable[[], Any] = lambda: None) -> Path:
     """The folder to load a model's weights from; an adapter to start from is merged there first.
 
-    Raises ``ModelError`` if the base model, or a trained model between it and this one, is missing.
+    ``before_merging`` is called before the adapter's base is loaded for that. Raises ``ModelError`` if the base model,
+    or a trained model between it and this one, is missing.
     """
     start = model.start
     if start is None:
@@ -87,6 +88,7 @@ def starting_folder(model: ModelConfig, run: Path) -> Path:
     # Several trials on a node may start from one adapter; the first of them merges it.
     with locked(merged.with_name(f".{merged.name}.lock")):
         if not merged.is_dir():
+            before_merging()
             with files.atomic_folder(merged) as unfinished:
                 _merge(start.folder, run, unfinished, model.unsafe)
     return merged
