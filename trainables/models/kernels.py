@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -74,15 +75,13 @@ def load_with_kernels(
     ``cutoff``: the longest row, in tokens. ``trains_whole``: whether the base's own weights train. Raises
     ``ValueError`` for a model that Liger has no kernels for, and ``ModelError`` for one whose files lack weights.
     """
+    _undo_liger()
     if kernel == "unsloth":
         return _load_with_unsloth(folder, options, cutoff, trains_whole)
     model, loaded = loader.from_pretrained(folder, output_loading_info=True, **options)
     _require_weights(folder, model, loaded["missing_keys"])
     if kernel == "liger":
-        from liger_kernel.transformers import _apply_liger_kernel_to_instance
-
-        # The layers exist already: other classes alone would only reach models that are loaded later.
-        _apply_liger_kernel_to_instance(model=model, **_supported_kernels(_liger_patch(model)))
+        _apply_liger(model)
     return model
 
 
@@ -98,6 +97,28 @@ def _require_weights(folder: Path, model: Any, missing: Collection[str]) -> None
             f"{folder}: its files lack {len(lost)} of the {len(weights)} weights that {type(model).__name__} has, such "
             f"as {lost[0]}: they hold another model, or transformers can't read them as this one"
         )
+
+
+# Modules of transformers with what they had, by name, in the place of what Liger has put there.
+_before_liger: list[tuple[dict[str, Any], dict[str, Any]]] = []
+
+
+def _apply_liger(model: Any) -> None:
+    from liger_kernel.transformers import _apply_liger_kernel_to_instance
+
+    module = vars(sys.modules[type(model.base_model).__module__])
+    before = dict(module)
+    # The layers exist already: other classes alone would only reach models that are loaded later.
+    _apply_liger_kernel_to_instance(model=model, **_supported_kernels(_liger_patch(model)))
+    replaced = {name: value for name, value in before.items() if module[name] is not value}
+    _before_liger.append((module, replaced))
+
+
+def _undo_liger() -> None:
+    """Gives modules back what Liger has replaced: models that are loaded later would have its layers and functions."""
+    while _before_liger:
+        module, replaced = _before_liger.pop()
+        module.update(replaced)
 
 
 def _liger_patch(model: Any) -> Any:

@@ -4,15 +4,18 @@ one stands in for it, and all else of transformers' way to it is real.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import LlamaConfig, LlamaForCausalLM, modeling_flash_attention_utils
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, modeling_flash_attention_utils
 
 from trainables.models import kernels
 from trainables.models.architecture import forward_probe
@@ -98,6 +101,31 @@ def test_a_class_that_names_its_flash_attention_takes_no_other(
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path))  # nothing is kept there yet
     assert not supported_attention({"model_type": "gpt_oss"}) & set(FLASH)
     assert supported_attention({"model_type": "llama"}) == ALL_ATTENTION
+
+
+def test_models_that_are_loaded_after_one_with_ligers_kernels_have_none(
+    monkeypatch: pytest.MonkeyPatch, tiny_model: Path
+) -> None:
+    from transformers.models.llama import modeling_llama
+
+    class LigerMLP(modeling_llama.LlamaMLP):
+        pass
+
+    def apply(model: Any, **_: bool) -> None:
+        # As Liger does: for this model, and for all others of the process.
+        modeling_llama.apply_rotary_pos_emb, modeling_llama.LlamaMLP = print, LigerMLP
+
+    own = modeling_llama.apply_rotary_pos_emb, modeling_llama.LlamaMLP
+    patches = SimpleNamespace(MODEL_TYPE_TO_APPLY_LIGER_FN={"llama": apply})
+    monkeypatch.setitem(sys.modules, "liger_kernel", SimpleNamespace())
+    liger = SimpleNamespace(_apply_liger_kernel_to_instance=apply)
+    monkeypatch.setitem(sys.modules, "liger_kernel.transformers", liger)
+    monkeypatch.setitem(sys.modules, "liger_kernel.transformers.monkey_patch", patches)
+    kernels.load_with_kernels("liger", AutoModelForCausalLM, tiny_model, {}, 64, False)
+    assert (modeling_llama.apply_rotary_pos_emb, modeling_llama.LlamaMLP) == (print, LigerMLP)
+    later = kernels.load_with_kernels("none", AutoModelForCausalLM, tiny_model, {}, 64, False)
+    assert (modeling_llama.apply_rotary_pos_emb, modeling_llama.LlamaMLP) == own
+    assert type(later.model.layers[0].mlp) is own[1]
 
 
 def test_ligers_kernels_are_left_out_for_models_that_it_does_not_know(
