@@ -20,6 +20,7 @@ from sweeps.commands.spec_options import (
     StageOption,
     plan_spec,
     refuse_errors,
+    with_memory_warnings,
     with_warnings,
 )
 
@@ -91,7 +92,7 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
                 raise ValueError("give a SPEC, such as methods; or --model NAME --grid")
         with users_errors(), private_temporary_files():
             made = plan_spec(spec, sets, best_trials, stage=stage, method=method, fetch=measure)
-            made = with_warnings(made, output)
+            made = with_memory_warnings(with_warnings(made, output))
             if measure:
                 refuse_errors(made, warn=False)
                 _measure(made)

@@ -68,6 +68,22 @@ def with_warnings(plan: Plan, output: str) -> Plan:
     return with_notice(replace(plan, problems=(*plan.problems, *few_rows.warnings(plan))), output)
 
 
+def with_memory_warnings(plan: Plan) -> Plan:
+    """The plan with warnings about cells whose trials don't fit on this machine's GPUs, or in their shares of one."""
+    from dataclasses import replace
+
+    from sweeps.cluster.node_resources import this_machine
+    from sweeps.planning.resources.sizes import Sizes
+    from sweeps.search import trial_sizes
+
+    on_gpus, machine = tuple(cell for cell in plan.cells if cell.resources.gpus), this_machine()
+    if not machine.gpu_bytes:
+        return plan
+    lines = trial_sizes.warnings(replace(plan, cells=on_gpus), Sizes.for_cells(on_gpus, [machine]))
+    found = (plan.spec.source.problem(("resources", "gpus"), line, error=False) for line in lines)
+    return replace(plan, problems=(*plan.problems, *found))
+
+
 def with_notice(plan: Plan, output: str) -> Plan:
     """The plan with warnings about checkpoints that take longer to write than a known notice of the end of all
     processes; where there is one, the speed of the disk that ``output`` is on is measured.

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,17 +39,22 @@ def run_one_trial(
     trials: dict[str, str] = {}
     allocator.set_default()
     threads = max(1, int(plan.cell(name).resources.cpus))
-    with closing(ParallelMeasurement(threads)) as measuring:
+    # As in a sweep: a GPU's memory is read in the trial, as a second process would need as much of it again.
+    on_gpu = bool(machine.gpu_memory_bytes())
+    with nullcontext() if on_gpu else closing(ParallelMeasurement(threads)) as measuring:
         import torch
 
+        from trainables.memory.in_trial import InTrial
         from trainables.runner.run import TrialContext, run_trial
+        from trainables.trial.resident_base import ResidentBase
 
+        bases = ResidentBase()
         torch.set_num_threads(threads)  # as in a sweep
         for cell in map(plan.cell, dependency_chain(name, lambda cell: plan.cell(cell).depends_on)):
             # The chain begins with the trials to continue from, so their ids are known here.
             ready = replace(cell, tree=with_trained_trials(cell.tree, run, trials.__getitem__))
             config = base_config(ready) if untrained and cell.name == name else ready.suggested()
-            context = TrialContext(run, handed_over_at=time.time())
+            context = TrialContext(run, handed_over_at=time.time(), bases=bases)
             trials[cell.name] = config.trial_id()
             previous = results.read_record(context.folder(config))
             # Only earlier trials are used again: the one that was asked for is always run.
@@ -57,9 +62,10 @@ def run_one_trial(
                 continue
             log(f"{config.cell} {config.trial_id()} in {context.folder(config)}")
             log("it loads its model and rows" if config.method else "the untrained model is scored")
-            measuring.begin(config, run)
+            if measuring is not None:
+                measuring.begin(config, run)
             steps = StepLines(cell.steps, log)
-            record = run_trial(config, context, steps, frozenset(cell.rungs), measuring)
+            record = run_trial(config, context, steps, frozenset(cell.rungs), measuring or InTrial())
             if cell.name == name or record.status != "done":
                 break
     return record
@@ -78,16 +84,13 @@ class ParallelMeasurement:
 
     def begin(self, config: TrialConfig, run: Path) -> None:
         """Starts measuring at once, unless it was measured before or there is not enough memory."""
-        from trainables.training.policy import default_device
-
         measured = (run / "memory" / f"{config.memory_shape()}.json").exists()
         enough_memory = (
             MEMORY_FACTOR * files.folder_bytes(locate.model_folder(config.model))
             < machine.available_memory_bytes()
         )
         self._measurement = None
-        # On a GPU the trial and its measurement would compete for the same memory.
-        if self._alongside and enough_memory and not measured and default_device() == "cpu":
+        if self._alongside and enough_memory and not measured:
             self._measurement = self._pool.submit(self._process.measure, config)
 
     def measure(self, config: TrialConfig) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class Slot(tune.Trainable):
         return LightTrainer(
             self.actor,
             serve,
-            train_loop_config={"hub": self.hub, "board": self.board, "cpus": size.cpus},
+            train_loop_config={"hub": self.hub, "board": self.board, "cpus": size.cpus, "gpus": size.gpus},
             scaling_config=ScalingConfig(
                 num_workers=size.workers, use_gpu=size.gpus > 0, resources_per_worker=size.bundle()
             ),

@@ -2,7 +2,8 @@
 
 JOBS is a JSON file with a list of ``{config, run}``. Optional keys of a job: ``interrupt_at`` and ``stop_at``, the step
 at which that happens; ``fails``, the worker that runs out of memory, and ``dies``, the worker that is killed, both in
-the second step; ``ends``, the expected status.
+the second step; ``ends``, the expected status; ``reads_memory``, whether that is done in the trial, where the peaks of
+each worker are 100 bytes above those of the one before.
 """
 
 from __future__ import annotations
@@ -39,11 +40,17 @@ def control(job: dict[str, Any]) -> Any:
 def main() -> None:
     from torch import distributed
 
+    from tests.helpers.allocators import Allocator
     from tests.helpers.trials import LETTER
+    from trainables.memory.in_trial import InTrial
     from trainables.runner.run import TrialContext, run_trial
     from trainables.stages.ppo.reward_rules import RULES
     from trainables.training.worker_group import WorkerGroupBroken
     from trainables.trial.config import TrialConfig
+
+    class WorkersAllocator(Allocator):
+        def peak(self) -> int:
+            return 100 * (RANK + 1)
 
     RULES["letter"] = LETTER
     for job in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
@@ -51,7 +58,8 @@ def main() -> None:
         place = TrialContext(Path(job["run"]), workers=int(os.environ["WORLD_SIZE"]))
         steps = frozenset([job["stop_at"]]) if "stop_at" in job else frozenset()
         try:
-            record = run_trial(config, place, control(job), evaluate_at=steps)
+            gauge = InTrial(WorkersAllocator) if job.get("reads_memory") else None
+            record = run_trial(config, place, control(job), evaluate_at=steps, memory_gauge=gauge)
         except WorkerGroupBroken as broken:
             # In a sweep, the slot would report this to its hub.
             print(broken.record.model_dump_json() if broken.record else None, file=sys.stderr)

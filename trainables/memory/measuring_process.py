@@ -1,5 +1,7 @@
 """A process that measures the memory of one config after the other; for a trial of several workers, one process each.
 
+It is for CPUs: on a GPU a second process would need a trial's memory again, so it is read in the trial (``in_trial``).
+
 In it malloc gives every large block back to the system as soon as it is freed, so that the resident set is the memory
 in use. That makes steps slower, so trials aren't trained this way. Started by ``MeasuringProcess``:
 
@@ -17,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -210,12 +213,10 @@ def main() -> None:
 
 def _join_group() -> None:
     """Joins the process group; waits until all processes have."""
-    import torch
     from torch import distributed
 
-    backend, rank = "nccl" if torch.cuda.is_available() else "gloo", int(os.environ["RANK"])
-    meeting = f"file://{os.environ[MEETING_FILE]}"
-    distributed.init_process_group(backend, init_method=meeting, rank=rank, world_size=worker_count())
+    rank, meeting = int(os.environ["RANK"]), f"file://{os.environ[MEETING_FILE]}"
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=worker_count())
 
 
 def _result(config: TrialConfig, warm: bool) -> dict[str, Any]:
@@ -237,14 +238,13 @@ def _result(config: TrialConfig, warm: bool) -> dict[str, Any]:
 
 def _warm_up() -> None:
     """Imports and runs one small backward pass, so that the baseline has what every trial's process holds."""
-    import bitsandbytes  # noqa: F401
+    if find_spec("bitsandbytes"):
+        import bitsandbytes  # noqa: F401
     import peft  # noqa: F401
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
     from trl import SFTTrainer  # noqa: F401
 
-    if torch.cuda.is_available() and worker_count() > 1:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()))
     left, right = torch.randn(256, 256, requires_grad=True), torch.randn(256, 256)
     with torch.autocast("cpu", dtype=torch.bfloat16):

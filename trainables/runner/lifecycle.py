@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from transformers import set_seed
+from transformers import PreTrainedTokenizerBase, set_seed
 
 from trainables import templates
 from trainables.config.train import TrainConfig
@@ -27,15 +26,14 @@ from trainables.runner.trial_state import Trial
 from trainables.stages.base import Scores
 from trainables.storage import files
 from trainables.training import fsdp, fsdp_checkpoint, reference_policy
-from trainables.training.device_settings import device_facts
 from trainables.training.checkpoints import LOGPROBS_BEFORE, Progress, last_checkpoint, newest_complete
+from trainables.training.compiled_layers import layers_for
+from trainables.training.device_settings import device_facts
 from trainables.training.policy import Policy
-from trainables.training.trainer_setup import clean_process, training_arguments
+from trainables.training.trainer_setup import clean_process, training_arguments, use_method_optimizer
 from trainables.training.training_callback import TrialCallback, require_finite
 from trainables.training.worker_group import is_first_worker
-from trainables.trial import starting_weights
-from trainables.trial.config import TrialConfig
-from trainables.trial.loading import attach, load_base
+from trainables.trial.loading import attach
 from trainables.trial.tokenizer import tokenizer_of
 
 
@@ -50,12 +48,29 @@ def run_phases(trial: Trial, evaluate_at: frozenset[int]) -> Status:
     set_seed(config.train.seed)
     rows = loading.load(config.data, config.stage.row_type)
     tokenizer = tokenizer_of(config)
-    policy = attach(
-        load_base(config, starting_weights.starting_folder(config.model, trial.context.run)),
-        tokenizer,
-        config,
-        newest_complete(trial.folder),
-    )
+    trial.meter.start(trial.context.run, trial.context.bases.bytes)
+    with ExitStack() as lending:
+        policy = _load_policy(trial, tokenizer, lending)
+        status = _train_and_score(trial, policy, rows, evaluate_at)
+        if status == "interrupted":
+            trial.context.bases.drop()
+    return status
+
+
+def _load_policy(trial: Trial, tokenizer: PreTrainedTokenizerBase, lending: ExitStack) -> Policy:
+    """The policy on a base that is lent until ``lending`` ends."""
+    config, bases = trial.config, trial.context.bases
+    with trial.meter.phase("load"):
+        base = lending.enter_context(bases.lend(config, trial.context.run))
+        policy = attach(base.model, tokenizer, config, newest_complete(trial.folder), prepared=True)
+    trial.facts["base_origin"] = base.origin
+    trial.meter.base_was_loaded(bases.peak_of_loading(trial.meter.load_peak))
+    trial.meter.count_weights(policy)
+    return policy
+
+
+def _train_and_score(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozenset[int]) -> Status:
+    config = trial.config
     metric = config.stage.quality(rows)
     config.stage.check_scoring(rows)
     trial.facts |= {
@@ -76,15 +91,18 @@ def run_phases(trial: Trial, evaluate_at: frozenset[int]) -> Status:
         **asdict(policy.behaviour),
     }
     policy = replace(policy, logprobs_before=_logprobs_before(trial, policy, rows))
-    status: Status = "done" if config.method is None else _train(trial, policy, rows, evaluate_at)
+    status: Status = "done" if config.method is None else _train_and_free(trial, policy, rows, evaluate_at)
+    trial.meter.share()
     # Sharded weights need all workers to be saved and scored; else the first worker continues alone.
     trial.in_lockstep = policy.blueprint is not None
     if status != "interrupted" and (is_first_worker() or policy.blueprint is not None):
         if config.method is not None:
             _save(trial, policy)
         if config.data.holds_out:
-            with trial.phases.during("eval"):
+            with trial.evaluating():
                 _score(trial, policy, rows, metric.name)
+    if policy.blueprint is not None:
+        trial.meter.share()  # all workers have scored
     return status
 
 
@@ -105,11 +123,22 @@ def _logprobs_before(trial: Trial, policy: Policy, rows: loading.Data) -> tuple[
     if has_begun and not config.method.reference_stays:
         return None
     before = reference_policy.as_reference(policy) if has_begun else nullcontext()
-    with trial.phases.during("eval"), before:
+    with trial.evaluating(), before:
         found = config.stage.scored_logprobs(policy, rows, config.data.scored_cutoff)
     if found is not None:
         files.write_json(path, found)
     return None if found is None else tuple(found)
+
+
+def _train_and_free(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozenset[int]) -> Status:
+    with trial.meter.phase("train"):
+        trial.meter.train_longest(policy, rows.train, trial.phases)
+        status = _train(trial, policy, rows, evaluate_at)
+    if trial.meter.reads or policy.device == "cuda":
+        # The trainer is gone, but in a cycle: the optimizer's state would still be there while the model is scored.
+        policy.model.zero_grad()
+        clean_process(trial.config.train.precision)
+    return status
 
 
 def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozenset[int]) -> Status:
@@ -121,7 +150,7 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
     trial.facts["trainable_params"] = sum(p.numel() for p in trainable)
     trial.facts["padding_share"] = trainer.padding_share
     trial.facts["reference_bytes"] = reference_policy.reference_bytes(policy)
-    _set_optimizer(trainer, config, policy)
+    use_method_optimizer(trainer, policy, train.weight_decay)
     resumed = last_checkpoint(trial.folder, partial(fsdp_checkpoint.can_resume, policy.blueprint is not None))
     callback = TrialCallback(
         folder=trial.folder,
@@ -141,7 +170,9 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
             # Training had ended, and the trial died while it was scored. `train` would make one step too many.
             trainer._load_from_checkpoint(str(resumed[0]))
         else:
-            trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
+            with layers_for(trainer, policy, train, steps, config.stage.compile_obstacle) as layers:
+                trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
+            trial.facts["compiled"] = layers.text
     finally:
         callback.close()
         # After an error, too: the record of a failed trial says how far it came.
@@ -158,18 +189,8 @@ def _evaluation_steps(train: TrainConfig, steps: int, others: frozenset[int]) ->
 
 
 def _objective(trial: Trial, policy: Policy, rows: loading.Data) -> dict[str, float]:
-    with trial.phases.during("eval"), fsdp.scoring_policy(policy) as scored:
+    with trial.evaluating(), fsdp.scoring_policy(policy) as scored:
         return trial.config.stage.objective(scored, rows.validation, trial.config.data.scored_cutoff)
-
-
-def _set_optimizer(trainer: Any, config: TrialConfig, policy: Policy) -> None:
-    """Gives the trainer the method's own optimizer, for methods that have one (LoRA+)."""
-    cls, options = trainer.get_optimizer_cls_and_kwargs(trainer.args, policy.model)
-    options = {**options, "weight_decay": config.train.weight_decay}
-    assert config.method is not None
-    optimizer = config.method.optimizer(policy.model, cls, options)
-    if optimizer is not None:
-        trainer.optimizer = optimizer
 
 
 def _record_setup_time(trial: Trial) -> None:

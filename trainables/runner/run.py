@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from trainables.memory.in_trial import InTrial
 from trainables.memory.measurement import is_out_of_memory
 from trainables.memory.measuring_process import MeasuringFailed
 from trainables.results import Record, Status, write_record
@@ -33,7 +34,7 @@ __all__ = ["TrialContext", "end_trial", "is_out_of_memory", "run_trial", "would_
 
 
 class MemoryGauge(Protocol):
-    """Measures the memory of configs; a ``MeasuringProcess`` does."""
+    """Measures the memory of configs apart from their trials; a ``MeasuringProcess`` does."""
 
     def measure(self, config: TrialConfig) -> dict[str, Any]: ...
 
@@ -43,23 +44,28 @@ def run_trial(
     context: TrialContext,
     control: Control | None = None,
     evaluate_at: frozenset[int] = frozenset(),
-    memory_gauge: MemoryGauge | None = None,
+    memory_gauge: MemoryGauge | InTrial | None = None,
     halved: bool = False,
     local_config: TrialConfig | None = None,
 ) -> Record:
     """Runs a trial, or resumes it from its last complete checkpoint, and returns the record it wrote.
 
     ``evaluate_at``: steps at which the validation result is reported to ``control``, besides ``eval_steps`` and the
-    last one. ``memory_gauge`` is ``None`` where memory isn't measured. ``halved``: memory ran out before, so the trial
-    runs with half the rows at a time. ``local_config`` is the config with paths on this machine, where ``config`` has
-    others.
+    last one. ``memory_gauge`` measures memory after the trial or, if it is an :class:`InTrial`, while it runs; ``None``
+    where memory isn't measured. ``halved``: memory ran out before, so the trial runs with half the rows at a time.
+    ``local_config`` is the config with paths on this machine, where ``config`` has others.
 
     What goes wrong inside the trial is not raised: the record's status and error say it. Raises what it meets when the
     run folder can't be written to (``outage.storage_failure``); called again, it resumes. Raises
     :class:`WorkerGroupBroken` where this worker would wait for another that is lost.
     """
     trial = Trial(
-        config, local_config or config, context, control or NoControl(), {"started_at": provenance.now()}
+        config,
+        local_config or config,
+        context,
+        control or NoControl(),
+        {"started_at": provenance.now()},
+        in_trial=memory_gauge if isinstance(memory_gauge, InTrial) else None,
     )
     if is_first_worker():
         files.write_json(trial.folder / "config.json", config.model_dump(mode="json"))
@@ -79,7 +85,9 @@ def run_trial(
     return record
 
 
-def _run_to_end(trial: Trial, evaluate_at: frozenset[int], memory_gauge: MemoryGauge | None) -> Record:
+def _run_to_end(
+    trial: Trial, evaluate_at: frozenset[int], memory_gauge: MemoryGauge | InTrial | None
+) -> Record:
     """Runs a trial, and returns its record however it ends."""
     try:
         return _record_with_memory(trial, run_phases(trial, evaluate_at), memory_gauge)
@@ -91,6 +99,8 @@ def _run_to_end(trial: Trial, evaluate_at: frozenset[int], memory_gauge: MemoryG
         if outage.storage_failure(error, trial.folder) is not None:
             raise
         trace = redaction.redacted(traceback.format_exc())
+        # Its frames hold the model, and would as long as anything refers to the error.
+        traceback.clear_frames(error.__traceback__)
         (trial.folder / "error.txt").write_text(trace, encoding="utf-8", errors="backslashreplace")
         record = _failure_record(trial, error)
         # The others know of no error, and wait for this worker: the record leaves with the exception.
@@ -126,7 +136,7 @@ def _with_half_the_rows(trial: Trial) -> Trial | None:
     kept = ("started_at", "out_of_memory_in")
     facts = {name: value for name, value in trial.facts.items() if name in kept}
     facts["retried_batch_size"] = halved.train.batch_size
-    return Trial(trial.requested, halved, trial.context, trial.control, facts)
+    return Trial(trial.requested, halved, trial.context, trial.control, facts, in_trial=trial.in_trial)
 
 
 def _clear_checkpoints(config: TrialConfig, folder: Path, record: Record) -> None:
@@ -143,17 +153,18 @@ def end_trial(config: TrialConfig, context: TrialContext, status: Status, error:
     return record
 
 
-def _record_with_memory(trial: Trial, status: Status, memory_gauge: MemoryGauge | None) -> Record:
+def _record_with_memory(trial: Trial, status: Status, memory_gauge: MemoryGauge | InTrial | None) -> Record:
     """The trial's record; its memory is measured unless the run has a measurement of the same shape."""
-    # One worker asks for all: the measuring processes form a group of their own.
+    # One worker asks for all: measuring processes form a group of their own; what was read in the trial is shared.
     if memory_gauge is None or status == "interrupted" or not is_first_worker():
         return trial.record(status)
+    gauge = trial.meter if isinstance(memory_gauge, InTrial) else memory_gauge
     shape = trial.config.memory_shape(trial.context.workers)
     trial.facts["memory_shape"] = shape
     try:
         measured = read_or_create(
             trial.context.run / "memory" / f"{shape}.json",
-            lambda: {"memory_trial": trial.requested.trial_id(), **memory_gauge.measure(trial.config)},
+            lambda: {"memory_trial": trial.requested.trial_id(), **gauge.measure(trial.config)},
         )
     except MeasuringFailed as error:
         if error.terminated:

@@ -8,7 +8,7 @@ from typing import Any
 def serve(settings: dict[str, Any]) -> None:
     """The train loop of the slot's ``TorchTrainer``: runs jobs until the hub has no more.
 
-    ``settings``: the actors ``hub`` and ``board``, and ``cpus``, the CPU cores of one worker.
+    ``settings``: the actors ``hub`` and ``board``; ``cpus`` and ``gpus``, the CPU cores and GPUs of one worker.
     """
     from trainables.system import allocator, quiet
 

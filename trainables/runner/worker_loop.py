@@ -26,13 +26,15 @@ from __future__ import annotations
 import gc
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 import ray.train.torch
 import torch
 
+from trainables.memory.gpu_share import limit_allocator
+from trainables.memory.in_trial import InTrial
 from trainables.memory.measuring_process import MeasuringProcess
 from trainables.models.folder import ModelError
 from trainables.results import Record, write_record
@@ -46,6 +48,7 @@ from trainables.system import machine
 from trainables.system.background import call_periodically
 from trainables.training.worker_group import WorkerGroupBroken
 from trainables.trial.config import TrialConfig
+from trainables.trial.resident_base import ResidentBase
 
 # Times a trial may take its worker down without saving another checkpoint; after that it counts as failed.
 MAX_ATTEMPTS = 3
@@ -60,8 +63,8 @@ class TrialMoved(Exception):  # noqa: N818
 class WorkerLoop:
     """One of ``workers`` processes that run a slot's trials together; ``rank`` 0 is the one that writes and reports.
 
-    ``node`` is Ray's id of this node, ``group`` the id of the placement group. ``measuring`` is ``None`` where memory
-    can't be measured.
+    ``node`` is Ray's id of this node, ``group`` the id of the placement group. ``measuring``: how trials' memory is
+    measured, ``None`` where it isn't. ``bases`` keeps the base model from trial to trial.
     """
 
     hub: Any
@@ -70,24 +73,28 @@ class WorkerLoop:
     rank: int = 0
     node: str = ""
     group: str = ""
-    measuring: MeasuringProcess | None = None
+    measuring: MeasuringProcess | InTrial | None = None
+    bases: ResidentBase = field(default_factory=ResidentBase)
 
     @classmethod
-    def setup(cls, hub: Any, board: Any, cpus: float) -> WorkerLoop:
-        """The loop of this process, which Ray Train has started; libraries are imported and devices chosen."""
-        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if not gpus:
+    def setup(cls, hub: Any, board: Any, cpus: float, gpus: float = 0) -> WorkerLoop:
+        """The loop of this process, which Ray Train has started; libraries are imported and devices chosen.
+
+        ``cpus`` and ``gpus`` are those of one worker.
+        """
+        on_gpu = torch.cuda.is_available()
+        if not on_gpu:
             # Set by Ray where it counts GPUs, also those that this torch isn't built for.
             os.environ.pop("ACCELERATE_TORCH_DEVICE", None)
             torch.set_num_threads(max(1, int(cpus)))
         context = ray.train.get_context()
         workers = context.get_world_size()
-        if gpus and workers > 1:
+        if on_gpu and workers > 1:
             torch.cuda.set_device(ray.train.torch.get_device())  # all workers of a node see all of its GPUs
+        if on_gpu:
+            limit_allocator(gpus)  # before anything is allocated
         group = ray.util.get_current_placement_group()
-        # The measuring processes all run on this node, each with a GPU of its own.
-        measurable = not gpus or gpus >= workers
-        measuring = MeasuringProcess(workers) if measurable else None
+        measuring = InTrial() if on_gpu else MeasuringProcess(workers)
         _warm_up()
         return cls(
             hub,
@@ -143,7 +150,7 @@ class WorkerLoop:
         """The record of a job's trial, run or resumed, or of what ended its workers before."""
         config = TrialConfig.model_validate(job["config"])
         context = TrialContext(
-            workspace.run, job["slot"], job["slot_trial"], job["handed_over_at"], self.workers
+            workspace.run, job["slot"], job["slot_trial"], job["handed_over_at"], self.workers, self.bases
         )
         record = _record_of_earlier_attempts(job, config, context)
         if record is not None:
@@ -179,7 +186,7 @@ class WorkerLoop:
                     raise  # the others are at another step: all resume from the last checkpoint, in a new group
 
     def close(self) -> None:
-        if self.measuring is not None:
+        if isinstance(self.measuring, MeasuringProcess):
             self.measuring.close()
 
     def _leave_node(self, trial_id: str) -> None:

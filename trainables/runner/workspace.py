@@ -12,9 +12,11 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trainables.memory.in_trial import InTrial
 from trainables.results import Record, write_record
 from trainables.runner.uploader import Uploader, remove_checkpoint
 from trainables.storage import urls
@@ -42,7 +44,7 @@ class Workspace(Protocol):
     def fetch(self, config: TrialConfig) -> TrialConfig:
         """Makes the trial's inputs local, and returns its config with paths on this machine."""
 
-    def memory_gauge(self, gauge: MemoryGauge, workers: int = 1) -> MemoryGauge:
+    def memory_gauge(self, gauge: MemoryGauge | InTrial, workers: int = 1) -> MemoryGauge | InTrial:
         """``gauge``, or one that first looks up what another node has measured."""
 
     def uploading(self) -> AbstractContextManager[None]:
@@ -74,7 +76,7 @@ class LocalWorkspace:
     def fetch(self, config: TrialConfig) -> TrialConfig:
         return StagedInputs.read(self.run).local_config(config)
 
-    def memory_gauge(self, gauge: MemoryGauge, workers: int = 1) -> MemoryGauge:
+    def memory_gauge(self, gauge: MemoryGauge | InTrial, workers: int = 1) -> MemoryGauge | InTrial:
         return gauge
 
     @contextmanager
@@ -133,8 +135,18 @@ class RemoteWorkspace:
             # A file is missing or cut short; the one before it will do.
             shutil.rmtree(self.folder / checkpoint)
 
-    def memory_gauge(self, gauge: MemoryGauge, workers: int = 1) -> MemoryGauge:
-        return CachedMeasurement(gauge, self.store, workers)
+    def memory_gauge(self, gauge: MemoryGauge | InTrial, workers: int = 1) -> MemoryGauge | InTrial:
+        if isinstance(gauge, InTrial):
+            return replace(gauge, stored=self._stored_measurement)
+        return CachedMeasurement(gauge, self._stored_measurement, workers)
+
+    def _stored_measurement(self, shape: str) -> dict[str, Any] | None:
+        """What any node has measured for a memory shape; ``None`` where there is none, or where it can't be read."""
+        try:
+            stored = self.store.read(f"memory/{shape}.json")
+        except StorageError:  # costs the time to measure again, not the trial
+            return None
+        return json.loads(stored) if stored is not None else None
 
     @contextmanager
     def uploading(self) -> Iterator[None]:
@@ -188,15 +200,14 @@ class RemoteWorkspace:
 class CachedMeasurement:
     """Looks a measurement up at the run's URL, where any node may have put it, and measures only if there is none."""
 
-    def __init__(self, gauge: MemoryGauge, store: Store, workers: int = 1) -> None:
-        self.gauge, self.store, self.workers = gauge, store, workers
+    def __init__(
+        self, gauge: MemoryGauge, stored: Callable[[str], dict[str, Any] | None], workers: int = 1
+    ) -> None:
+        self.gauge, self.stored, self.workers = gauge, stored, workers
 
     def measure(self, config: TrialConfig) -> dict[str, Any]:
-        try:
-            cached = self.store.read(f"memory/{config.memory_shape(self.workers)}.json")
-        except StorageError:  # costs the time to measure again, not the trial
-            cached = None
-        return json.loads(cached) if cached is not None else self.gauge.measure(config)
+        stored = self.stored(config.memory_shape(self.workers))
+        return stored if stored is not None else self.gauge.measure(config)
 
 
 def checkpoints(names: Mapping[str, Entry]) -> list[str]:

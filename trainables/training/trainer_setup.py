@@ -112,6 +112,15 @@ def make_trainer(
         )
 
 
+def use_method_optimizer(trainer: Any, policy: Policy, weight_decay: float) -> None:
+    """Gives the trainer the method's own optimizer, for methods that have one (LoRA+)."""
+    assert policy.method is not None
+    cls, options = trainer.get_optimizer_cls_and_kwargs(trainer.args, policy.model)
+    optimizer = policy.method.optimizer(policy.model, cls, {**options, "weight_decay": weight_decay})
+    if optimizer is not None:
+        trainer.optimizer = optimizer
+
+
 def rows_on_disk(rows: Iterable[dict[str, Any]], cls: type[Dataset] = Dataset) -> Dataset:
     """A data set of the rows, memory-mapped from a deleted file, whose space is freed with the last reference."""
     from datasets.table import InMemoryTable
@@ -145,12 +154,22 @@ def clean_process(precision: str = "fp32") -> None:
     use_tensor_cores(precision, default_device())
     AcceleratorState._reset_state()
     GradientState._reset_state()
+    _forget_optimizers()
     # Before the cache is emptied: tensors in cycles of garbage hold blocks that would stay.
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def _forget_optimizers() -> None:
+    """Clears what bitsandbytes keeps for the whole process: embeddings, whose state 8-bit optimizers hold in 32 bits.
+
+    It would keep these modules in memory, and applies to the next optimizer's parameters of the same number.
+    """
+    if bitsandbytes := sys.modules.get("bitsandbytes"):
+        bitsandbytes.optim.GlobalOptimManager.get_instance().initialize()
 
 
 _switches: dict[str, Any] = {}  # torch's, as they were before the process's first trial

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,19 @@ def is_first_worker() -> bool:
 
 def _rank() -> int:
     return int(os.environ.get("RANK", "0"))
+
+
+def largest_over_workers(numbers: Sequence[int]) -> list[int]:
+    """Each number's largest over all workers, which all have to call this; without a process group the numbers."""
+    import torch
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return list(numbers)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    shared = torch.tensor(numbers, dtype=torch.int64, device=device)
+    distributed.all_reduce(shared, op=distributed.ReduceOp.MAX)
+    return [int(number) for number in shared.tolist()]
 
 
 def is_lost_worker(error: BaseException) -> bool:

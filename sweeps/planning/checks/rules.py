@@ -37,6 +37,11 @@ def _workers(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
     train, draft = config.train, context.draft
     if train.precision == "fp16" and not context.resources.gpus:
         yield draft.problem(("train", "precision"), "fp16 needs a GPU; use bf16 or fp32")
+    gpus, workers = context.resources.gpus, context.resources.workers
+    if isinstance(gpus, float | int) and 0 < gpus < 1 and workers != 1:
+        # NCCL refuses a group of which two are on one GPU.
+        what = "the workers of one trial can't share a GPU; give whole GPUs, or gpus: auto, or one worker"
+        yield draft.problem(("resources", "gpus"), what)
     for path, what, error in worker_limits.sharing_problems(config, context.resources.workers):
         yield draft.problem(path, what, error)
     if train.packing and not config.stage.can_pack:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeps.cluster.packing import Machine, Size, fits, how_many
+from sweeps.commands.spec_options import with_memory_warnings
 from sweeps.planning.plan import Plan
 from sweeps.planning.resources.sizes import Sizes
 from sweeps.search.admission import Admission
@@ -204,6 +205,42 @@ def test_a_trial_too_large_for_a_gpu_is_shared_by_workers_if_the_spec_allows_it(
     assert "training is predicted to need 60.00 GiB, and a worker has 24.00 GiB (a GPU of 24.00 GiB)" in str(
         over
     )
+
+
+def test_workers_of_one_trial_take_whole_gpus_though_each_would_fit_in_a_share(workdir: Path) -> None:
+    sets = ("resources.gpus=auto", "resources.workers=2", "train.batch_size=4")
+    planned = plan(workdir, SPEC, sets)
+    shared: Any = FakeCellMemory(8, planned, workers=2)
+    cells = tuple(replace(cell, predicted=shared) for cell in planned.cells)
+    assert taken(replace(planned, cells=cells), GPU_OF_24) == [Size(2, 1, 1)] * 2
+
+
+@pytest.mark.parametrize("workers", [2, "auto"])
+def test_workers_of_one_trial_cannot_share_a_gpu(workdir: Path, workers: int | str) -> None:
+    sets = ("resources.gpus=0.5", f"resources.workers={workers}", "train.batch_size=4")
+    found = {problem.what for problem in plan(workdir, SPEC, sets).errors}
+    assert found == {
+        "the workers of one trial can't share a GPU; give whole GPUs, or gpus: auto, or one worker"
+    }
+
+
+def test_a_share_of_a_gpu_is_what_its_worker_may_allocate(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of 24 GiB, of which the CUDA context takes a half GiB."""
+    monkeypatch.setattr("sweeps.cluster.node_resources.this_machine", lambda: GPU_OF_24[0])
+    planned = with_predictions(plan(workdir, SPEC, ("resources.gpus=0.5",)), 11.6, 11.4)
+    sizes = Sizes.for_cells(planned.cells, GPU_OF_24)
+    over, within = (sizes.excess(cell, cell.first()) for cell in planned.cells)
+    assert over is not None
+    assert within is None
+    (warning,) = set(with_memory_warnings(planned).warnings) - set(planned.warnings)
+    assert warning.what.startswith(
+        "sft-full: no trial fits (predicted peak 11.60 to 11.60 GiB; a worker has 11.50 GiB: a GPU of 24.00 GiB, 0.5 "
+        "of it for each worker, 0.50 GiB of that for CUDA itself)"
+    )
+    whole = with_predictions(plan(workdir, SPEC, ("resources.gpus=1",)), 11.6, 11.4)
+    assert with_memory_warnings(whole).warnings == whole.warnings
 
 
 def test_an_entry_may_set_the_resources_of_its_trials(workdir: Path) -> None:

@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 import torch
 
+from tests.helpers.allocators import Allocator
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_model import HIDDEN, LAYERS, VOCAB, make_model
 from tests.helpers.trials import METHODS, make_config, make_policy, run, write_rows
-from trainables.memory.measurement import Meter, ResidentSet, measure, weight_bytes
+from trainables.memory.figures import weight_bytes
+from trainables.memory.gauges import Meter, ResidentSet
+from trainables.memory.measurement import measure
 from trainables.memory.measuring_process import MALLOC, MeasuringFailed, MeasuringProcess, environment
 from trainables.runner.run import TrialContext, run_trial
 from trainables.trial.config import TrialConfig
@@ -81,31 +84,16 @@ def _one_after_another() -> dict[str, int]:
     return meter.peaks
 
 
-class Allocator(ResidentSet):
-    """A gauge of an allocator that keeps what it has freed: by phase, what was allocated and what it held."""
-
-    def __init__(self, *phases: tuple[int, int]) -> None:
-        self._phases = iter(phases)
-
-    def reset(self) -> None:
-        self._allocated, self._held = next(self._phases)
-
-    def now(self) -> int:
-        return 10
-
-    def peak(self) -> int:
-        return self._allocated
-
-    def reserved(self) -> int | None:
-        return self._held
-
-
 def test_what_an_allocator_holds_at_most_is_that_of_the_phase_that_holds_most() -> None:
-    meter = Meter(gauge=Allocator((60, 80), (90, 130), (40, 70)))
-    for phase in ("load", "train", "eval"):
+    allocator = Allocator()
+    allocator.allocate(10)
+    meter = Meter(gauge=allocator)
+    for phase, size in (("load", 50), ("train", 120), ("eval", 30)):
         with meter.phase(phase):
-            pass
-    assert (meter.peaks, meter.reserved) == ({"load": 50, "train": 80, "eval": 30}, 120)
+            allocator.allocate(size)
+            allocator.free(size)
+        allocator.empty()
+    assert (meter.peaks, meter.reserved) == ({"load": 50, "train": 120, "eval": 30}, 120)
     assert Meter(gauge=None).reserved is None
 
 

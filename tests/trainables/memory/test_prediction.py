@@ -15,9 +15,10 @@ from sweeps.planning.memory.cell_memory import CellMemory, ConfigMemory
 from tests.helpers.trials import METHODS, make_config, make_policy, write_rows
 from trainables.config.model import ModelConfig
 from trainables.data import loading
-from trainables.memory import measurement
+from trainables.memory import figures
 from trainables.memory.activations import kept_bytes
 from trainables.memory.held import quantization_bytes, weight_bytes
+from trainables.memory.longest_batch import longest_rows
 from trainables.memory.measuring_process import MeasuringProcess
 from trainables.memory.predicted_model import PredictedModel
 from trainables.memory.prediction import predict
@@ -102,7 +103,7 @@ def test_a_footprint_counts_what_really_trains_and_what_is_held(
     counted = weight_bytes(step) + quantization_bytes(step)
     buffers = sum(t.numel() * t.element_size() for t in model.buffers())
     # Code books: 64 bytes a layer, and a KiB more with double quantization.
-    assert counted == pytest.approx(measurement.weight_bytes(model) - buffers, rel=0.002, abs=40_000)
+    assert counted == pytest.approx(figures.weight_bytes(model) - buffers, rel=0.002, abs=40_000)
 
 
 # What autograd keeps
@@ -131,7 +132,7 @@ def kept_by_autograd(config: TrialConfig) -> tuple[int, tuple[int, int]]:
     """Bytes of what one forward pass saves, weights themselves left out, and its (rows, tokens)."""
     policy = make_policy(config)
     rows = loading.load(config.data, config.stage.row_type)
-    longest, _ = measurement.longest_rows(config, policy, rows.train)
+    longest, _ = longest_rows(config, policy, rows.train)
     train = config.train.model_copy(update={"steps": 1})
     options = training_arguments(train, 1, Path("/nonexistent"), workers=1, device="cpu") | {
         "save_strategy": "no"
@@ -156,7 +157,7 @@ def kept_by_autograd(config: TrialConfig) -> tuple[int, tuple[int, int]]:
             return compute(model, inputs, **options)
 
     trainer.compute_loss = watched
-    trainer.add_callback(measurement.TensorCounter())
+    trainer.add_callback(figures.TensorCounter())
     trainer.train()
     return sum(tensor.untyped_storage().nbytes() for tensor in saved.values()), seen[0]
 

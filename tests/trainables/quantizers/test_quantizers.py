@@ -13,7 +13,7 @@ from torch import nn
 from tests.helpers.tiny_model import HIDDEN, LAYERS, make_model
 from tests.helpers.trials import make_config, make_policy, run, write_rows
 from tests.trainables.methods.test_methods import logits, run_and_keep
-from trainables.memory.measurement import weight_bytes
+from trainables.memory.figures import weight_bytes
 from trainables.methods import QLoRA
 from trainables.models.folder import ModelError
 from trainables.quantizers import QUANTIZERS, QuantizationFailed, Quantizer, check_quantized

@@ -1,0 +1,67 @@
+"""Training steps on the batch that takes the most memory: the longest row, as often as the batch has rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables.tokenization import batching
+from trainables.training.trainer_setup import training_arguments, use_method_optimizer
+from trainables.training.worker_group import worker_count
+
+if TYPE_CHECKING:
+    from trainables.memory.figures import TensorCounter
+    from trainables.training.phases import Phases
+    from trainables.training.policy import Policy
+    from trainables.trial.config import TrialConfig
+
+STEPS = 2  # the first fills the optimizer's state, the second shows the peak with it in place
+
+
+def longest_rows(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> tuple[list[Any], int]:
+    """The rows that make the longest row of a batch, and its tokens: one or, with packing, several that fill it."""
+    if config.train.packing is not True:
+        row, length = config.stage.longest_row(policy.tokenizer, rows, config.data.cutoff)
+        # Blocks of a stream are full, whatever is in it.
+        return [row], config.data.cutoff if config.train.packing else length
+    tokens = config.stage.tokens(policy.tokenizer, rows, config.data.cutoff)
+    chosen = batching.fill_longest_first(tokens.lengths, config.data.cutoff)
+    return [rows[int(tokens.rows[place])] for place in chosen], int(tokens.lengths[chosen].sum())
+
+
+def train_longest(
+    config: TrialConfig,
+    policy: Policy,
+    longest: list[Any],
+    counter: TensorCounter,
+    phases: Phases,
+    steps: int = STEPS,
+) -> None:
+    """Trains ``steps`` steps on the ``longest`` rows, with the trainer, the optimizer and the batch of the config.
+
+    Nothing is logged or saved. Of several workers each takes its share of the batch, so all have to call this.
+    """
+    train = config.train.model_copy(update={"steps": steps, "epochs": None})
+    # `longest` may be several rows that make one pack: as many packs as the steps draw.
+    rows = longest * (train.update_rows * steps)
+    nowhere = Path("/nonexistent")  # nothing is saved
+    options = training_arguments(train, steps, nowhere, worker_count(), policy.device) | {
+        "save_strategy": "no"
+    }
+    trainer = config.stage.trainer(policy, rows, train, config.data.cutoff, options)
+    use_method_optimizer(trainer, policy, train.weight_decay)
+    _scale_gradients_by_one(trainer)
+    trainer.add_callback(counter)
+    phases.track(trainer)
+    trainer.train()
+
+
+def _scale_gradients_by_one(trainer: Any) -> None:
+    """Has loss scaling (fp16) begin at 1.
+
+    At its usual 65,536 the first steps overflow, and an optimizer whose steps are skipped has no state yet.
+    """
+    scaler = trainer.accelerator.scaler
+    if scaler is not None and (state := scaler.state_dict()):  # empty where it is disabled
+        scaler.load_state_dict({**state, "scale": 1.0})
