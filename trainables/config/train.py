@@ -13,6 +13,7 @@ from trainables.config.base import Frozen
 Precision = Literal["bf16", "pure_bf16", "fp16", "fp32"]
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd", "adafactor"]
 Sharding = Literal["none", "fsdp"]
+Compile = Literal["auto", "on", "off"]
 Scheduler = Literal["constant", "linear", "cosine", "constant_with_warmup", "inverse_sqrt"]
 
 
@@ -26,6 +27,7 @@ class TrainConfig(Frozen):
     resumes, once, with half the rows per pass and twice the accumulation, so that its steps have the same rows.
     ``router_aux_loss``: the weight of the loss by which a mixture of experts uses all of them alike.
     ``sharding``: workers share weights, gradients and optimizer state instead of each holding its own.
+    ``compile``: decoder layers are compiled; ``auto``: where that is predicted to save more time than it takes.
     """
 
     steps: Annotated[int | None, limits.at_most(limits.STEPS)] = Field(default=None, ge=1)
@@ -46,6 +48,7 @@ class TrainConfig(Frozen):
     packing: bool | Literal["stream"] = False
     retry_out_of_memory: bool = False
     sharding: Sharding = "none"
+    compile: Compile = "auto"
     logging_steps: int = Field(default=1, ge=1)
     eval_steps: int | None = Field(default=None, ge=1)
     save_steps: int | None = Field(default=None, ge=1)

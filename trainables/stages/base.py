@@ -116,6 +116,8 @@ class TrainingStage(Frozen, ABC):
     # Where a search of the learning rate begins, as a multiple of what suits the method in supervised fine-tuning.
     learning_rate_factor: ClassVar[float] = 1.0
     nothing_left: ClassVar[str] = "nothing but an end token is left to learn"  # of rows without an example
+    # Why its decoder layers are not compiled; None where they can be.
+    compile_obstacle: ClassVar[str | None] = None
     logged_metrics: ClassVar[tuple[str, ...]] = ()  # what its trainer logs besides loss and gradient norm
 
     def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:

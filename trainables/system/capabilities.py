@@ -303,6 +303,26 @@ def _unsloth() -> Capability:
     return missing or Capability("unsloth", True, detail, needed=False)
 
 
+def _compiler() -> Capability:
+    """Whether torch can compile: on a CPU that takes a C++ compiler, on a GPU triton and a C compiler."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def small(x: Any) -> Any:
+        return torch.nn.functional.silu(x) * 2
+
+    try:
+        x = torch.linspace(-1, 1, 64, device=device, requires_grad=True)
+        output = torch.compile(small)(x)
+        output.sum().backward()
+        works = torch.allclose(output, small(x), atol=1e-5)
+    except Exception as failure:  # no compiler, a header that is missing, an old driver
+        return _failed("compiler", failure)
+    detail = "forward and backward pass of a small function run" if works else "its results are wrong"
+    return Capability("compiler", works, detail, needed=False)
+
+
 def precisions() -> list[Capability]:
     """The 16-bit types for training, each tested by the forward and backward pass of one small product."""
     return [check_capability("bf16"), check_capability("fp16")]
@@ -366,6 +386,7 @@ CHECKS: dict[str, Callable[[], Capability]] = {
     "flash_attention_3": _flash_attention_3,
     "liger": _liger,
     "unsloth": _unsloth,
+    "compiler": _compiler,
     "bf16": lambda: _precision("bf16", needed=True),
     "fp16": lambda: _precision("fp16", needed=False),
     "lm-eval": _lm_eval,

@@ -5,6 +5,7 @@ Checked with transformers 5.24, TRL 1.16, accelerate 1.15 and torch 2.13, which 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +13,13 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import nn
 from transformers import PrinterCallback, Trainer
 
 from trainables.tokenization.batching import padding_share, worker_shares
+
+COLLECTED = ("_metrics", "_stored_metrics", "_total_train_tokens")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class StageTrainer(Trainer):
 
     def __init__(self, *args: Any, row_order: RowOrder, **options: Any) -> None:
         self.row_order = row_order
+        self._rehearses = False
         super().__init__(*args, **options)
         # Without a progress bar, transformers prints every log entry as a dictionary.
         self.remove_callback(PrinterCallback)
@@ -87,6 +92,31 @@ class StageTrainer(Trainer):
         )
         # To accelerate it is one process's: each worker's loader already holds its own share.
         return prepare_data_loader(loader, args.device, num_processes=1, process_index=0, put_on_device=True)
+
+    def begin_with_the_first_batch(self) -> None:
+        """Has the next training step follow a forward and backward pass of the trial's first batch, whose gradients are
+        dropped: layers are compiled by the batch that they meet first, which is another where a trial is resumed.
+        """
+        self._rehearses = True
+
+    def training_step(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+        """As it is, after what :meth:`begin_with_the_first_batch` asks for."""
+        if self._rehearses:
+            self._rehearses = False
+            self._rehearse(model)
+        return super().training_step(model, inputs, *args, **options)
+
+    def _rehearse(self, model: Any) -> None:
+        places = self.row_order.places[: self.args.per_device_train_batch_size].tolist()
+        rows = self._remove_unused_columns(self.train_dataset, description="training")
+        batch = self.data_collator([rows[place] for place in places])
+        # What TRL's trainers collect of a step, to log the mean.
+        collected = {name: copy.deepcopy(vars(self)[name]) for name in COLLECTED if name in vars(self)}
+        devices = [self.args.device] if self.args.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            super().training_step(model, batch)
+        vars(self).update(collected)
+        model.zero_grad()
 
     def _wrap_model(self, *args: Any, **options: Any) -> Any:
         """Gradients are views of the buckets that torch (DDP) sends them in, which would hold them a second time."""

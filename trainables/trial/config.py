@@ -19,7 +19,7 @@ from trainables.storage.damaged_files import read_bytes, reading
 
 # Settings by section that ids of earlier runs don't know: with these values a trial is what it was without them.
 LATER_SETTINGS: dict[str, dict[str, Any]] = {
-    "train": {"warmup_ratio": None, "router_aux_loss": 0.0},
+    "train": {"warmup_ratio": None, "router_aux_loss": 0.0, "compile": "auto"},
     "data": {
         "special_tokens": "text",
         "end": "add",
@@ -140,6 +140,8 @@ class TrialConfig(Frozen):
             key: config["train"][key]
             for key in ("batch_size", "optimizer", "precision", "gradient_checkpointing", "packing")
         }
+        if self.train.compile == "on":
+            config["train"]["compile"] = "on"
         # With accumulation, gradients are still there in the next forward pass.
         config["train"]["accumulates"] = self.train.gradient_accumulation > 1
         if workers > 1:

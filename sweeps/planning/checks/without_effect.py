@@ -80,5 +80,8 @@ def _in_training(config: TrialConfig) -> Iterator[tuple[CellPath, str]]:
         yield ("model", "dtype"), f"train.precision: {train.precision} loads and saves all weights in {dtype}"
     if train.packing and train.group_by_length:
         yield ("train", "group_by_length"), "with packing, every batch has rows of the same length"
+    obstacle = "weights are sharded" if train.sharding != "none" else config.stage.compile_obstacle
+    if train.compile == "on" and obstacle is not None:
+        yield ("train", "compile"), obstacle
     if train.retry_out_of_memory and config.halved() is None:
         yield ("train", "retry_out_of_memory"), f"a batch of {train.batch_size} can't be halved"

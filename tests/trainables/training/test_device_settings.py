@@ -23,8 +23,13 @@ def before() -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("precision", "device", "tf32"),
-    [("bf16", "cuda", True), ("fp16", "cuda", True), ("pure_bf16", "cuda", True), ("fp32", "cuda", False)]
-    + [("bf16", "cpu", False)],
+    [
+        ("bf16", "cuda", True),
+        ("fp16", "cuda", True),
+        ("pure_bf16", "cuda", True),
+        ("fp32", "cuda", False),
+        ("bf16", "cpu", False),
+    ],
 )
 def test_what_16_bits_leave_in_fp32_is_computed_in_tf32_on_a_gpu_alone(
     before: str, precision: str, device: str, tf32: bool

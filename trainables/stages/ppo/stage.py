@@ -42,6 +42,9 @@ class PPO(PPOSettings):
     """
 
     row_type: ClassVar[type] = Prompt
+    compile_obstacle: ClassVar[str | None] = (
+        "answers of ppo are sampled without, and their first ratio would not be 1"
+    )
     learning_rate_factor: ClassVar[float] = 0.1
     encoding: ClassVar[tuple[str, ...]] = ("max_new_tokens",)
     logged_metrics: ClassVar[tuple[str, ...]] = (
