@@ -27,9 +27,11 @@ def holder(run: Path) -> str | None:
         try:
             # A shared lock, so that two commands that look at once don't take each other for the driver.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             # The lock is taken before the name is written, so the file may still be empty.
             return file.read().strip() or "a process that has only just begun"
+        except OSError:  # a file system without locks, where nothing can hold a run
+            return None
     return None
 
 
@@ -41,7 +43,20 @@ def require_free(run: Path) -> None:
 
 def held_by(display_name: str, process: str) -> Problem:
     """The problem that a process holds the run already."""
-    return Problem(display_name, "", f"another run holds it: {process}")
+    what = (
+        f"another run holds it: {process}. A run has one driver at a time: `paretune status` follows it, `paretune "
+        "stop` ends it; other cells can run beside it under another name (--set name=NAME)"
+    )
+    return Problem(display_name, "", what)
+
+
+def _no_locks(run: Path, error: OSError) -> Problem:
+    """The problem that two drivers of a run could not be kept apart: a Lustre that is mounted without ``flock``."""
+    what = (
+        f"its file system has no locks ({error.strerror}), which keep two drivers of a run apart. Have it mounted with "
+        "locks (Lustre: -o flock), or give another --output"
+    )
+    return Problem(str(run), "", what)
 
 
 def request_stop(run: Path) -> None:
@@ -68,9 +83,11 @@ def held(run: Path) -> Iterator[None]:
     with files.open_to_append(path, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             file.seek(0)
             raise SpecError(held_by(str(run), file.read().strip())) from None
+        except OSError as error:
+            raise SpecError(_no_locks(run, error)) from error
         file.seek(0)
         file.truncate()
         # The name stays in the file afterwards; whether the run is held is told by the lock alone.
