@@ -151,9 +151,21 @@ def _read_weights(model: nn.Module) -> None:
         tensor.detach().view(-1)[:: 4096 // tensor.element_size() or 1].sum()
 
 
+# What errors say, in small letters, that are of no class of their own.
+OUT_OF_MEMORY = (
+    "can't allocate memory",  # torch's CPU allocator
+    "cannot allocate memory",  # the system
+    "cuda error: out of memory",  # a kernel's start, or a library that allocates itself, such as bitsandbytes
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "cuda failure 2 'out of memory'",  # NCCL
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: torch's own error on a GPU, an allocation that failed on a CPU."""
-    messages = ("can't allocate memory", "cannot allocate memory")  # of torch's CPU allocator, of the system
+    """Whether memory ran out: torch's own error on a GPU, one of a library that allocates itself, an allocation that
+    failed on a CPU.
+    """
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        message in str(error).lower() for message in messages
+        message in str(error).lower() for message in OUT_OF_MEMORY
     )

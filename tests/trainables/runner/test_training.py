@@ -613,6 +613,10 @@ def test_running_out_of_memory_is_a_finding(tiny_model: Path, rows: Path, tmp_pa
             True,
         ),
         (OSError(12, "Cannot allocate memory"), True),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("NCCL error: Cuda failure 2 'out of memory'"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
         (RuntimeError("shapes don't fit"), False),
         (ValueError("memory"), False),
     ],
@@ -767,6 +771,19 @@ def test_a_trial_that_is_interrupted_while_it_saves_itself_trains_no_further_ste
     config = make_config(tiny_model, rows, steps=6, save_steps=2)
     record = run(config, tmp_path, control=WhileSaving())
     assert (record.status, record.steps) == ("interrupted", 2)
+    assert [path.name for path in folder(config, tmp_path).glob("checkpoint-*")] == ["checkpoint-2"]
+
+
+def test_a_checkpoint_that_could_not_be_written_to_its_end_is_not_begun(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    class OutOfTime(ScriptedControl):
+        def may_save(self) -> bool:
+            return self.step == 2
+
+    config = make_config(tiny_model, rows, steps=5, save_steps=2)
+    record = run(config, tmp_path, control=OutOfTime())
+    assert record.status == "done"
     assert [path.name for path in folder(config, tmp_path).glob("checkpoint-*")] == ["checkpoint-2"]
 
 
