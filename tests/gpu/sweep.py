@@ -42,7 +42,7 @@ tracking: {wandb: off}
 finalists: {seeds: 1}
 """
 LORA, QLORA = "  - {kind: lora, rank: {choice: [4, 8]}}", "  - {kind: qlora, rank: {choice: [4, 8]}}"
-SECONDS = 240  # for each of both commands
+SECONDS, DRY_SECONDS = 240, 900  # for each of both commands
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,10 @@ class Sweep:
     def run(self) -> Path:
         return self.bench.folder / "runs" / "halves"
 
+    @property
+    def seconds(self) -> int:
+        return self.bench.pick(SECONDS, DRY_SECONDS)
+
     def start(self, *options: str) -> Command:
         from tests.helpers.sweeps import start
 
@@ -68,7 +72,7 @@ class Sweep:
         from tests.helpers.sweeps import finished
 
         command = self.start()
-        command.until(self._is_amid_trials, SECONDS)
+        command.until(self._is_amid_trials, self.seconds)
         command.process.send_signal(signal.SIGKILL)
         command.end()
         command.surviving()
@@ -113,7 +117,7 @@ def cases(sweep: Sweep) -> Iterator[Case]:
 
 def _resumed(sweep: Sweep, before: dict[str, Record]) -> Finding:
     command = sweep.start("--resume")
-    code = command.wait(SECONDS)
+    code = command.wait(sweep.seconds)
     records = {record.trial_id: record for record in _records(sweep)}
     values = {"seconds": command.seconds, "exit_code": code, "trials": len(records)}
     if code:

@@ -17,6 +17,7 @@ from trainables.results import Record, read_curve
 from trainables.runner.run import TrialContext, run_trial
 from trainables.training.training_callback import Control
 from trainables.trial.config import TrialConfig
+from trainables.trial.resident_base import ResidentBase
 
 METHODS: dict[str, dict[str, Any]] = {
     "full": {"kind": "full"},
@@ -103,15 +104,22 @@ def train(
     *,
     run: Path | None = None,
     keep: bool = False,
+    measured: bool = False,
+    bases: ResidentBase | None = None,
     ends: tuple[str, ...] = ("done",),
     **options: Any,
 ) -> Trained:
     """Runs a trial in a run folder of its own, or goes on with it in ``run``; removes the folder unless ``keep``.
 
+    ``measured``: whether its memory is read while it runs, in a dry run that of the process. ``bases`` lends the base.
     Raises :class:`TrialFailed` where its status is none of ``ends``.
     """
+    if measured:
+        options["memory_gauge"] = memory_gauge(bench.device)
     folder = run or Path(tempfile.mkdtemp(prefix="run-", dir=bench.folder))
-    record = run_trial(config, TrialContext(folder, handed_over_at=time.time()), control, **options)
+    lent = {} if bases is None else {"bases": bases}
+    context = TrialContext(folder, handed_over_at=time.time(), **lent)
+    record = run_trial(config, context, control, **options)
     trial = folder / "trials" / config.trial_id()
     trained = Trained(record, losses(trial), trial)
     if record.status not in ends:
@@ -130,6 +138,16 @@ def losses(trial: Path) -> tuple[float, ...]:
     return tuple(value for _, value in sorted(by_step.items()))
 
 
+# Where a trial repeats itself exactly, what is compared with it has to; else it may differ by a few times as much as
+# two of these trials, whose differences are random and grow with each step.
+FACTOR = 4.0
+
+
+def beyond_repetition(gap: float, repeated: float) -> bool:
+    """Whether a difference from a trial is more than that trial's from a repetition of it; NaN is."""
+    return not gap <= FACTOR * repeated
+
+
 def largest_gap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     """The largest relative difference of two curves of the same steps.
 
@@ -137,3 +155,11 @@ def largest_gap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     0.5
     """
     return max(abs(a - b) / abs(a) for a, b in zip(one, other, strict=True))
+
+
+def memory_gauge(device: str) -> Any:
+    """What reads the memory of a trial within it, as in a sweep on GPUs; on a CPU the resident set stands for it."""
+    from trainables.memory.gauges import ResidentSet
+    from trainables.memory.in_trial import InTrial
+
+    return InTrial() if device == "cuda" else InTrial(gauge=ResidentSet)

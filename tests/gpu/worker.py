@@ -54,9 +54,10 @@ def main() -> None:
 def prepare(folder: Path) -> None:
     """Quiets the libraries, and gives the process a cache of its own in which the cached models are."""
     from trainables.storage.home import home
-    from trainables.system import quiet
+    from trainables.system import allocator, quiet
 
     quiet.silence()
+    allocator.set_default()
     models, own = home() / "models", folder / "home"
     own.mkdir(parents=True, exist_ok=True)
     if models.is_dir() and not (own / "models").exists():

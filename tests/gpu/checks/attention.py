@@ -35,7 +35,7 @@ def cases(bench: Bench) -> Iterator[Case]:
 
 
 def _config(bench: Bench, model: dict[str, str]) -> Any:
-    tokens = bench.pick(2048, 48)
+    tokens = bench.pick(1024, 48)
     data = {"train": str(bench.rows(tokens, equal=True))}
     return trial_config(
         bench, "lora", large=True, tokens=tokens, data=data, model=model, steps=bench.pick(8, 3)

@@ -22,10 +22,12 @@ def _exports(bench: Bench, method: str) -> Finding:
     from trainables.export.export import export
     from trainables.export.exported import ExportOptions
     from trainables.inference.result import trial_result
+    from trainables.training.trainer_setup import clean_process
 
     held_out = {"eval_fraction": 0.1, "eval_rows": 4}
     config = trial_config(bench, method, data=held_out, steps=bench.pick(8, 3))
     trained = train(bench, config, keep=True)
+    clean_process()  # products of 32 bits in full precision again, as in a process that only exports
     out = trained.run / "exported"
     # It raises ExportFailed where the outputs aren't those of the adapter.
     exported = export(

@@ -8,11 +8,8 @@ from pathlib import Path
 
 from tests.gpu.bench import Bench
 from tests.gpu.check import Case, Finding
-from tests.gpu.trials import Trained, largest_gap, train, trial_config
+from tests.gpu.trials import Trained, beyond_repetition, largest_gap, train, trial_config
 from tests.helpers.trials import ScriptedControl
-
-# Where the uninterrupted trial repeats itself exactly, the resumed one has to; else it may differ half more than that.
-FACTOR = 1.5
 
 
 def cases(bench: Bench) -> Iterator[Case]:
@@ -40,7 +37,7 @@ def _resumes(bench: Bench, method: str) -> Finding:
 def _problem(values: dict[str, float]) -> str | None:
     for what in ("loss", "weight"):
         gap, repeated = values[f"resumed_{what}_gap"], values[f"repeated_{what}_gap"]
-        if not gap <= FACTOR * repeated:
+        if beyond_repetition(gap, repeated):
             return f"after resuming, {what} differs by {gap:.3g}; two undisturbed trials differ by {repeated:.3g}"
     return None
 

@@ -30,7 +30,7 @@ def cases(bench: Bench) -> Iterator[Case]:
 
 def _shared(bench: Bench) -> Finding:
     neighbour, overrunning = _configs(bench)
-    alone = train(bench, neighbour)
+    alone = train(bench, neighbour, measured=True)
     beside, failed = _together(bench, neighbour, overrunning)
     gap = largest_gap(alone.losses, beside.losses)
     values = {
@@ -131,19 +131,24 @@ def main(path: Path) -> None:
     import torch
 
     from tests.gpu.checks.out_of_memory import FullMemory
+    from tests.gpu.trials import memory_gauge
+    from trainables.memory.gpu_share import limit_allocator
     from trainables.runner.run import TrialContext, run_trial
 
     job: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     control = None
     if torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(SHARE)
+        limit_allocator(SHARE)
     elif job["overruns"]:
         control = FullMemory()
-    run_trial(TrialConfig.model_validate(job["config"]), TrialContext(Path(job["run"])), control)
+    gauge = memory_gauge("cuda" if torch.cuda.is_available() else "cpu")
+    config = TrialConfig.model_validate(job["config"])
+    run_trial(config, TrialContext(Path(job["run"])), control, memory_gauge=gauge)
 
 
 if __name__ == "__main__":
-    from trainables.system import quiet
+    from trainables.system import allocator, quiet
 
     quiet.silence()
+    allocator.set_default()
     main(Path(sys.argv[1]))
