@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from sweeps.cluster.write_speeds import WriteSpeeds
 from trainables.training.activity import Activity
 
 SILENT_SECONDS = 60.0  # after which a worker that gives no sign of life is dead, and its trial not waited for
@@ -33,6 +35,9 @@ class Board:
         self._activities: dict[str, Activity] = {}  # of trials in training that have no record yet
         self._heard: dict[str, float] = {}  # when their workers last gave a sign of life, monotonic
         self._abandoned: frozenset[str] = frozenset()  # trials that have no time to save themselves
+        self._written: set[tuple[int, float]] = (
+            set()
+        )  # checkpoints of this sweep: bytes, and bytes per second
         self._failures: dict[str, str] = {}
         self._log_lines: list[str] = []
 
@@ -55,13 +60,12 @@ class Board:
     def interrupt(self, seconds: float | None = None, bytes_per_second: float | None = None) -> None:
         """Has every trial save itself and end: the sweep was interrupted.
 
-        With ``seconds``, after which all processes are ended, only trials whose checkpoints fit into that time at
-        ``bytes_per_second`` save themselves. Without, all do.
+        With ``seconds``, after which all processes are ended, only trials whose checkpoints fit into that time save
+        themselves, by the speed of those that this sweep has written, and else at ``bytes_per_second``. Without, all do.
         """
         if seconds is not None:
-            measured = [a.bytes_per_second for a in self._activities.values() if a.bytes_per_second]
-            speed = min([*measured, *([bytes_per_second] if bytes_per_second else [])], default=None)
-            fitting = trials_that_fit(self._living(), seconds, speed)
+            speeds = WriteSpeeds(frozenset(self._written), bytes_per_second)
+            fitting = trials_that_fit(self._living(), seconds, speeds.seconds)
             self._abandoned = frozenset(self._activities) - fitting
         self._interrupted = True
 
@@ -89,9 +93,15 @@ class Board:
         ending = self._interrupted and trial_id not in self._abandoned
         return ending or node in self._draining or trial_id in self._moving
 
+    def may_save(self, trial_id: str) -> bool:
+        """Whether a trial may begin a checkpoint: not one that couldn't be written to its end, beside those that can."""
+        return trial_id not in self._abandoned
+
     def follow(self, trial_id: str, activity: Activity) -> None:
         """Takes what a trial is doing."""
         self._activities[trial_id] = activity
+        if activity.bytes_per_second:
+            self._written.add((activity.checkpoint_bytes, activity.bytes_per_second))
         self.alive(trial_id)
 
     def alive(self, trial_id: str) -> None:
@@ -137,26 +147,26 @@ class Board:
 
 
 def trials_that_fit(
-    activities: dict[str, Activity], seconds: float, bytes_per_second: float | None
+    activities: dict[str, Activity], seconds: float, writing_seconds: Callable[[int], float]
 ) -> frozenset[str]:
     """The trials that can save themselves within ``seconds`` on one disk, those with most to lose first.
 
-    A trial has to end its step, and to write its checkpoint after those before it.
+    A trial has to end its step, and to write its checkpoint after those before it. ``writing_seconds``: of a number of
+    bytes.
 
     >>> full = Activity("training", step=9, saved_step=0, unsaved_seconds=90, checkpoint_bytes=1_600)
     >>> lora = Activity("training", step=9, saved_step=0, unsaved_seconds=80, checkpoint_bytes=100)
-    >>> sorted(trials_that_fit({"full": full, "lora": lora}, seconds=10, bytes_per_second=100))
+    >>> sorted(trials_that_fit({"full": full, "lora": lora}, 10, lambda size: size / 100))
     ['lora']
     """
-    fitting, total = set(), 0
+    fitting, total = set(), 0.0
     # What is being written already goes on being written.
     for trial, activity in sorted(
         activities.items(), key=lambda item: (item[1].phase != "saving", -item[1].unsaved_seconds)
     ):
-        size = activity.bytes_to_write
-        writing = (total + size) / bytes_per_second if bytes_per_second else 0.0
+        writing = writing_seconds(activity.bytes_to_write)
         ending_step = activity.step_seconds if activity.phase == "training" else 0.0
-        if ending_step + writing <= seconds - SPARE_SECONDS:
+        if ending_step + total + writing <= seconds - SPARE_SECONDS:
             fitting.add(trial)
-            total += size
+            total += writing
     return frozenset(fitting)

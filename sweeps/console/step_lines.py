@@ -28,6 +28,9 @@ class StepLines:
     def interrupted(self) -> bool:
         return False
 
+    def may_save(self) -> bool:
+        return True
+
     def saved(self) -> None:
         """Says nothing: a line for each step is enough."""
 

@@ -40,7 +40,7 @@ from sweeps.search.shutdown import Shutdown
 from sweeps.search.trial_queue import TrialQueue
 from trainables.storage import files
 from trainables.system import machine, redaction
-from trainables.system.disk_speed import write_speed
+from trainables.system.disk_speed import checkpoint_speed
 
 __all__ = ["SweepDriver", "SweepInterrupted"]
 
@@ -137,7 +137,7 @@ class SweepDriver:
     def _interruption(self, board: Any) -> Interruption:
         notice = notice_of(self.plan.spec.resources)
         on_disk = notice is not None and self.mirror.store is None
-        speed = write_speed(self.run_folder) if on_disk else None
+        speed = checkpoint_speed(self.run_folder) if on_disk else None
         on_cluster = self.address is not None
         return Interruption(
             self.shutdown, board, self.progress, self.mirror, on_cluster, notice, bytes_per_second=speed

@@ -57,6 +57,9 @@ class HubControl:
         # The call isn't waited for, so training doesn't depend on how fast the hub is.
         self.hub.alive.remote()
 
+    def may_save(self) -> bool:
+        return bool(actor_result(self.board.may_save.remote(self.trial_id)))
+
     def saved(self) -> None:
         self.hub.checkpoint_saved.remote()
 

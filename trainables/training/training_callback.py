@@ -47,6 +47,9 @@ class Control(Protocol):
     def interrupted(self) -> bool:
         """Whether the trial has to save and stop at the next step."""
 
+    def may_save(self) -> bool:
+        """Whether a checkpoint may be begun: where the time until the end of all processes is known, it has to fit."""
+
     def saved(self) -> None:
         """Called when a new checkpoint is complete, from which the trial would resume."""
 
@@ -65,6 +68,9 @@ class NoControl:
 
     def interrupted(self) -> bool:
         return False
+
+    def may_save(self) -> bool:
+        return True
 
     def saved(self) -> None:
         pass
@@ -170,6 +176,8 @@ class TrialCallback(TrainerCallback):
         control.should_save = control.should_save or self._wants_save(
             last=state.global_step >= state.max_steps
         )
+        if control.should_save and _any_rank(not self.control.may_save()):
+            control.should_save = False
         if control.should_save and is_first_worker():
             self._saving.enter_context(self._following_the_save(state.global_step))
         # The clock goes on from here: evaluating is not training.

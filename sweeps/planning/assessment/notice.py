@@ -1,7 +1,7 @@
 """Whether trials can save themselves in the time that a scheduler or a cloud gives before it ends all processes.
 
 A checkpoint has the weights that train (all of a model's, where no adapter is saved) and the optimizer's state. Its
-size is predicted as memory is, and the speed of the run's disk is measured.
+size is predicted as memory is, and how fast it is written is estimated from the measured speed of the run's disk.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def problems(
         fits = f" for all of the {at_once}" if one <= notice.seconds - SPARE_SECONDS else ""
         what = (
             f"{cell.name}: a checkpoint is predicted to have {gib(size)} and takes {one:.1f} s to write{several}, at "
-            f"{gib(round(bytes_per_second))}/s as measured; {notice} are too short{fits}. {_loss(cell, size)}"
+            f"{gib(round(bytes_per_second))}/s as estimated from the disk's speed; {notice} are too short{fits}. "
+            f"{_loss(cell, size)}"
         )
         yield plan.spec.source.problem(path, what, error=False)
 

@@ -185,6 +185,7 @@ def test_plan_and_run_measure_the_disk_only_where_a_notice_is_known(
     ]
     assert measured == [tmp_path]
     assert warning.path == "train.save_steps"
+    assert f"at {30 / 1024:.2f} GiB/s as estimated from the disk's speed" in warning.what
     # How fast a store takes checkpoints is measured by nothing.
     (warning,) = [
         problem
