@@ -9,6 +9,7 @@ from pathlib import Path
 from sweeps.cluster.private_folder import private_folder
 from sweeps.runs.foreign_entries import require_readable
 from sweeps.runs.mirror_rules import needed_by_driver
+from trainables.storage.damaged_files import named
 from trainables.storage.url_store import Store
 from trainables.storage.urls import is_url
 
@@ -32,4 +33,5 @@ def local_copy(run: str, names: Callable[[str], bool] = needed_by_driver) -> Ite
         copy = temporary / store.url.rpartition("/")[2]
         copy.mkdir()
         store.pull([name for name in entries if names(name)], copy, entries)
-        yield copy
+        with named(copy, store.url):
+            yield copy

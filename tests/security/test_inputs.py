@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,8 @@ from trainables.data.errors import DataError
 from trainables.data.hub_datasets import HubDataset
 from trainables.data.loading import load
 from trainables.models import locate
-from trainables.models.folder import ModelError
+from trainables.models.config_sizes import absurd_size
+from trainables.models.folder import ModelError, read_architecture
 from trainables.trial import starting_weights
 
 
@@ -199,6 +201,81 @@ def test_a_pipe_in_a_models_folder_is_not_waited_for(workdir: Path, name: str) -
     os.mkfifo(workdir / "model" / name)
     with pytest.raises(ModelError, match=f"{name} is neither a file nor a folder"):
         locate.model_folder(ModelConfig(path=workdir / "model"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "limit"),
+    [
+        ("num_hidden_layers", 10**9, 1_000),
+        ("n_layer", 10**9, 1_000),
+        ("num_nextn_predict_layers", 10**9, 1_000),
+        ("hidden_size", 10**9, 2**24),
+        ("intermediate_size", [64, 10**9], 2**24),
+        ("vocab_size", 10**12, 2**24),
+        ("vocab_size_per_layer_input", 10**12, 2**24),
+        ("num_local_experts", 10**9, 4_096),
+        ("num_attention_heads", 10**9, 2**16),
+        ("head_dim", 1e12, 2**24),
+        ("max_position_embeddings", 10**18, 2**27),
+        ("sliding_window", 10**12, 2**27),
+    ],
+)
+def test_a_size_in_a_models_config_that_no_model_has_is_refused_with_its_key_and_the_limit(
+    workdir: Path, key: str, value: Any, limit: int
+) -> None:
+    config = workdir / "model" / "config.json"
+    usual = json.loads(config.read_text())
+    for changed in ({**usual, key: value}, {**usual, "text_config": {key: value}}):
+        config.unlink()  # a link to the model of all tests
+        config.write_text(json.dumps(changed))
+        with pytest.raises(
+            ModelError, match=rf"config\.json: (text_config\.)?{key} is 1.*at most {limit} are possible"
+        ):
+            locate.model_folder(ModelConfig(path=workdir / "model"))
+
+
+@pytest.mark.parametrize("value", ["64", -1, 1.5, {}, True, float("inf"), float("nan")])
+def test_a_size_that_is_none_is_refused_before_any_training(value: Any) -> None:
+    assert "a whole number is needed" in str(absurd_size({"text_config": {"hidden_size": value}}))
+    assert (
+        absurd_size({"hidden_size": [64, 128], "num_key_value_heads": None, "vision_feature_layer": -1})
+        is None
+    )
+
+
+def test_a_list_of_layers_without_end_is_refused() -> None:
+    assert (
+        absurd_size({"layer_types": ["a"] * 10**5})
+        == "layer_types has 100000 entries, and at most 65536 are possible"
+    )
+
+
+def test_experts_count_in_all_layers_together() -> None:
+    assert absurd_size({"num_hidden_layers": 61, "n_routed_experts": 384}) is None
+    found = absurd_size({"text_config": {"num_hidden_layers": 999, "num_experts": 4_000}})
+    assert found == "text_config.num_experts is 4000 in 999 layers, and at most 65536 in all are possible"
+
+
+def test_a_config_as_deep_as_json_is_read_has_no_absurd_size() -> None:
+    assert absurd_size(json.loads('{"a":' * 900 + "1" + "}" * 900)) is None
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"a": {"shape": [1e9, "x"]}}',
+        b'{"a": {"shape": [10000000000000]}}',
+        b'{"a": 1}',
+        b'{"a": {}}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_header_of_weights_that_is_none_is_refused(workdir: Path, header: bytes) -> None:
+    weights = workdir / "model" / "model.safetensors"
+    weights.unlink()
+    weights.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ModelError, match=r"model\.safetensors: not a complete safetensors file"):
+        read_architecture(workdir / "model")
 
 
 def test_a_models_config_without_end_or_bottom_is_refused(workdir: Path) -> None:

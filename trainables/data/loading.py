@@ -311,7 +311,14 @@ def _file_state(path: Path) -> list[Any]:
 
 def _converted(config: DataConfig, row_type: type, sources: Sequence[Source], identity: str) -> ConvertedRows:
     """The rows from the cache folder, converted now if they are not there yet."""
-    folder = cache.entry("data", identity, lambda folder: _convert(config, row_type, sources, folder))
+
+    def write(folder: Path) -> None:
+        _convert(config, row_type, sources, folder)
+
+    return cache.opened("data", identity, write, _read_converted)
+
+
+def _read_converted(folder: Path) -> ConvertedRows:
     info = json.loads((folder / "info.json").read_text(encoding="utf-8"))
     return ConvertedRows(
         table=arrow_rows.open_table(folder / "rows.arrow"),

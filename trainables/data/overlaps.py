@@ -6,12 +6,10 @@ The split keeps rows that open alike together. Later turns, and texts that diffe
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -85,13 +83,8 @@ def find_overlaps(train: Any, test: Any) -> Overlaps | None:
     if not (isinstance(train, Rows) and isinstance(test, Rows)) or not len(test):
         return None
 
-    def write(folder: Path) -> None:
-        files.write_json(folder / "overlaps.json", asdict(_count(train, test)))
-
-    folder = cache.entry("overlaps", files.sha256([VERSION, train.identity, test.identity]), write)
-    found: dict[str, Any] = json.loads((folder / "overlaps.json").read_text(encoding="utf-8"))
-    lists: dict[str, Any] = {name: tuple(found.pop(name)) for name in ("places", "alike_places")}
-    return Overlaps(**found, **lists)
+    key = files.sha256([VERSION, train.identity, test.identity])
+    return cache.value("overlaps", key, "overlaps.json", Overlaps, lambda: _count(train, test))
 
 
 def _count(train: Rows[Any], test: Rows[Any]) -> Overlaps:

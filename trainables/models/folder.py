@@ -16,12 +16,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trainables.models.config_sizes import absurd_size
 from trainables.models.vocabulary import NO_ROWS, MissingRows
 from trainables.storage import files
 from trainables.storage.damaged_files import read_bytes
 from trainables.storage.home import home
 from trainables.storage.names import leads_out
 from trainables.storage.regular_files import first_endless
+from trainables.storage.stored_values import read_stored
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 # All files that affect a model's answers, but the weights. Notes, licenses and weights in other formats are left out.
@@ -39,6 +41,8 @@ CONTENTS = (
 WEIGHT_FILES = "*.safetensors"
 # Tensors that are a module's weight; the second name is that of GPTQ and AWQ.
 WEIGHTS = ("weight", "qweight")
+MAX_HEADER_BYTES = 100_000_000  # that safetensors allows
+MAX_ROWS = 2**40  # of a tensor in one dimension
 # In the folder of a model whose embedding was given rows for tokens that had none.
 ADDED_ROWS = "added_rows.json"
 
@@ -193,12 +197,19 @@ def _tensor_shapes(file: Path) -> dict[str, list[int]]:
         with file.open("rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
             # A damaged length would otherwise make `read` ask for any amount of memory.
-            if length > file.stat().st_size:
-                raise ValueError("the header is longer than the file")
+            if length > min(file.stat().st_size, MAX_HEADER_BYTES):
+                raise ValueError(f"its header would have {length} bytes")
             header = json.loads(opened.read(length))
-            return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
-    except (struct.error, ValueError) as error:
+            return {name: _shape(entry) for name, entry in header.items() if name != "__metadata__"}
+    except (struct.error, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(f"{file}: not a complete safetensors file ({error}). Download it again.") from error
+
+
+def _shape(entry: dict[str, Any]) -> list[int]:
+    shape: list[int] = entry["shape"]
+    if not all(isinstance(size, int) and 0 <= size <= MAX_ROWS for size in shape):
+        raise ValueError(f"a tensor has the shape {str(shape)[:50]}")
+    return shape
 
 
 def check_model_folder(folder: Path) -> Path:
@@ -218,6 +229,8 @@ def check_model_folder(folder: Path) -> Path:
         raise ModelError(f"{folder} contains an adapter, not a model. Merge it into its base model first.")
     if not (folder / "config.json").exists():
         raise ModelError(f"{folder} has no config.json, so it isn't a model folder.")
+    if (absurd := absurd_size(read_json(folder / "config.json"))) is not None:
+        raise ModelError(f"{folder / 'config.json'}: {absurd}. Put the model's own file there.")
     _check_weights(folder)
     if not any((folder / name).exists() for name in TOKENIZERS):
         raise ModelError(
@@ -278,7 +291,7 @@ def fingerprint(folder: Path, with_weights: bool = True) -> str:
     Hashing gigabytes takes seconds, so each file's hash is cached until its size or modification time changes.
     """
     cache = home() / "fingerprints.json"
-    known = _read_cache(cache)
+    known = _known_hashes(cache)
     hashes, new = {}, {}
     patterns = (*CONTENTS, WEIGHT_FILES) if with_weights else CONTENTS
     for file in sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}):
@@ -291,13 +304,9 @@ def fingerprint(folder: Path, with_weights: bool = True) -> str:
         # A cache that can't be written costs time, not correctness.
         with contextlib.suppress(OSError):
             # Read again, since other processes may have added hashes in the meantime.
-            files.write_json(cache, _read_cache(cache) | new)
+            files.write_json(cache, _known_hashes(cache) | new)
     return files.sha256(hashes)
 
 
-def _read_cache(path: Path) -> dict[str, str]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+def _known_hashes(path: Path) -> dict[str, str]:
+    return {key: value for key, value in read_stored(path).items() if isinstance(value, str)}

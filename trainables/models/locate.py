@@ -127,8 +127,15 @@ def find_source(name: str) -> ModelSource:
     raise ModelError(f"There is no model named {name!r}. {_suggestion(name)}")
 
 
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).expanduser().is_dir()
+    except (OSError, ValueError, RuntimeError):  # no name of a file, or in the home folder of nobody
+        return False
+
+
 def _suggestion(name: str) -> str:
-    if Path(name).expanduser().is_dir():
+    if _is_folder(name):
         return f"It is a folder: write model: {{path: {name}}}."
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return f"Did you mean hf:{name} (Hugging Face) or ms:{name} (ModelScope)?"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -51,15 +50,15 @@ def find_missing_rows(folder: Path, unsafe: Sequence[str] = ()) -> MissingRows:
     files = sorted({file for pattern in TOKENIZER_FILES for file in folder.glob(pattern) if file.is_file()})
     versions = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     try:
-        entry = cache.entry(
+        return cache.value(
             "vocabularies",
             sha256([versions, rows]),
-            lambda into: _write_missing_rows(into / "missing.json", folder, rows, "remote_code" in unsafe),
+            "missing.json",
+            MissingRows,
+            lambda: _missing_rows(folder, rows, "remote_code" in unsafe),
         )
     except Exception:  # a damaged file can raise anything
         return NO_ROWS
-    found = read_json(entry / "missing.json")
-    return MissingRows(found["rows"], tuple(found["tokens"]))
 
 
 def embedding_rows(folder: Path) -> int | None:
@@ -69,9 +68,9 @@ def embedding_rows(folder: Path) -> int | None:
     return rows if isinstance(rows, int) else None
 
 
-def _write_missing_rows(file: Path, folder: Path, rows: int, remote_code: bool) -> None:
+def _missing_rows(folder: Path, rows: int, remote_code: bool) -> MissingRows:
     # The tokenizer as it is used, and not its files: it adds the special tokens that its settings or its class name.
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=remote_code)
-    file.write_text(json.dumps(asdict(missing_rows(tokenizer, rows))), encoding="utf-8")
+    return missing_rows(tokenizer, rows)

@@ -10,12 +10,21 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from trainables.storage import files
+from trainables.storage.damaged_files import read_bytes
 from trainables.storage.home import home
 from trainables.storage.locks import locked
 from trainables.storage.names import within
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T")
+D = TypeVar("D", bound="DataclassInstance")
 
 DAYS = 30
 
@@ -37,6 +46,28 @@ def entry(kind: str, key: str, write: Callable[[Path], None]) -> Path:
     with suppress(OSError):
         folder.touch()
     return folder
+
+
+def opened(kind: str, key: str, write: Callable[[Path], None], read: Callable[[Path], T]) -> T:
+    """What ``read`` gives of an :func:`entry`; one that can't be read, as it was cut off or edited, is made again."""
+    folder = entry(kind, key, write)
+    try:
+        return read(folder)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    return read(entry(kind, key, write))
+
+
+def value(kind: str, key: str, file_name: str, cls: type[D], make: Callable[[], D]) -> D:
+    """The cached value of a dataclass, which ``make`` gives if it isn't kept yet or the file is damaged."""
+    from pydantic import TypeAdapter
+
+    def write(folder: Path) -> None:
+        files.write_json(folder / file_name, asdict(make()))
+
+    return opened(
+        kind, key, write, lambda folder: TypeAdapter(cls).validate_json(read_bytes(folder / file_name))
+    )
 
 
 def _remove_unused(parent: Path) -> None:

@@ -155,7 +155,10 @@ def _cached_table(key: str, encoder: Callable[[], Encoder], rows: Rows[Any]) -> 
                 writer.write_batch(batch)
 
     with _errors_at(lambda number: str(rows.table["where"][int(rows.distinct[number])])):
-        folder = cache.entry("tokens", key, write)
+        return cache.opened("tokens", key, write, _mapped)
+
+
+def _mapped(folder: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(folder / "tokens.arrow"))).read_all()
 
 

@@ -6,8 +6,7 @@ Loading a tokenizer imports torch and takes seconds: more than all else that a p
 from __future__ import annotations
 
 import importlib.metadata
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
@@ -79,14 +78,10 @@ def _examined(config: TrialConfig) -> KnownTokenizer:
 
 @lru_cache(maxsize=32)
 def _kept(key: str, config: str) -> KnownTokenizer:
-    path = "tokenizer.json"
+    def make() -> KnownTokenizer:
+        return _examined(TrialConfig.model_validate_json(config))
 
-    def write(folder: Path) -> None:
-        known = _examined(TrialConfig.model_validate_json(config))
-        files.write_json(folder / path, asdict(known))
-
-    folder = cache_folders.entry("tokenizers", key, write)
-    return KnownTokenizer(**json.loads((folder / path).read_text(encoding="utf-8")))
+    return cache_folders.value("tokenizers", key, "tokenizer.json", KnownTokenizer, make)
 
 
 @cache

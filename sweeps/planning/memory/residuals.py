@@ -6,12 +6,13 @@ Measurements of the same model come first; those of other models count only wher
 
 from __future__ import annotations
 
-import json
 import statistics
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from trainables.memory import (
     activations,
@@ -31,6 +32,7 @@ from trainables.methods import footprint
 from trainables.models.architecture import decoder_shape
 from trainables.storage import files
 from trainables.storage.home import home
+from trainables.storage.stored_values import read_stored, valid_entries
 
 if TYPE_CHECKING:
     from trainables.trial.config import TrialConfig
@@ -69,8 +71,9 @@ class Residual:
 
     similarity: str  # what it has in common with cells that it corrects, see similarity_key
     model: str  # a hash of the model's shape
-    predicted: int
-    measured: int
+    # The file that they are read from may have been edited.
+    predicted: Annotated[int, Field(gt=0)]
+    measured: Annotated[int, Field(gt=0)]
     code_version: str  # of the code that predicted it
 
 
@@ -124,16 +127,17 @@ def stored_residuals() -> dict[str, Residual]:
     path = cache_file() if cache_file().exists() else home() / OLD_FILE
     try:
         status = path.stat()
-        return _parse(path, status.st_mtime_ns, status.st_size)
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}  # none yet, or damaged: the file will be written anew
+    except OSError:
+        return {}  # none yet
+    return _parse(path, status.st_mtime_ns, status.st_size)
 
 
 # A plan asks for the correction of every probe of every cell. The time and size only make the cache notice a change.
 @lru_cache(maxsize=1)
 def _parse(path: Path, modified_ns: int, size: int) -> dict[str, Residual]:
-    stored: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return {
-        key: Residual(**{OLD_KEYS.get(name, name): value for name, value in residual.items()})
-        for key, residual in stored.items()
+    entries = {
+        key: {OLD_KEYS.get(name, name): value for name, value in entry.items()}
+        for key, entry in read_stored(path).items()
+        if isinstance(entry, dict)
     }
+    return valid_entries(entries, Residual)

@@ -7,7 +7,7 @@ loading, measuring memory, saving.
 from __future__ import annotations
 
 import contextlib
-import json
+import math
 import socket
 import statistics
 import time
@@ -16,11 +16,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import ConfigDict, Field
 
 from trainables.storage import files
 from trainables.storage.home import home
 from trainables.storage.locks import locked
+from trainables.storage.stored_values import read_stored, valid_entries
 from trainables.system import machine
 
 if TYPE_CHECKING:
@@ -30,8 +33,10 @@ if TYPE_CHECKING:
 
 MAX_SPEEDS = 1000  # stored; the oldest make way
 MAX_STARTS = 20
+MAX_START_SECONDS = 86_400.0  # no start takes a day
 TRIALS, STARTS = "trials", "start_seconds"  # the keys of the file
 ENDED_WELL = ("done", "stopped")
+AtLeast0 = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -42,18 +47,21 @@ class Speed:
     ``parameters`` of the model; ``cpus`` of each worker; ``data``: its label, and the cutoff.
     """
 
+    # The file that it is read from may have been edited.
+    __pydantic_config__ = ConfigDict(allow_inf_nan=False)
+
     similarity: str
     hardware: str
     model: str
-    parameters: int
-    cpus: float
+    parameters: Annotated[int, Field(gt=0)]
+    cpus: AtLeast0
     data: str
-    tokens: int
-    rows: int
-    train_seconds: float
-    test_rows: int
-    test_seconds: float
-    other_seconds: float
+    tokens: Annotated[int, Field(ge=0)]
+    rows: Annotated[int, Field(ge=0)]
+    train_seconds: AtLeast0
+    test_rows: Annotated[int, Field(ge=0)]
+    test_seconds: AtLeast0
+    other_seconds: AtLeast0
     first: bool = False
 
 
@@ -170,33 +178,28 @@ def store(new: Mapping[str, Speed], start: Sequence[float] = ()) -> None:
     with contextlib.suppress(OSError), locked(path.with_name(".speeds.lock")):
         older = {key: value for key, value in stored_speeds().items() if key not in new}
         newest = list({**older, **new}.items())[-MAX_SPEEDS:]
-        starts = [*_read(path).get(STARTS, []), *start][-MAX_STARTS:]
+        starts = [*_stored_starts(), *start][-MAX_STARTS:]
         files.write_json(path, {TRIALS: {key: asdict(value) for key, value in newest}, STARTS: starts})
 
 
 def stored_speeds() -> dict[str, Speed]:
     """All stored speeds by trial, oldest first; none where the file is missing or damaged."""
-    try:
-        return {key: Speed(**value) for key, value in _read(cache_file()).get(TRIALS, {}).items()}
-    except (TypeError, AttributeError):  # damaged: the file will be written anew
-        return {}
+    return valid_entries(read_stored(cache_file()).get(TRIALS), Speed)
 
 
 def start_seconds() -> float:
     """What sweeps took on this machine beside their trials: starting Ray and its first processes. 0 if unknown."""
-    try:
-        return float(statistics.median(_read(cache_file()).get(STARTS, ())))
-    except (TypeError, ValueError):  # of none, or damaged
-        return 0.0
+    starts = _stored_starts()
+    return float(statistics.median(starts)) if starts else 0.0
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The file's contents; empty where it is missing or damaged."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _stored_starts() -> list[float]:
+    found = read_stored(cache_file()).get(STARTS)
+    return [each for each in found if _is_duration(each)] if isinstance(found, list) else []
+
+
+def _is_duration(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and 0 <= value < MAX_START_SECONDS
 
 
 def similar_speeds(similarity: str, on_gpus: bool) -> Iterator[Speed]:

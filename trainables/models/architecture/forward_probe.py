@@ -6,11 +6,10 @@ model is asked, once, before its first step.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +48,7 @@ def probe(causal: Any) -> Behaviour:
     Costs nine forward passes of a few tokens. Random generators stay as they are, and so does the model. Raises
     ``ModelError`` for a model whose predictions depend on later tokens, or on padding that follows a row.
     """
-    key = model_key(causal)
-    folder = cache.entry(
-        "behaviour",
-        key,
-        lambda folder: files.write_json(folder / "behaviour.json", asdict(_measured(causal))),
-    )
-    return Behaviour(**json.loads((folder / "behaviour.json").read_text(encoding="utf-8")))
+    return cache.value("behaviour", model_key(causal), "behaviour.json", Behaviour, lambda: _measured(causal))
 
 
 def model_key(causal: Any) -> str:

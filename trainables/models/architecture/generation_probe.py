@@ -7,10 +7,9 @@ what its own forward pass gives for the whole row?
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -76,16 +75,11 @@ def probe_generation(causal: Any) -> Generation:
     The adapters on it don't matter. Costs some 15 forward passes of a few tokens; random generators stay as they are,
     and so does the model.
     """
-    path = "generation.json"
-
-    def write(folder: Any) -> None:
-        files.write_json(folder / path, asdict(_measured(causal)))
-
+    key = files.sha256([VERSION, model_key(causal)])
     try:
-        folder = cache.entry("generation", files.sha256([VERSION, model_key(causal)]), write)
+        return cache.value("generation", key, "generation.json", Generation, lambda: _measured(causal))
     except _NoNumbersError:  # weights that trained to infinity say nothing about their family
         return Generation()
-    return Generation(**json.loads((folder / path).read_text(encoding="utf-8")))
 
 
 class _NoNumbersError(ArithmeticError):

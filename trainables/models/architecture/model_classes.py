@@ -7,11 +7,9 @@ model is therefore kept in the cache for each version of transformers, so that a
 from __future__ import annotations
 
 import importlib.metadata
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from trainables.models.architecture.flash_attention import FLASH
@@ -94,18 +92,11 @@ class _Classes:
 
 @lru_cache(maxsize=256)
 def _classes(kind: str) -> _Classes:
-    path = "classes.json"
-
-    def write(folder: Path) -> None:
-        files.write_json(folder / path, asdict(_found(kind)))
-
     key = files.sha256([VERSION, importlib.metadata.version("transformers"), kind])
     try:
-        folder = cache.entry("model-classes", key, write)
+        return cache.value("model-classes", key, "classes.json", _Classes, lambda: _found(kind))
     except OSError:  # a plan needs no cache folder that can be written to
         return _found(kind)
-    kept = json.loads((folder / path).read_text(encoding="utf-8"))
-    return _Classes(**{**kept, "attention": tuple(kept["attention"])})
 
 
 def _found(kind: str) -> _Classes:
