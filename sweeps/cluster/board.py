@@ -61,7 +61,7 @@ class Board:
         """Has every trial save itself and end: the sweep was interrupted.
 
         With ``seconds``, after which all processes are ended, only trials whose checkpoints fit into that time save
-        themselves, by the speed of those that this sweep has written, and else at ``bytes_per_second``. Without, all do.
+        themselves, by the speed of those that this sweep has written, else at ``bytes_per_second``. Without, all do.
         """
         if seconds is not None:
             speeds = WriteSpeeds(frozenset(self._written), bytes_per_second)
@@ -94,7 +94,7 @@ class Board:
         return ending or node in self._draining or trial_id in self._moving
 
     def may_save(self, trial_id: str) -> bool:
-        """Whether a trial may begin a checkpoint: not one that couldn't be written to its end, beside those that can."""
+        """Whether a trial may begin a checkpoint: not one that has no time, beside those that are written to their end."""
         return trial_id not in self._abandoned
 
     def follow(self, trial_id: str, activity: Activity) -> None:

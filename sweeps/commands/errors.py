@@ -67,6 +67,14 @@ def users_errors(*also: type[Exception]) -> Iterator[None]:
             traceback.print_exception(error)
         print(redacted(_system_error(error)), file=sys.stderr)
         raise typer.Exit(WRONG) from error
+    except RuntimeError as error:
+        if "home directory" not in str(error):  # as Python says of the home folder of nobody: ~name/...
+            raise
+        print(
+            "a path begins with ~ and the name of nobody who has a home folder here; write it out",
+            file=sys.stderr,
+        )
+        raise typer.Exit(WRONG) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

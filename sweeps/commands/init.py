@@ -76,7 +76,9 @@ def _ask(question: str, default: str) -> str:
 
 def _typed() -> str:
     """The command as it was typed, for the spec's first line."""
-    return shlex.join(["paretune", *sys.argv[1:]]) if sys.argv[1:2] == ["init"] else "paretune init"
+    from trainables.system.redaction import redacted
+
+    return redacted(shlex.join(["paretune", *sys.argv[1:]])) if sys.argv[1:2] == ["init"] else "paretune init"
 
 
 def _show(written: Written, request: Request) -> None:

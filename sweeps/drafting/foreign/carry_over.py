@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ from sweeps.drafting.foreign.foreign_file import NAMES, ForeignFile, ForeignSett
 from sweeps.drafting.foreign.shell_words import is_shell_value
 from sweeps.spec.foreign_keys import FOREIGN_KEYS, NEEDLESS_KEYS
 from sweeps.spec.schema import ENTRY_CLASSES
+from trainables.system.redaction import HIDDEN, SECRET_NAMES, redacted
 
 Values = Mapping[str, Any]
 
@@ -72,7 +74,9 @@ class LeftOut:
     reason: str
 
     def __str__(self) -> str:
-        return f"line {self.origin.line}: {self.origin.key}: {_shown(self.origin.value)}: {self.reason}"
+        # It is printed, and written into the spec.
+        value = redacted(_shown(_without_secrets(self.origin.key, self.origin.value)))
+        return f"line {self.origin.line}: {_shown(self.origin.key)}: {value}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,10 @@ def _outcomes(setting: ForeignSetting, table: Table, values: Values) -> Iterator
     if is_shell_value(setting.value):
         yield Dropped("a variable of the shell, whose value isn't in the file: give it in the spec")
     elif setting.key in table.rules:
-        yield from table.rules[setting.key](setting.value, values)
+        try:
+            yield from list(table.rules[setting.key](setting.value, values))
+        except (TypeError, ValueError, OverflowError):  # text for a number, a number for a list, infinity
+            yield Dropped("no number or name that it can have")
     elif setting.key in NEEDLESS_KEYS:
         yield Dropped(NEEDLESS_KEYS[setting.key])
     elif setting.key in FOREIGN_KEYS:
@@ -153,6 +160,14 @@ def _misplaced(kept: Kept, stage: str | None, method: str | None) -> str | None:
     return None
 
 
+def _without_secrets(key: str, value: Any) -> Any:
+    if SECRET_NAMES.search(key):
+        return HIDDEN
+    if isinstance(value, dict):
+        return {name: _without_secrets(str(name), inner) for name, inner in value.items()}
+    return [_without_secrets(key, inner) for inner in value] if isinstance(value, list) else value
+
+
 def _shown(value: Any) -> str:
     text = " ".join(str(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."
@@ -166,15 +181,19 @@ def same(section: str, key: str, note: str = "") -> Rule:
     return lambda value, _: [Kept(section, key, value, note)]
 
 
+def finite_number(value: Any) -> float:
+    """A value as a number. Raises ``TypeError``, ``ValueError`` and ``OverflowError`` where it is none, or infinite."""
+    read = float(value)
+    if not math.isfinite(read):
+        raise ValueError(f"{read} is not finite")
+    return read
+
+
 def number(section: str, key: str, note: str = "") -> Rule:
     """The same number; a text that is none has no counterpart."""
 
     def rule(value: Any, _: Values) -> Iterator[Outcome]:
-        try:
-            read = float(value)
-        except (TypeError, ValueError):
-            yield Dropped(f"{value!r} is no number")
-            return
+        read = finite_number(value)
         yield Kept(
             section, key, int(read) if read.is_integer() and not isinstance(value, float) else read, note
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,9 @@ SCRIPTS: Mapping[str, Tool] = {
     "src/train.py": "llama-factory", "train_bash.py": "llama-factory", "sft.py": "ms-swift", "rlhf.py": "ms-swift",
 }  # fmt: skip
 SWIFT_STAGES = ("sft", "pt", "rlhf")
+MAX_WORDS = 2_000  # of a command line
+# A text in JSON, and the colon behind it if it is a key.
+_JSON_TEXT = re.compile(r'"(?:[^"\\]|\\.)*+"(?=(\s*:)?)', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -90,16 +94,20 @@ def read_foreign(file: Path) -> ForeignFile | None:
 
     Raises ``SpecError`` for a command that names a file which can't be read.
     """
-    try:
-        if not file.is_file() or file.stat().st_size > limits.SPEC_BYTES:
-            return None
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        return None
-    if data_suffix(file) not in (None, ".json", ".txt"):
+    if data_suffix(file) not in (None, ".json", ".txt") or (text := _text_of(file)) is None:
         return None
     found = _from_mapping(file, text)
     return found if found is not None else _from_command(file, text)
+
+
+def _text_of(file: Path) -> str | None:
+    """The text in a file; ``None`` for one that is none, or is larger than any configuration."""
+    try:
+        if not file.is_file() or file.stat().st_size > limits.SPEC_BYTES:
+            return None
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError):  # no name of a file, or no text
+        return None
 
 
 def _from_mapping(file: Path, text: str) -> ForeignFile | None:
@@ -128,17 +136,20 @@ def _yaml_settings(file: Path, text: str) -> list[ForeignSetting] | None:
 def _json_settings(text: str) -> list[ForeignSetting] | None:
     try:
         tree = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(tree, dict):
         return None
-    lines = text.splitlines()
-
-    def line_of(key: str) -> int:
-        quoted = json.dumps(key, ensure_ascii=False)
-        return next((number for number, line in enumerate(lines, start=1) if quoted in line), 1)
-
-    return [ForeignSetting(str(key), value, line_of(str(key))) for key, value in tree.items()]
+    lines: dict[str, int] = {}
+    line, before = 1, 0
+    for match in _JSON_TEXT.finditer(text):
+        line, before = line + text.count("\n", before, match.start()), match.start()
+        if match[1]:
+            lines.setdefault(match[0], line)
+    return [
+        ForeignSetting(key, value, lines.get(json.dumps(key, ensure_ascii=False), 1))
+        for key, value in tree.items()
+    ]
 
 
 def _from_command(file: Path, text: str) -> ForeignFile | None:
@@ -147,7 +158,7 @@ def _from_command(file: Path, text: str) -> ForeignFile | None:
     for place, (word, _) in enumerate(words):
         name = word.rpartition("/")[2]
         tool = COMMANDS.get(name) or next((tool for end, tool in SCRIPTS.items() if word.endswith(end)), None)
-        arguments = words[place + 1 :]
+        arguments = words[place + 1 : place + 1 + MAX_WORDS]
         if tool is None or not arguments:
             continue
         stage = None
@@ -197,8 +208,9 @@ def _command_settings(
 
 def _named_file(file: Path, name: str) -> ForeignFile:
     candidates = [Path(name), *(folder / name for folder in file.resolve().parents[:4])]
-    path = next((path for path in candidates if path.is_file()), None)
-    found = _from_mapping(path, path.read_text(encoding="utf-8-sig")) if path is not None else None
+    read = ((path, _text_of(path)) for path in candidates)
+    path, text = next(((path, text) for path, text in read if text is not None), (file, None))
+    found = _from_mapping(path, text) if text is not None else None
     if found is None:
         raise SpecError(
             Problem(str(file), "", f"its command names {name}, which isn't here or no configuration")

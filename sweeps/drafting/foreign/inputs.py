@@ -15,6 +15,7 @@ from trainables.data.sources import EMBEDDED
 from trainables.models import locate
 from trainables.models.folder import ModelError
 
+MAX_DIGITS = 16  # of a number of rows
 MOST_PARENTS = 4  # folders above a configuration in which its relative paths may begin
 
 
@@ -65,10 +66,9 @@ def _folders(file: Path) -> list[Path]:
 
 def _existing(name: str, folders: list[Path]) -> Path | None:
     try:
-        return next(
-            (folder / Path(name).expanduser() for folder in folders if (folder / name).exists()), None
-        )
-    except OSError:  # a text that no file can be called
+        path = Path(name).expanduser()
+        return next((folder / path for folder in folders if (folder / path).exists()), None)
+    except (OSError, ValueError, RuntimeError):  # a text that no file can be called, or the home of nobody
         return None
 
 
@@ -95,8 +95,10 @@ def _llama_factory_data(
     folder = str(values.get("dataset_dir", "data"))
     if folder == "ONLINE":
         return _named(values, lambda name: f"{hub}:{name}", missing)
-    places = [place for base in folders for place in (base / Path(folder).expanduser(), base)]
-    registries = list(dict.fromkeys(place for place in places if (place / dataset_info.FILE).is_file()))
+    places = [place for base in folders for place in (base / folder, base)]
+    if (named := _existing(folder, folders)) is not None:
+        places.insert(0, named)
+    registries = [place for place in dict.fromkeys(places) if _existing(dataset_info.FILE, [place])]
     wanted = [*as_list(values.get("dataset") or []), *as_list(values.get("eval_dataset") or [])]
     registry = next(
         (place for place in registries if any(name in _registered(place) for name in wanted)), None
@@ -168,7 +170,7 @@ def _listed(value: Any) -> Iterator[Any]:
 def _swift_name(name: str, folders: list[Path], hub: str, counts: list[int | None]) -> str:
     """A data set ``id_or_path:subset#count``; adds the count."""
     path, _, count = name.partition("#")
-    counts.append(int(count) if count.isdigit() else None)
+    counts.append(int(count) if count.isdecimal() and len(count) < MAX_DIGITS else None)
     if (existing := _existing(path, folders)) is not None:
         return str(existing.resolve())
     if path.count("/") != 1 or path.startswith((".", "/", "~")):

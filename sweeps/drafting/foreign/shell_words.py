@@ -11,7 +11,12 @@ from typing import Any
 from ruamel.yaml.error import YAMLError
 
 from sweeps.spec import source
+from trainables.config import limits
+from trainables.system.redaction import SECRET_NAMES
 
+# Of a quoted text: each of its lines has the text read again, so a quote that never ends would take hours.
+MAX_QUOTED_LINES, MAX_QUOTED_BYTES = 100, 2**14
+MAX_VARIABLE = 1024  # characters of a variable's value, which a script may repeat in every word
 END = "\n"  # of a command, as a word
 ENDS = (END, ";", "&&", "||", "|", ">", ">>", "2>&1", "&")
 ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
@@ -21,6 +26,7 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 def shell_words(text: str) -> Iterator[tuple[str, int]]:
     """The words of a shell script with their lines; comments are left out, and quotes may span lines.
 
+    They end before a quoted text that is longer than any argument.
     The end of a command is a word of its own, :data:`END`.
     """
     begun, start = "", 0
@@ -29,6 +35,8 @@ def shell_words(text: str) -> Iterator[tuple[str, int]]:
             continue
         begun, start = (f"{begun}\n{line}", start) if begun else (line, number)
         if (words := _split(begun)) is None:
+            if number - start >= MAX_QUOTED_LINES or len(begun) > MAX_QUOTED_BYTES:
+                return
             continue
         yield from ((word, start) for word in words)
         if not begun.rstrip().endswith("\\"):
@@ -49,7 +57,12 @@ def _split(line: str) -> list[str] | None:
 def assigned_variables(words: list[tuple[str, int]]) -> dict[str, str]:
     """The variables that a script sets itself, by ``NAME=value``."""
     matches = (ASSIGNMENT.fullmatch(word) for word, _ in words if not word.startswith("-"))
-    return {match[1]: match[2] for match in matches if match}
+    # A key is none of the settings, and would be shown with them.
+    return {
+        match[1]: match[2]
+        for match in matches
+        if match and len(match[2]) <= MAX_VARIABLE and not SECRET_NAMES.search(match[1])
+    }
 
 
 def option_value(values: list[str], variables: Mapping[str, str]) -> Any:
@@ -59,7 +72,10 @@ def option_value(values: list[str], variables: Mapping[str, str]) -> Any:
 
 
 def filled(text: str, variables: Mapping[str, str]) -> str:
-    """The text with variables that the script itself sets; others stay."""
+    """The text with variables that the script itself sets; others stay, and all do that would make it enormous."""
+    filled_in = sum(len(variables.get(match[1] or match[2], "")) for match in _VARIABLE.finditer(text))
+    if filled_in > limits.SPEC_BYTES:
+        return text
     return _VARIABLE.sub(lambda match: variables.get(match[1] or match[2], match[0]), text)
 
 

@@ -11,6 +11,7 @@ from sweeps.drafting.foreign.carry_over import (
     Outcome,
     Rule,
     Values,
+    finite_number,
     flag,
     is_on,
     no_counterpart,
@@ -42,12 +43,8 @@ COMPUTED = "rows are prepared once and kept; nothing has to be set"
 
 
 def learning_rate(value: Any, values: Values) -> Iterator[Outcome]:
-    """A range around the rate, since a sweep searches it."""
-    try:
-        rate = float(value)
-    except (TypeError, ValueError):
-        yield Dropped(f"{value!r} is no number")
-        return
+    """A range around the rate, since a sweep searches it; the first trial takes the rate itself."""
+    rate = finite_number(value)
     low, high = (float(f"{rate * factor:.3g}") for factor in (0.1, 10))
     yield Kept(
         "rate", "learning_rate", {"log": [low, high]}, f"{rate:g}; a tenth to ten times of it are searched"

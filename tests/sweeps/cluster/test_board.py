@@ -121,7 +121,7 @@ def test_a_trial_that_has_no_time_is_not_asked_to_save_itself_nor_waited_for_and
     assert board.waiting().abandoned.keys() == {"full"}
 
 
-# A quarter is added to what the slowest one took: at 125 bytes/s, 10 s for 1,000 bytes. 2 s are spare, a step takes 1 s.
+# A quarter is added to what the slowest took: at 125 bytes/s, 10 s for 1,000 bytes. 2 s are spare, a step takes 1 s.
 @pytest.mark.parametrize(("seconds", "fits"), [(12.9, False), (13.0, True)])
 def test_the_slowest_checkpoint_of_the_sweep_decides_and_not_the_disk(seconds: float, fits: bool) -> None:
     board = board_with(a=STEP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sweeps.drafting.foreign import read_carry_over
 from sweeps.drafting.foreign.carry_over import CarryOver
 from sweeps.drafting.foreign.foreign_file import read_foreign
 from sweeps.drafting.foreign.inputs import find_inputs
+from sweeps.spec.problems import SpecError
 
 SFT = """\
 ### model
@@ -82,7 +84,7 @@ def test_settings_of_llama_factory_are_carried_over_with_their_lines(tmp_path: P
         "scheduler": "cosine",
         "precision": "bf16",
     }
-    assert values(found, "rate") == {"learning_rate": {"log": [1e-05, 0.001]}}
+    assert values(found, "rate") == {"learning_rate": {"log": [1e-05, 0.001], "start": 1e-4}}
     assert found.of("method")["rank"].comment("it") == "lora_rank (line 5)"
 
 
@@ -138,7 +140,7 @@ def test_what_the_tool_does_by_default_counts_where_ours_is_another(tmp_path: Pa
     found = carried(tmp_path, changed(cutoff_len=None, learning_rate=None, num_train_epochs=None))
     assert values(found, "data")["cutoff"] == 2048
     assert values(found, "train")["epochs"] == 3.0
-    assert values(found, "rate") == {"learning_rate": {"log": [5e-06, 0.0005]}}
+    assert values(found, "rate") == {"learning_rate": {"log": [5e-06, 0.0005], "start": 5e-5}}
     assert found.of("data")["cutoff"].comment(found.tool) == "cutoff_len (LLaMA-Factory's default)"
 
 
@@ -229,7 +231,7 @@ def test_a_command_that_names_a_file_has_its_settings_and_overrides_them(tmp_pat
     _written(tmp_path, SFT, "sft.yaml")
     found = carried(tmp_path, "llamafactory-cli train sft.yaml learning_rate=1e-5 --lora_rank 4\n", "run.sh")
     assert values(found, "method")["rank"] == 4
-    assert values(found, "rate") == {"learning_rate": {"log": [1e-06, 0.0001]}}
+    assert values(found, "rate") == {"learning_rate": {"log": [1e-06, 0.0001], "start": 1e-5}}
     assert values(found, "data")["cutoff"] == 512
 
 
@@ -278,3 +280,99 @@ def test_data_sets_of_ms_swift_are_files_or_ids_of_its_hub(
     found = find_inputs(carried(tmp_path, SWIFT, "theirs.sh"))
     assert found.data == {"train": [str(tmp_path / "mine.jsonl"), "ms:org/set:en"], "num_samples": 500}
     assert found.model == {"name": "ms:Qwen/Qwen2.5-7B-Instruct"}
+
+
+# Files of others
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("theirs.yaml", SFT + "a: &a [x,x]\n" + "".join(f"b{n}: [*a,*a,*a]\n" for n in range(5))),
+        ("theirs.yaml", SFT + 'x: !!python/object/apply:os.system ["false"]\n'),
+        ("theirs.yaml", SFT + "x: " + "[" * 5_000 + "]" * 5_000),
+        ("theirs.json", '{"model": "a/b", "dataset": ' + "[" * 100_000 + "]" * 100_000 + "}"),
+        ("theirs.sh", 'swift sft --model "\n' + "a b c\n" * 1_000),
+        ("theirs.sh", "swift sft --model 'a" + "\n' b '" * 1_000),
+        ("theirs.yaml", SFT + " " * 2**18),
+    ],
+    ids=["aliases", "tag", "deep YAML", "deep JSON", "open quote", "many quotes", "too long"],
+)
+def test_a_file_that_would_be_read_without_end_is_no_configuration(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert read_foreign(tmp_path / name) is None or "aliases" in text or name.endswith(".yaml")
+
+
+@pytest.mark.parametrize(
+    "name", ["/dev/zero", "pipe.yaml", "binary.yaml", "large.yaml", "a\0.yaml", "theirs.sh"]
+)
+def test_a_command_that_names_what_is_no_configuration_is_an_error(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "large.yaml").touch()
+    os.truncate(tmp_path / "large.yaml", 2**40)
+    (tmp_path / "link.yaml").symlink_to(name if name.startswith("/dev") else tmp_path / "pipe.yaml")
+    (tmp_path / "theirs.sh").write_text(f"llamafactory-cli train {'link.yaml' if '/' in name else name}\n")
+    if name == "theirs.sh":
+        (tmp_path / "theirs.sh").write_text("llamafactory-cli train nowhere.yaml\n")
+    with pytest.raises(SpecError, match="which isn't here or no configuration"):
+        read_foreign(tmp_path / "theirs.sh")
+
+
+def test_variables_cannot_make_a_command_enormous(tmp_path: Path) -> None:
+    (tmp_path / "a.sh").write_text(f"X={'a' * 1000}\nswift sft --model a/b --dataset {'$X' * 300}\n")
+    (tmp_path / "b.sh").write_text(f"X={'a' * 10_000}\nswift sft --model a/b --dataset {'$X ' * 500}\n")
+    for name in ("a.sh", "b.sh"):
+        found = read_foreign(tmp_path / name)
+        assert found is not None
+        assert len(str(found.values["dataset"])) < 2**18
+
+
+def test_lines_of_json_are_found_in_one_pass(tmp_path: Path) -> None:
+    text = '{"model": "a/b",\n "dataset": "\u2028' + '\\"' * 60_000 + '",\n "model ": 1,\n "last" : 2}'
+    (tmp_path / "theirs.json").write_text(text, encoding="utf-8")
+    found = read_foreign(tmp_path / "theirs.json")
+    assert found is not None
+    assert [setting.line for setting in found.settings] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("learning_rate", ".inf"),
+        ("lora_rank", ".nan"),
+        ("lora_rank", "{a: 1}"),
+        ("max_steps", ".inf"),
+        ("val_size", ".nan"),
+        ("interleave_probs", "a,b"),
+        ("freeze_trainable_layers", "x"),
+    ],
+)
+def test_a_value_that_is_no_number_is_left_out(tmp_path: Path, key: str, value: str) -> None:
+    found = carried(tmp_path, changed(**{key: None}) + f"\n{key}: {value}\n")
+    assert key in [each.origin.key for each in found.left_out]
+    assert all(each.origin.key != key for each in found.carried)
+
+
+def test_what_no_file_can_be_called_is_missing(tmp_path: Path) -> None:
+    for name in ("a" * 5_000, "~nobody-here/x"):
+        found = carried(tmp_path, changed(model_name_or_path=name, dataset=name, dataset_dir=name))
+        inputs = find_inputs(found)
+        assert len(inputs.missing) == 2
+    script = "swift sft --model a/b --dataset x#" + "9" * 5_000
+    assert find_inputs(carried(tmp_path, script, "theirs.sh")).data == {"train": "x"}
+
+
+def test_keys_of_others_services_are_not_shown(tmp_path: Path) -> None:
+    nested = {"api_key": "sk-0123456789abcdef", "more": [{"token": "t0p-secret-text"}]}
+    text = changed(
+        hub_token="hf_abcdefabcdef", ray_init_kwargs=nested, report_url="https://me:passphrase@host/x"
+    )
+    script = "HF_TOKEN=hf_zzzzzzzzzz swift sft --model a/b --dataset x --push_to $HF_TOKEN --wandb_api_key=aaaabbbbcccc"
+    for found in (carried(tmp_path, text), carried(tmp_path, script, "theirs.sh")):
+        said = " ".join(map(str, found.left_out))
+        for secret in ("sk-0123", "t0p-secret", "hf_abc", "passphrase", "hf_zzz", "aaaabbbb"):
+            assert secret not in said
+        assert "***" in said
