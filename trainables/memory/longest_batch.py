@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,16 +46,16 @@ def train_longest(
     train = config.train.model_copy(update={"steps": steps, "epochs": None})
     # `longest` may be several rows that make one pack: as many packs as the steps draw.
     rows = longest * (train.update_rows * steps)
-    nowhere = Path("/nonexistent")  # nothing is saved
-    options = training_arguments(train, steps, nowhere, worker_count(), policy.device) | {
-        "save_strategy": "no"
-    }
-    trainer = config.stage.trainer(policy, rows, train, config.data.cutoff, options)
-    use_method_optimizer(trainer, policy, train.weight_decay)
-    _scale_gradients_by_one(trainer)
-    trainer.add_callback(counter)
-    phases.track(trainer)
-    trainer.train()
+    # transformers makes the folder that a trainer would save to.
+    with tempfile.TemporaryDirectory(prefix="paretune-") as folder:
+        options = training_arguments(train, steps, Path(folder), worker_count(), policy.device)
+        options |= {"save_strategy": "no"}
+        trainer = config.stage.trainer(policy, rows, train, config.data.cutoff, options)
+        use_method_optimizer(trainer, policy, train.weight_decay)
+        _scale_gradients_by_one(trainer)
+        trainer.add_callback(counter)
+        phases.track(trainer)
+        trainer.train()
 
 
 def _scale_gradients_by_one(trainer: Any) -> None:

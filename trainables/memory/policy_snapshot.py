@@ -45,11 +45,15 @@ class _Copy:
     """The values of a tensor, or of this worker's shard of it, in the machine's memory."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor = fsdp.local_shard(tensor.detach())
-        self.values = self.tensor.to("cpu", copy=True)
+        self.tensor = tensor
+        self.values = self._shard().to("cpu", copy=True)
+
+    def _shard(self) -> Tensor:
+        # Asked again each time: moving a model to its device may give a weight other memory.
+        return fsdp.local_shard(self.tensor.detach())
 
     def is_unchanged(self) -> bool:
-        return torch.equal(self.tensor.cpu(), self.values)
+        return torch.equal(self._shard().cpu(), self.values)
 
     def restore(self) -> None:
-        self.tensor.copy_(self.values)
+        self._shard().copy_(self.values)

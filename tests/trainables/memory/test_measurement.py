@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -269,6 +271,23 @@ def test_the_measured_batch_is_of_the_longest_row(tiny_model: Path, rows: Path) 
     assert (found.rows, found.row_tokens) == (3, max(tokens))
     assert load_tokenizer(tiny_model) is make_policy(config).tokenizer
     assert measure(make_config(tiny_model, rows, cutoff=16)).row_tokens == 16
+
+
+def test_measuring_makes_no_folder_but_temporary_ones(
+    tiny_model: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user who isn't root may not make others."""
+    made, make = [], os.makedirs
+
+    def watched(path: Any, *args: Any, **options: Any) -> None:
+        made.append(Path(path))
+        make(path, *args, **options)
+
+    monkeypatch.setattr(os, "makedirs", watched)
+    measure(make_config(tiny_model, rows, "full"))
+    assert made
+    assert all(path.is_relative_to(tempfile.gettempdir()) for path in made), made
+    assert not any(path.exists() for path in made)
 
 
 def test_the_base_model_has_no_training_to_measure(tiny_model: Path, rows: Path) -> None:
