@@ -81,7 +81,7 @@ class PPOTrainer(StageTrainer):
         self.kl = formulas.KLController(settings.kl_coefficient, settings.kl_target, settings.kl_horizon)
         self.answered = 0  # tokens of all answers so far
         self._step_answers: list[Answers] = []  # of the batches that the current step accumulates
-        self._logged: list[dict[str, float]] = []
+        self._logged: list[dict[str, Any]] = []  # numbers, and tensors that are read when they are logged
         _without_dropout(policy.model)
         keep_reference(policy)
         # transformers would remove the column "row", which is no argument of the model's forward.
@@ -362,7 +362,7 @@ class PPOTrainer(StageTrainer):
         return self.accelerator.reduce(value, "mean") if self.args.world_size > 1 else value
 
     def _collect_logs(self, **values: Any) -> None:
-        self._logged.append({name: float(value) for name, value in values.items()})
+        self._logged.append(values)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         # The summary at the end of training is logged, too, and has no loss of a step.
@@ -374,7 +374,8 @@ class PPOTrainer(StageTrainer):
         """The means of all values collected since the last log entry, over all workers."""
         logged, self._logged = self._logged, []
         collected = {
-            name: [entry[name] for entry in logged if name in entry] for name in self.settings.logged_metrics
+            name: [float(entry[name]) for entry in logged if name in entry]
+            for name in self.settings.logged_metrics
         }
         means = {name: sum(values) / len(values) for name, values in collected.items() if values}
         # All workers log the same names in the same order, so one vector (names,) is averaged over them.
