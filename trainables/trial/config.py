@@ -130,6 +130,27 @@ class TrialConfig(Frozen):
         halved = self.model_copy(update={"train": self.train.model_copy(update=settings)})
         return None if any(self.stage.problems(halved, None)) else halved
 
+    @property
+    def keeps_base(self) -> bool:
+        """Whether the base model is the same after the trial, so that another one may train on it."""
+        return self.method is None or self.method.keeps_base
+
+    def base_form(self) -> str:
+        """A hash of the settings that decide in what form the base model is loaded: which model, dtype, quantization,
+        attention, kernels and head.
+        """
+        method = self.method
+        return files.sha256(
+            [
+                self.model.model_dump(mode="json"),
+                self.data.cutoff,
+                self.stage.task,
+                self.train.precision,
+                method is None or method.saves_adapter,  # else it is loaded in the dtype that it trains in
+                {name: getattr(method, name) for name in method.base_form_settings} if method else {},
+            ]
+        )
+
     def memory_shape(self, workers: int = 1) -> str:
         """A hash of everything that memory depends on: the config without learning rate, alpha, seed and labels."""
         config = self.canonical()

@@ -96,20 +96,14 @@ def base_key(config: TrialConfig, folder: Path) -> str:
 
     It covers all that loading reads. Files count with their sizes and times: hashing gigabytes takes seconds.
     """
-    method, dtypes = config.method, _loading_dtypes(config)
     folders = [folder]
     # A model's `rope` is that of the base model, also where the weights are another trial's.
     if config.model.rope is not None and config.model.start is not None:
         folders.append(locate.model_folder(config.model))
     return sha256(
         [
+            config.base_form(),
             [_file_states(each) for each in folders],
-            config.model.model_dump(mode="json"),
-            config.data.cutoff,
-            config.stage.task,
-            str(dtypes),
-            str(method.load_dtype(dtypes) if method else dtypes.frozen),
-            {name: getattr(method, name) for name in method.base_form_settings} if method else {},
             kernels.choose_kernels(config.model.kernels),
             default_device(),
             torch.cuda.current_device() if default_device() == "cuda" else None,
@@ -127,7 +121,7 @@ def can_be_kept(config: TrialConfig) -> bool:
     """Whether the base can serve another trial after this one: it is whole, and the trial does not change it."""
     if kernels.choose_kernels(config.model.kernels) == "unsloth":  # which patches more than a model
         return False
-    return not _is_sharded(config) and (config.method is None or config.method.keeps_base)
+    return not _is_sharded(config) and config.keeps_base
 
 
 def model_config(model: ModelConfig, folder: Path, cutoff: int, **options: Any) -> Any:

@@ -193,8 +193,8 @@ class Greedy:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, ask: Any) -> None:
         attach = lifecycle.attach
 
-        def attached(*arguments: Any) -> Any:
-            policy = attach(*arguments)
+        def attached(*arguments: Any, **options: Any) -> Any:
+            policy = attach(*arguments, **options)
             ask(policy.causal.base_model.layers[0])
             return policy
 
@@ -221,7 +221,7 @@ def test_a_trial_that_runs_out_of_memory_says_where(
     if where in asks:
         Greedy(monkeypatch, asks[where])
     elif where == "load":
-        monkeypatch.setattr(lifecycle, "load_base", hungry)
+        monkeypatch.setattr("trainables.trial.loading.load_base", hungry)
     elif where == "step":
         monkeypatch.setattr("torch.optim.AdamW._init_group", hungry, raising=False)  # where its state is made
     else:
