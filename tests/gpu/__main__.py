@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = _made(options, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"\n{report.table()}\n{time.monotonic() - began:.0f} s; {options.out}")
+    print(f"\n{report.summary()}\n{time.monotonic() - began:.0f} s; {options.out}")
     return 0 if report.succeeded else 1
 
 
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     budget = f"checks that don't fit in are skipped; default: {BUDGET_SECONDS}, {DRY_SECONDS} with --dry"
     add("--budget-seconds", type=float, help=budget)
     add("--out", type=Path, default=Path("gpu-report.json"), help="default: %(default)s")
-    add("--folder", type=Path, help="where models and runs are for the time, up to 20 GB; default: TMPDIR")
+    add("--folder", type=Path, help="where models and runs are for the time, about 10 GB; default: TMPDIR")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What the checks found: rows, printed as a table and written to ``gpu-report.json`` with versions and the GPU."""
+"""What the checks found: the rows of a table, and ``gpu-report.json`` with these, versions and the GPU."""
 
 from __future__ import annotations
 
@@ -58,16 +58,17 @@ class Report:
         temporary.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
         os.replace(temporary, path)
 
-    def table(self) -> str:
+    def summary(self) -> str:
+        """What was measured with and on, the rows that did not pass, and how many had which outcome."""
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
         for name, value in self.environment.items():
-            yield f"{name}: {value}"
+            yield worded(name, value)
         yield ""
         for row in self.rows:
-            yield from row_lines(row)
-        yield ""
+            if row.outcome in ("failed", "error"):
+                yield from row_lines(row)
         counts = Counter(row.outcome for row in self.rows)
         yield ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no check was made"
 

@@ -170,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(missing, file=sys.stderr)
         return 2
     report = made(options.dry, options.out)
-    print(f"\n{report.table()}\n{options.out}")
+    print(f"\n{report.summary()}\n{options.out}")
     return 0 if report.succeeded else 1
 
 

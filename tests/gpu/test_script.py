@@ -81,6 +81,28 @@ def test_what_is_not_as_it_should_be_fails_and_an_error_has_its_trace(tmp_path: 
     assert not Report({}, tuple(rows)).succeeded
 
 
+def test_the_summary_names_what_did_not_pass_and_the_machine() -> None:
+    rows = (
+        Row("memory", "lora", "passed", {"peak_bytes": 2**30}),
+        Row(
+            "memory",
+            "full",
+            "failed",
+            {"peak_bytes": 3 * 2**29, "error_percent": 7.25},
+            "beyond the goal",
+            None,
+            4,
+        ),
+    )
+    assert Report({"gpu": "H100", "gpu_memory_bytes": 80 * 2**30}, rows).summary().splitlines() == [
+        "gpu H100",
+        "gpu memory 80 GiB",
+        "",
+        "memory         full                             failed     4.0 s  peak 1.5 GiB, error 7.25 %; beyond the goal",
+        "1 passed, 1 failed",
+    ]
+
+
 def test_a_case_without_its_package_or_after_the_budget_is_skipped_with_the_reason(tmp_path: Path) -> None:
     case = Case("fast", lambda: Finding(), needs=("no_such_package",))
     assert run_case("check", case, Bench(tmp_path)).reason == "the package no_such_package is not installed"
@@ -195,4 +217,4 @@ def test_the_sweep_of_two_slots_is_killed_and_resumed(
         "two trials at a time",
         "memory of each trial",
     ]
-    assert report.succeeded, report.table()
+    assert report.succeeded, report.summary()

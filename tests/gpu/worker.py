@@ -12,7 +12,7 @@ import platform
 import sys
 import time
 from dataclasses import asdict
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def main() -> None:
 
     bench = Bench(folder, mode == "dry", time.monotonic() + seconds)
     prepare(folder)
-    _warm_up()
+    _warm_up(bench.dry)
     answer(environment=environment())
     checks = {check.name: check for check in CHECKS}
     for line in sys.stdin:
@@ -65,8 +65,11 @@ def prepare(folder: Path) -> None:
     os.environ["PARETUNE_HOME"] = str(own)
 
 
-def _warm_up() -> None:
-    """Imports what every trial needs. What has been allocated by then isn't walked through in each collection."""
+def _warm_up(dry: bool) -> None:
+    """Imports what every trial needs. What has been allocated by then isn't walked through in each collection.
+
+    In a dry run all checks are imported, which shows where one of them needs a package that isn't there.
+    """
     import gc
 
     import peft  # noqa: F401
@@ -74,6 +77,8 @@ def _warm_up() -> None:
 
     from trainables.runner import run  # noqa: F401
 
+    for check in CHECKS if dry else ():
+        import_module(f"tests.gpu.checks.{check.name}")
     gc.collect()
     gc.freeze()
 

@@ -15,7 +15,7 @@ from tests.gpu.process_state import allocated_bytes
 from tests.gpu.trials import train, trial_config
 from trainables.training.training_callback import NoControl
 
-SLACK = 2**20  # bytes that may stay allocated after a trial: workspaces of libraries
+SLACK = 2**26  # bytes that may stay allocated after a trial: workspaces of libraries for shapes that are new
 PASSES = ("forward", "backward")
 
 
@@ -37,6 +37,8 @@ def cases(bench: Bench) -> Iterator[Case]:
 
 
 def _does_not_fit(bench: Bench) -> Finding:
+    if bench.device == "cuda":
+        train(bench, trial_config(bench, "lora", steps=1))  # allocates what libraries keep for the process
     before = _allocated_when_clean()
     config = trial_config(bench, "lora", tokens=bench.pick(1024, 48), batch_size=_too_many(bench))
     failed = train(bench, config, _control(bench), ends=("out_of_memory",)).record
