@@ -94,7 +94,7 @@ class Board:
         return ending or node in self._draining or trial_id in self._moving
 
     def may_save(self, trial_id: str) -> bool:
-        """Whether a trial may begin a checkpoint: not one that has no time, beside those that are written to their end."""
+        """Whether a trial may begin a checkpoint: not one that has no time, beside those that have."""
         return trial_id not in self._abandoned
 
     def follow(self, trial_id: str, activity: Activity) -> None:

@@ -28,12 +28,12 @@ YOUNG_SECONDS = 60.0  # a folder may just have been made, and not be locked yet
 
 
 @contextmanager
-def private_folder() -> Iterator[Path]:
+def private_folder(keep_leftovers: bool = False) -> Iterator[Path]:
     """A new folder with mode 0700, which is removed when the block ends.
 
-    Folders that killed processes of this user left behind are removed first.
+    Folders that killed processes of this user left behind are removed first, unless they are to be examined.
     """
-    for folder in leftovers():
+    for folder in () if keep_leftovers else leftovers():
         shutil.rmtree(folder, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_place()))
     try:
@@ -45,13 +45,13 @@ def private_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def private_temporary_files() -> Iterator[Path]:
+def private_temporary_files(keep_leftovers: bool = False) -> Iterator[Path]:
     """Keeps the temporary files of this process and of those that it starts in a private folder.
 
     Ray's end kills processes before they have removed their own, and libraries remove none: W&B's, torch's compiler's.
     """
     before, variable = tempfile.tempdir, os.environ.get("TMPDIR")
-    with private_folder() as folder:
+    with private_folder(keep_leftovers) as folder:
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
         try:
             yield folder
@@ -70,8 +70,9 @@ def _place() -> Path:
 
 def leftovers() -> list[Path]:
     """The folders of this user whose processes have ended without removing them."""
-    found = []
-    for place in {Path(tempfile.gettempdir()), Path("/tmp")}:
+    found, usual = [], Path(tempfile.gettempdir())
+    own_place = usual.parent if usual.name.startswith(PREFIX) else usual  # within `private_temporary_files`
+    for place in {own_place, Path("/tmp")}:
         for folder in place.glob(f"{PREFIX}*"):
             with suppress(OSError):  # another process has just removed it
                 info = folder.lstat()

@@ -53,9 +53,11 @@ def doctor(
 
     Exits with 1 if something that Paretune needs is missing, or if nodes differ in what must be the same.
     """
+    from sweeps.cluster.private_folder import private_temporary_files
     from sweeps.doctor import report as doctor_report
 
-    report = doctor_report.examine(output) if address is None else _examine_cluster(address, output)
+    with private_temporary_files(keep_leftovers=True):  # of torch's compiler, which it tries
+        report = doctor_report.examine(output) if address is None else _examine_cluster(address, output)
     if as_json:
         typer.echo(report.to_json())
     else:

@@ -130,3 +130,13 @@ def test_a_link_or_a_folder_that_was_just_made_is_left_alone(place: Path) -> Non
     (place / f"{PREFIX}young").mkdir()
     (place / f"{PREFIX}young" / LOCK).touch()
     assert leftovers() == []
+
+
+def test_an_examination_of_leftovers_leaves_them(place: Path) -> None:
+    left = place / f"{PREFIX}old"
+    left.mkdir()
+    age(left)
+    with private_temporary_files(keep_leftovers=True) as folder:
+        assert leftovers() == [left]
+        assert Path(tempfile.gettempdir()) == folder
+    assert [path.name for path in place.iterdir()] == [left.name]

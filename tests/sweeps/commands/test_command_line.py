@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from sweeps import cli
+from sweeps.cluster import private_folder
 from sweeps.commands import errors
 from sweeps.commands.run import Sweep
+from sweeps.doctor import report
 from sweeps.execution.run_options import RunOptions
 from sweeps.runs import lock
 from sweeps.spec.spec import SHIPPED, read
@@ -245,8 +248,18 @@ def test_a_report_does_not_replace_other_files(two_runs: tuple[Path, Path], tmp_
     assert (tmp_path / "mine" / "thesis.tex").exists()
 
 
-def test_the_doctor_prints_json() -> None:
+def test_the_doctor_prints_json_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    examine, places = report.examine, list[str]()
+
+    def examined(output: str) -> report.Report:
+        places.append(tempfile.gettempdir())
+        return examine(output)
+
+    monkeypatch.setattr(report, "examine", examined)
     found = paretune("doctor", "--json")
+    # What torch's compiler leaves is in the folder for temporary files.
+    assert private_folder.PREFIX in places[0]
+    assert not Path(places[0]).exists()
     printed = json.loads(found.stdout)
     assert printed["works"] is (found.exit_code == 0)
     assert "Packages" in printed["topics"]

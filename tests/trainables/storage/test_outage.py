@@ -98,6 +98,7 @@ def test_a_worker_resumes_the_trial_from_its_checkpoint_once_it_can_write(
 
     monkeypatch.setattr(lifecycle.TrialCallback, "on_save", full)
     monkeypatch.setattr(worker_loop.HubControl, "interrupted", lambda self: False)
+    monkeypatch.setattr(worker_loop.HubControl, "may_save", lambda self: True)
     job = {
         "trial_id": config.trial_id(), "config": config.model_dump(mode="json"), "run": str(tmp_path / "run"),
         "slot": "s", "slot_trial": 0, "handed_over_at": None, "attempt": 1, "out_of_memory_kills": False,
