@@ -28,6 +28,7 @@ class Admission:
         self.limit = limit
         self.running: dict[str, Size] = {}  # by trial
         self.last_size: Size | None = None  # of the trial that ended last: a slot of that size is idle
+        self.last_trial: str | None = None  # that trial
         self._list_machines = list_machines
         self._machines: Sequence[Machine] = ()
         self._refresh_seconds = refresh_seconds
@@ -55,4 +56,5 @@ class Admission:
 
     def end(self, trial_id: str) -> None:
         # A trial that was never counted as running leaves no idle slot behind.
-        self.last_size = self.running.pop(trial_id, self.last_size)
+        if trial_id in self.running:
+            self.last_trial, self.last_size = trial_id, self.running.pop(trial_id)

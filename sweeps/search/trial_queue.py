@@ -17,7 +17,8 @@ from trainables.trial.config import TrialConfig
 
 # How many trials may start before one that has no capacity yet; after these, all others wait for it.
 MAX_OVERTAKES = 8
-# By how many trials a cell may be ahead of the others, so that an idle slot of the right size is used again.
+# By how many trials a cell may be ahead of the others, so that an idle slot of the right size is used again, and with
+# it the base model that it holds.
 MAX_LEAD = 2
 
 
@@ -61,6 +62,8 @@ class TrialQueue:
     def __init__(self, work: RemainingWork, sizes: Sizes, admission: Admission) -> None:
         self.work, self.sizes, self.admission = work, sizes, admission
         self._smallest: dict[str, Size] = {}  # by cell
+        self._first_bases: dict[str, str] = {}  # by cell: the form of its first trial's base
+        self._left_bases: dict[str, str | None] = {}  # by trial: what its slot holds after it
         self._overtakes = OvertakeCounter()
 
     def any(self) -> bool:
@@ -94,7 +97,9 @@ class TrialQueue:
         # Lazily: asking a study for a proposal changes it, so not before the candidates ahead of it were tried.
         for candidate in chain(self._next_waiting(), self._next_proposed()):
             if isinstance(candidate, NextTrial):
-                self._overtakes.started(candidate.config, overtaken)
+                config = candidate.config
+                self._overtakes.started(config, overtaken)
+                self._left_bases[config.trial_id()] = config.base_form() if config.keeps_base else None
                 return candidate
             if not self._overtakes.may_be_overtaken(candidate):
                 return None
@@ -136,15 +141,35 @@ class TrialQueue:
                 yield config.trial_id()
 
     def _in_turn(self) -> list[CellStudy]:
-        """The cell with the fewest trials first; among nearly equal ones, a cell whose trials fit an idle slot."""
-        last_size = self.admission.last_size
+        """The cell with the fewest trials first; among nearly equal ones, a cell whose trials fit an idle slot, and of
+        those one that trains on the base model which that slot holds.
+        """
+        last_size, held = self.admission.last_size, self._held_base()
 
-        def turn(study: CellStudy) -> tuple[int, bool, int]:
+        def turn(study: CellStudy) -> tuple[int, bool, bool, int]:
             needs_new_slot = last_size is not None and self._smallest_size(study.cell) != last_size
+            needs_new_base = held is not None and self._first_base(study.cell) != held
             # Counts in steps of MAX_LEAD: an idle slot decides only among cells that are nearly level.
-            return study.count // MAX_LEAD, needs_new_slot, study.count
+            return study.count // MAX_LEAD, needs_new_slot, needs_new_base, study.count
 
         return sorted(self.work.released_studies(), key=turn)
+
+    def _held_base(self) -> str | None:
+        """The form of the base model that an idle slot holds; ``None`` where that may not decide what comes next.
+
+        A cell that has two trials at a time proposes the second without the first one's result. Cells in turn have
+        fewer of these; so the order stays where results matter, but for a single slot, which has none.
+        """
+        studies = self.work.released_studies()
+        regardless = all(study.cell.search.steers_from is None and not study.cell.rungs for study in studies)
+        if self.admission.last_trial is None or not (regardless or self.admission.limit == 1):
+            return None
+        return self._left_bases.get(self.admission.last_trial)
+
+    def _first_base(self, cell: Cell) -> str:
+        if cell.name not in self._first_bases:
+            self._first_bases[cell.name] = cell.first().base_form()
+        return self._first_bases[cell.name]
 
     def _size(self, config: TrialConfig) -> Size:
         studies = self.work.studies

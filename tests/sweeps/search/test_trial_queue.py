@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -494,3 +495,39 @@ def test_a_share_is_one_over_a_whole_number() -> None:
     for gpus in (0.4, 1.5, -1):
         with pytest.raises(ValueError, match="a half, a third, a quarter"):
             ResourcesConfig(gpus=gpus)
+
+
+LORA_AND_QLORA = """\
+  - {kind: lora, rank: {choice: [4, 8]}}
+  - {kind: qlora, rank: {choice: [4, 8]}}
+  - {kind: lora, name: dora, dora: true, rank: {choice: [4, 8]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("at_once", "sampler", "scheduler", "by_base"),
+    [
+        (1, "tpe", "asha", True),  # each cell knows all of its results before its next trial
+        (2, "tpe", "asha", False),
+        (2, "qmc", "asha", False),  # who is stopped depends on the others
+        (2, "qmc", "none", True),
+    ],
+)
+def test_a_slot_goes_on_with_the_base_that_it_holds_where_no_result_depends_on_the_order(
+    workdir: Path, run: Path, at_once: int, sampler: str, scheduler: str, by_base: bool
+) -> None:
+    methods = SPEC[SPEC.index("  - {kind: full}") : SPEC.index("train: {steps")]
+    sets = ("search.trials=6", f"search.sampler={sampler}", f"search.scheduler={scheduler}")
+    planned = plan(workdir, SPEC.replace(methods, LORA_AND_QLORA), sets)
+    tune = Tune(admitted(planned, run, Room(Machine("large", 100)), at_once))
+    cells = []
+    while (config := tune.next()) is not None:
+        cells.append(config["cell"])
+        finish(tune, run, config["trial_id"])
+    assert Counter(cells[1:]) == {"sft-lora": 6, "sft-qlora-4bit": 6, "sft-dora": 6}
+    quantized = [cell == "sft-qlora-4bit" for cell in cells]
+    changes = sum(one != other for one, other in itertools.pairwise(quantized))
+    assert changes == 3 if by_base else changes > 8
+    for trials in range(len(cells) + 1):  # no cell is ahead of the others by more than two
+        counts = [cells[:trials].count(name) for name in ("sft-lora", "sft-qlora-4bit", "sft-dora")]
+        assert max(counts) - min(counts) <= 2

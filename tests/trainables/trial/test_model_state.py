@@ -63,7 +63,8 @@ def test_hooks_layers_methods_settings_and_flags_are_put_back() -> None:
     assert not layer._forward_hooks
     assert described(vars(model.settings)) == before
     assert model.settings is model.settings_again
-    assert model.training and model.tied.training
+    assert model.training
+    assert model.tied.training
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert torch.equal(model.tied.weight.scales, torch.arange(3))  # type: ignore[arg-type]
     assert torch.equal(model(torch.ones(1, 3)), result)

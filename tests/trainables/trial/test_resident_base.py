@@ -6,7 +6,7 @@ import gc
 import json
 import shutil
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def letter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[Any]]]:
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Any]]:
     """The models that were loaded, of which no two are ever in memory."""
     models: list[weakref.ref[Any]] = []
     load = loading.load_base
@@ -65,7 +65,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[Any]]]:
 
     monkeypatch.setattr(loading, "load_base", watched)
     gc.collect()
-    yield models
+    return models
 
 
 def config_of(model: Path, data: Path | str, method: dict[str, Any] | None, **leaves: Any) -> TrialConfig:
