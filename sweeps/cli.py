@@ -30,7 +30,7 @@ from sweeps.commands.errors import Debug
 from trainables.system import quiet, shown_text
 
 if TYPE_CHECKING:
-    from sweeps.commands.run import ReportWriter
+    from sweeps.commands.final_report import ReportWriter
     from sweeps.evaluation.significance import Statistics
     from sweeps.execution.settling.settle import Advice
     from sweeps.planning.assessment.power import Detectable

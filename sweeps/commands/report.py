@@ -13,7 +13,7 @@ from sweeps.commands.common_options import RUN
 from sweeps.commands.errors import users_errors
 
 if TYPE_CHECKING:
-    from sweeps.commands.run import ReportWriter
+    from sweeps.commands.final_report import ReportWriter
 
 
 def add(app: typer.Typer, report_writer: Callable[[], ReportWriter]) -> None:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sweeps.commands.common_options import RUN
 from sweeps.commands.errors import FAILED, INTERRUPTED, sigterm_like_ctrl_c, users_errors
+from sweeps.commands.final_report import ReportWriter, final_report
 from sweeps.commands.spec_options import (
     SetOption,
     SpecArgument,
@@ -33,12 +34,6 @@ if TYPE_CHECKING:
     from sweeps.runs.location import RunLocation
     from sweeps.spec.spec import Spec
     from sweeps.tracking.tracker import Tracker
-
-
-class ReportWriter(Protocol):
-    """``reports.write.write``: writes the report of one run or several and returns the path of its page."""
-
-    def __call__(self, runs: Sequence[Path], output: Path | None = None, /) -> Path: ...
 
 
 def add(
@@ -234,7 +229,7 @@ class Sweep:
         location, options, progress = self.location, self.options, SweepProgress()
         location.mirror.report_outages(progress.log)
         again = options.resume_command(self.plan.spec.source.file, self.plan.spec.overrides)
-        with self.tracker.recording(progress.log, again):
+        with self.tracker.recording(progress.log, again, partial(progress.log, on_screen=False)):
             try:
                 launch.run(
                     self.plan,
@@ -246,9 +241,10 @@ class Sweep:
                     options.force,
                 )
                 progress.end()
-                report = write_report([location.folder])
-                looks.mark_reported(location.folder)
-                self.tracker.summarize()
+                report = final_report(write_report, location.folder, location.display_name, progress.log)
+                if report is not None:
+                    looks.mark_reported(location.folder)
+                    self.tracker.summarize()
             except (KeyboardInterrupt, StorageError) as error:
                 progress.end()
                 self.tracker.hurry()
@@ -267,8 +263,17 @@ class Sweep:
                     print(f"  {point}", file=sys.stderr)
                 print(f"To resume: {again}", file=sys.stderr)
                 return INTERRUPTED if interrupted else FAILED
+            except Exception:
+                progress.end()
+                if has_begun(location.folder):
+                    progress.log(
+                        f"An error ended the sweep. All finished trials are kept. To resume: {again}"
+                    )
+                raise
         code = launch.exit_code(location.folder)
         # Now that the report and the tables are written, which a run at a URL has to get.
         location.mirror.push_all()
+        if report is None:
+            return code or FAILED
         print(location.display_path(report))
         return code

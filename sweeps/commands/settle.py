@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeps.commands.common_options import RUN
-from sweeps.commands.errors import INTERRUPTED, users_errors
+from sweeps.commands.errors import FAILED, INTERRUPTED, users_errors
+from sweeps.commands.final_report import ReportWriter, final_report
 from sweeps.commands.model_options import TrustOption
 
 if TYPE_CHECKING:
-    from sweeps.commands.run import ReportWriter
     from sweeps.execution.settling.settle import Advice
 
 
@@ -61,7 +61,9 @@ def add(app: typer.Typer, advice: Callable[[], Advice], report_writer: Callable[
                     raise typer.Exit(INTERRUPTED) from None
                 if not changed:
                     return
-                report = report_writer()([where.folder])
+                report = final_report(report_writer(), where.folder, run, log)
+            if report is None:
+                raise typer.Exit(FAILED)
             for name, outcome in known.outcomes(where.folder).items():
                 typer.echo(f"{name}: {outcome}")
             typer.echo(where.display_path(report))

@@ -18,6 +18,7 @@ from rich.text import Text
 from sweeps.console.guarded_console import GuardedConsole
 from sweeps.console.saving import abandoned_text, saving_text
 from sweeps.console.signs_of_life import DueSigns, Sign
+from sweeps.console.time_left import TimeLeft
 from sweeps.console.trial_counts import trial_counts
 from sweeps.runs.outcomes import outcome
 from trainables import results
@@ -44,11 +45,21 @@ class SweepState:
     plan: Plan
     run_folder: Path
     records: dict[str, Record]  # by trial id
+    slots: int
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
         self.finished_before = self.ended
         self.tables = results.Tables(self.run_folder)
+        times = self.plan.times().cells
+        predicted = {name: known.trial.seconds for name, known in times.items() if known is not None}
+        self.remaining = TimeLeft(self.budgets, predicted, self.slots)
+
+    @property
+    def budgets(self) -> dict[str, int]:
+        """The trials of each cell, finalists included."""
+        again = self.plan.spec.finalists.per_cell
+        return {cell.name: cell.trials + again * cell.holds_out for cell in self.plan.cells}
 
     @property
     def total(self) -> int:
@@ -59,14 +70,10 @@ class SweepState:
     def ended(self) -> int:
         return sum(record.role != "base" for record in self.records.values())
 
-    def time_left(self) -> str:
-        """``, about 5 min 0 s left``, at the speed so far; empty until the first trial has ended."""
-        # Trials of earlier sessions took none of the time since this one began.
-        done = self.ended - self.finished_before
-        if done <= 0:
-            return ""
-        seconds = (time.monotonic() - self.started) / done * (self.total - self.ended)
-        return f", about {clock(seconds)} left"
+    def time_left(self, running: Sequence[Sign]) -> str:
+        """``, about 5 min 0 s left``; empty as long as nothing is known of any trial's length."""
+        seconds = self.remaining.seconds(self.records.values(), running)
+        return f", about {clock(seconds)} left" if seconds is not None else ""
 
 
 @dataclass
@@ -85,11 +92,12 @@ class SweepProgress:
         self._saving_line = Throttle(SAVING_SECONDS)
         self._signs: Sequence[Sign] = ()
         self._due_signs = DueSigns()
+        self._early_lines: list[str] = []  # until it is known in which folder the log is
         self._refresh, self._write_tables = Throttle(REFRESH_SECONDS), Throttle(TABLES_SECONDS)
 
     def begin(self, plan: Plan, run: Path, slots: int) -> None:
         """Starts following a run folder. Trials that have ended already count, but are not announced."""
-        sweep = SweepState(plan, run, {record.trial_id: record for record in _finished(run)})
+        sweep = SweepState(plan, run, {record.trial_id: record for record in _finished(run)}, slots)
         self._sweep = sweep
         self.log(f"{plan.spec.name}: {trial_counts(plan)}; {slots} at a time, in {run}")
         if sweep.finished_before:
@@ -137,6 +145,8 @@ class SweepProgress:
     def show_trials(self, signs: Sequence[Sign]) -> None:
         """Shows what the running trials are doing: in the table, or by lines; the lines are in ``sweep.log`` anyway."""
         self._signs = signs
+        if self._sweep is not None:
+            self._sweep.remaining.follow(signs)
         for sign in self._due_signs.due(signs) if not self._interrupted else ():
             self.log(str(sign), on_screen=self._live is None)
 
@@ -156,13 +166,15 @@ class SweepProgress:
             print(line, file=sys.stderr)
         else:
             self._live.console.print(line, highlight=False)
+        self._early_lines.append(line)
         if self._sweep is not None:
             # A full disk must not end the sweep here; the screen has the line.
             with (
                 suppress(OSError),
                 files.open_to_append(self._sweep.run_folder / "sweep.log") as log,
             ):
-                log.write(line + "\n")
+                log.writelines(f"{each}\n" for each in self._early_lines)
+            self._early_lines.clear()
 
     def _announce_finished(self, sweep: SweepState) -> None:
         new = _finished(sweep.run_folder, known=sweep.records)
@@ -174,17 +186,14 @@ class SweepProgress:
                 sweep.tables.write()
 
     def _time_left(self, sweep: SweepState) -> str:
-        return "" if self._interrupted else sweep.time_left()
+        return "" if self._interrupted else sweep.time_left(self._signs)
 
     def _view(self, sweep: SweepState) -> Group:
         table = Table(box=None, pad_edge=False)
         table.add_column("cell")
         for heading in ("trials", "best", "peak memory"):
             table.add_column(heading, justify="right")
-        again = sweep.plan.spec.finalists.per_cell
-        trials = {base.cell: 1 for base in sweep.plan.bases}
-        trials |= {cell.name: cell.trials + again * cell.holds_out for cell in sweep.plan.cells}
-        for cell, budget in trials.items():
+        for cell, budget in ({base.cell: 1 for base in sweep.plan.bases} | sweep.budgets).items():
             records = [record for record in sweep.records.values() if record.cell == cell]
             table.add_row(cell, f"{len(records)}/{budget}", _best(records), _peak(records))
         elapsed = clock(time.monotonic() - sweep.started)

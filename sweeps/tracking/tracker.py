@@ -39,6 +39,7 @@ class Tracker:
         self.finish_seconds = FINISH_SECONDS
         self._process: subprocess.Popen[str] | None = None
         self._mode: tuple[Mode, str] | None = None
+        self._is_given = "tracking" in plan.spec.source.tree
         setting = self.tracking.wandb
         if setting != "off" and tracking.is_on(self.tracking):
             self._mode = choose_mode(setting)
@@ -49,17 +50,25 @@ class Tracker:
         return self.run_folder / "wandb"
 
     @contextmanager
-    def recording(self, log: Callable[[str], None], resume_command: str = "--resume") -> Iterator[None]:
+    def recording(
+        self,
+        log: Callable[[str], None],
+        resume_command: str = "--resume",
+        quiet_log: Callable[[str], None] | None = None,
+    ) -> Iterator[None]:
         """Runs the tracker process within the block.
 
         ``log`` gets a line about its mode, one as soon as it fails, and one at the end if not everything was sent,
-        which says how to send it: by ``resume_command`` and W&B's own.
+        which says how to send it: by ``resume_command`` and W&B's own. ``quiet_log``, where there is one, gets the mode
+        of a spec that says nothing of tracking, on a machine that is not logged in.
         """
         if self._mode is None:
             yield
             return
         mode, reason = self._mode
-        log(f"W&B: {mode}, {reason}" + (f": {self._sync_command(mode)}" if mode == "offline" else ""))
+        asked_for = self._is_given or mode == "online"
+        say = log if asked_for or quiet_log is None else quiet_log
+        say(f"W&B: {mode}, {reason}" + (f": {self._sync_command(mode)}" if mode == "offline" else ""))
         for note in tracking.notes(self.tracking):
             log(note)
         self.folder.mkdir(exist_ok=True)

@@ -38,7 +38,8 @@ def plan(tmp_path: Path) -> Any:
 
 def ends(run: Path, number: int, cell: str, **changes: Any) -> Record:
     """A trial of ``cell`` leaves its record."""
-    record = run_folders.record(f"{number:012x}", cell=cell, **changes)
+    times = {"started_at": "2026-01-01T10:00:00Z", "ended_at": "2026-01-01T10:00:30Z"}
+    record = run_folders.record(f"{number:012x}", cell=cell, **{**times, **changes})
     folder = run / "trials" / record.trial_id
     files.write_json(folder / "config.json", {})
     results.write_record(folder, record)
@@ -71,6 +72,18 @@ def test_without_a_terminal_each_trial_is_announced_once_in_one_line(
     )
     assert " left)" in printed[1]
     assert (run / "sweep.log").read_text().splitlines() == printed
+
+
+def test_what_is_said_before_the_run_folder_is_known_is_in_its_log_and_quiet_lines_are_there_alone(
+    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = SweepProgress(Console(file=io.StringIO()))
+    progress.log("said early")
+    progress.log("said quietly", on_screen=False)
+    progress.begin(plan(tmp_path), run, slots=2)
+    first, second, third = (line[9:] for line in (run / "sweep.log").read_text().splitlines())
+    assert (first, second, third[:5]) == ("said early", "said quietly", "tiny:")
+    assert "said quietly" not in capsys.readouterr().err
 
 
 def test_trials_that_finished_before_count_and_are_not_announced(

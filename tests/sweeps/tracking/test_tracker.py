@@ -287,6 +287,32 @@ def test_off_starts_no_process_and_writes_no_file(tmp_path: Path) -> None:
     assert list(run.iterdir()) == []
 
 
+def test_the_mode_that_nobody_asked_for_is_said_quietly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends_with_its_input = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    monkeypatch.setattr(
+        Tracker,
+        "_start",
+        lambda *given: subprocess.Popen(ends_with_its_input, stdin=subprocess.PIPE, text=True),
+    )
+
+    def said(text: str, sets: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        loud: list[str] = []
+        quiet: list[str] = []
+        tracker = Tracker(specs.plan(specs.spec_folder(folder), text, sets), folder)
+        with tracker.recording(loud.append, "--resume", quiet.append):
+            pass
+        return loud, quiet
+
+    loud, (line,) = said(specs.SPEC)
+    assert loud == []
+    assert line.startswith("W&B: offline, no API key on this machine")
+    (line,), quiet = said(specs.SPEC, ("tracking.wandb=auto",))
+    assert (line.startswith("W&B: offline, no API key"), quiet) == (True, [])
+
+
 def test_the_driver_imports_no_wandb() -> None:
     code = (
         "import sys, reports.write, sweeps.cli, sweeps.execution.run_folder, sweeps.execution.launch;"
