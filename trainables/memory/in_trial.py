@@ -82,10 +82,10 @@ class TrialMeter:
 
     config: TrialConfig
     in_trial: InTrial | None = None
-    _meter: Meter = field(default_factory=lambda: Meter(gauge=None))
-    _known: bool = True
-    _counted: dict[str, int | None] = field(default_factory=dict)
-    _largest: dict[str, int] = field(default_factory=dict)  # of all workers
+    _meter: Meter = field(default_factory=lambda: Meter(gauge=None), init=False)
+    _known: bool = field(default=True, init=False)  # whether the run has the figures of this shape
+    _counted: dict[str, int | None] = field(default_factory=dict, init=False)
+    _largest: dict[str, int] = field(default_factory=dict, init=False)  # of all workers
 
     @property
     def reads(self) -> bool:
@@ -135,7 +135,7 @@ class TrialMeter:
         worst, counter = _worst_case(self.config), TensorCounter()
         longest, row_tokens = longest_rows(worst, policy, rows)
         with phases.during("forward"), preserved(policy):
-            train_longest(worst, policy, longest, counter, phases)
+            train_longest(_with_plain_layers(worst), policy, longest, counter, phases)
         clean_process(worst.train.precision)
         model = PredictedModel.of_files(read_architecture(locate.model_folder(worst.model)))
         self._counted |= {
@@ -183,3 +183,8 @@ def _worst_case(config: TrialConfig) -> TrialConfig:
     accumulated = min(2, config.train.gradient_accumulation)
     train = config.train.model_copy(update={"gradient_accumulation": accumulated})
     return config.model_copy(update={"stage": config.stage.worst_case(), "train": train})
+
+
+def _with_plain_layers(config: TrialConfig) -> TrialConfig:
+    """The config without compiled layers: the trial's own first batch decides what is compiled."""
+    return config.model_copy(update={"train": config.train.model_copy(update={"compile": "off"})})

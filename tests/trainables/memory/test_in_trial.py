@@ -84,25 +84,27 @@ CASES: dict[str, tuple[Any, str, dict[str, Any]]] = {
         "sft",
         {"gradient_accumulation": 2, "gradient_checkpointing": True, "eval_steps": 1},
     ),
-    "lora+ packed": ({**DROPPING, "loraplus_ratio": 16}, "sft", {"packing": True}),
     "4 bits, 8-bit optimizer": ("qlora-4bit", "sft", {"optimizer": "adamw_8bit"}),
-    "8 bits": ("qlora-8bit", "sft", {}),
-    "a reward model": (DROPPING, "reward", {}),
     "dpo, whose reference is an adapter": (DROPPING, "dpo", {}),
     "dpo, whose reference is computed before": ("full", "dpo", {}),
     "kto": ("freeze", "kto", {}),
+    "ppo, whose reference is a copy, accumulated": ("full", "ppo", {"gradient_accumulation": 2}),
+}
+MORE: dict[str, tuple[Any, str, dict[str, Any]]] = {
+    "lora+ packed": ({**DROPPING, "loraplus_ratio": 16}, "sft", {"packing": True}),
+    "8 bits": ("qlora-8bit", "sft", {}),
+    "a reward model": (DROPPING, "reward", {}),
     "orpo": (DROPPING, "orpo", {"scheduler": "cosine"}),
-    "ppo, whose reference is a copy": ("full", "ppo", {}),
-    "ppo, accumulated": ("lora", "ppo", {"gradient_accumulation": 2}),
+    "ppo": ("lora", "ppo", {}),
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in MORE)])
 def test_a_trial_whose_memory_is_read_leaves_bit_for_bit_what_it_would_have(
     tiny_model: Path, rows: Path, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(RULES, "letter", LETTER)
-    method, kind, leaves = CASES[case]
+    method, kind, leaves = (CASES | MORE)[case]
     own = {"reward": "letter", "max_new_tokens": NEW} if kind == "ppo" else {}
     data: Any = rows if kind == "sft" else "commands"
     small = {} if kind == "sft" else {"eval_rows": 4, "eval_fraction": 0.95, "cutoff": 80}
