@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TESTED := trainables/system/tested_versions.txt
 RUN := runs/methods
 
-.PHONY: demo test check slow families reference audit bench bench-data install clean
+.PHONY: demo test check slow families reference audit bench bench-data versions install clean
 
 ## demo: the shipped `methods` spec on SmolLM2-135M, and its report; continues a run that was interrupted
 demo: install
@@ -61,13 +62,17 @@ bench: install
 bench-data: install
 	$(BIN)/python -m tests.benchmarks.data
 
-## install: the virtual environment, created again when pyproject.toml changes
+## versions: trainables/system/tested_versions.txt anew, from what is installed
+versions: install
+	$(BIN)/python -m tests.helpers.tested_versions
+
+## install: the virtual environment with the tested versions, created again when these or pyproject.toml change
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml $(TESTED)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools
-	$(BIN)/python -m pip install --quiet --no-compile --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile --constraint $(TESTED) --editable ".[dev]"
 	# pip would use one core. Packages' tests are not imported; some files are templates.
 	$(BIN)/python -m compileall -q -j 0 -x '/tests?/|/rllib/' $(VENV)/lib >/dev/null || true
 	touch $@

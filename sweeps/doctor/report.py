@@ -142,7 +142,18 @@ def package_versions() -> list[Capability]:
     """Python, Paretune itself, and every package it depends on."""
     from trainables.system import capabilities
 
-    return [capabilities.python(), capabilities.paretune(), *capabilities.packages()]
+    return [capabilities.python(), capabilities.paretune(), *capabilities.packages(), tested_with()]
+
+
+def tested_with() -> Capability:
+    """Which packages are installed in another version than Paretune is tested with; those work as well."""
+    from trainables.system import capabilities
+    from trainables.system.tested_versions import installed_otherwise
+
+    found = installed_otherwise(each.name for each in capabilities.requirements())
+    others = [f"{name} {tested} (installed: {installed})" for name, (tested, installed) in found.items()]
+    detail = f"{', '.join(others)}; the others as installed" if others else "these versions"
+    return Capability("tested with", True, detail, needed=False)
 
 
 def ray_token() -> Capability:

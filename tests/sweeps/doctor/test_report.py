@@ -20,7 +20,7 @@ from sweeps.doctor import report as doctor_report
 from sweeps.doctor.cluster_report import ClusterReport, Finding, NodeReport
 from sweeps.doctor.report import Report
 from tests.helpers.paths import ROOT
-from trainables.system import capabilities, machine
+from trainables.system import capabilities, machine, tested_versions
 from trainables.system.capabilities import Capability
 
 WORKS = Capability("sdpa", True, "part of torch")
@@ -82,6 +82,18 @@ def test_a_package_outside_its_range_does_not_count(
     trl = next(found for found in capabilities.packages() if found.name == "trl")
     assert trl.works is works
     assert works or ("pip install 'trl" in trl.detail and version in trl.detail)
+
+
+def test_packages_of_other_versions_than_the_tested_ones_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "2.11.0" if name == "torch" else real(name)
+    )
+    *_, last = doctor_report.package_versions()
+    tested = tested_versions.versions()["torch"]
+    assert (last.name, last.works, last.needed) == ("tested with", True, False)
+    assert f"torch {tested} (installed: 2.11.0)" in last.detail
+    assert "peft" not in last.detail
 
 
 def test_a_missing_package_ends_the_examination_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
