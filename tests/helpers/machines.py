@@ -81,7 +81,7 @@ class Machine:
     def run(self, command: str, timeout: float = 300, check: bool = True) -> str:
         """The output of a command in a login shell on the machine."""
         done = subprocess.run(
-            [*self._inside(), "bash", "--login", "-c", command],
+            [*self.inside(), "bash", "--login", "-c", command],
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -96,7 +96,7 @@ class Machine:
     def serve_ssh(self) -> None:
         """Starts an SSH server, which ends with the machine."""
         subprocess.Popen(
-            [*self._inside(), "/usr/sbin/sshd", "-D", "-e", "-f", str(self.folder / "sshd_config")],
+            [*self.inside(), "/usr/sbin/sshd", "-D", "-e", "-f", str(self.folder / "sshd_config")],
             stdin=subprocess.DEVNULL,
             stdout=(self.folder / "sshd.log").open("w"),
             stderr=subprocess.STDOUT,
@@ -108,7 +108,7 @@ class Machine:
         lines = self.run("ps -ww -eo args=").splitlines()
         return [line for line in lines if any(word in line for word in words)]
 
-    def _inside(self) -> list[str]:
+    def inside(self) -> list[str]:
         return ["nsenter", "-t", str(self.pid), "-m", "-n", "-p", "-u", "--"]
 
 
