@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.tokenization import batching
+from trainables.training.compiled_layers import layers_for
 from trainables.training.trainer_setup import training_arguments, use_method_optimizer
 from trainables.training.worker_group import worker_count
 
@@ -55,7 +56,9 @@ def train_longest(
         _scale_gradients_by_one(trainer)
         trainer.add_callback(counter)
         phases.track(trainer)
-        trainer.train()
+        # `auto` compiles nothing for so few steps.
+        with layers_for(trainer, policy, train, steps, config.stage.compile_obstacle):
+            trainer.train()
 
 
 def _scale_gradients_by_one(trainer: Any) -> None:

@@ -123,8 +123,10 @@ def compiled_layers(policy: Policy, backend: str = "inductor") -> Iterator[int]:
     with ExitStack() as undoing:
         # What can't be compiled runs as it is.
         undoing.enter_context(tracing.patch(recompile_limit=RECOMPILATIONS, suppress_errors=True))
-        # Otherwise a GPU's kernels are chosen by how fast they ran, so that a resumed trial may get others.
-        undoing.enter_context(compiling.patch(deterministic=True))
+        # Otherwise a GPU's kernels are chosen by how fast they ran, so that a resumed trial may get others; and as many
+        # processes compile as the machine has cores.
+        cores = max(1, torch.get_num_threads())
+        undoing.enter_context(compiling.patch(deterministic=True, compile_threads=cores))
         for layer in layers:
             undoing.callback(_uncompile, layer)
             layer._compiled_call_impl = _in_training_only(layer, backend)
