@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from reports.analysis.cells import Cell
 from reports.analysis.comparison import group_of
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
+from reports.analysis.row import Row
 from reports.analysis.yardsticks import measured_by
 
 PAIRS, ANY_ANSWERS = (

@@ -9,8 +9,9 @@ from typing import Any
 
 from reports import units
 from reports.analysis.comparison import compare
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
 from reports.analysis.recommendation.cell_answers import cell_answers
+from reports.analysis.row import Row
 from reports.analysis.spreadsheet_cells import plain
 from trainables.results import Record, Run
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 
 from reports import units
 from reports.analysis import row_scores
 from reports.analysis.cells import Cell, collect_cells
-from reports.analysis.group import BASE, Group, Row
+from reports.analysis.group import Group
+from reports.analysis.row import BASE, Row
 from reports.analysis.yardsticks import measured_alike
 from reports.statistics import pareto
 from reports.statistics.intervals import pooled_seed_variance
@@ -61,9 +63,10 @@ def group_of(stage: str, model: str, data: str, cells: list[Cell]) -> Group:
             seed_variance=seeds,
         )
 
-    def order(row: Row) -> tuple[bool, float]:
-        # Best quality first; cells without a result last.
-        return row.quality is None, (-1 if higher else 1) * (row.quality or 0.0)
+    def order(row: Row) -> tuple[bool, float, float]:
+        # Best quality first, of equal ones the one of less memory; cells without a result last.
+        memory = inf if row.peak is None else row.peak
+        return row.quality is None, (-1 if higher else 1) * (row.quality or 0.0), memory
 
     bases = _one_of_each([row(cell) for cell in cells if cell.is_base])
     return Group(stage, model, data, tuple(sorted(map(row, trained), key=order)), bases)

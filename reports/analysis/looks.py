@@ -45,6 +45,6 @@ def _looks(run: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["looks"])
-    except (ValueError, KeyError, TypeError) as error:
+        return [dict(each) for each in json.loads(path.read_text(encoding="utf-8"))["looks"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: damaged: {error}") from error

@@ -7,7 +7,8 @@ from math import isfinite
 from typing import Any
 
 from reports.analysis import settling
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
+from reports.analysis.row import Row
 
 
 def ordered_pairs(group: Group) -> Iterator[tuple[Row, Row]]:

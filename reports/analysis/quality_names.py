@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from math import exp
 
 from reports import units
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
+from reports.analysis.row import Row
 
 
 @dataclass(frozen=True)

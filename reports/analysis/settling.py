@@ -8,11 +8,14 @@ from datetime import datetime
 from statistics import median
 
 from reports import units
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
 from reports.analysis.looks import next_look
+from reports.analysis.row import Row
 from reports.statistics.looks import level
 from reports.statistics.power import Amount, Criterion, DifferenceLaw, difference_law
 from trainables.results import Record
+
+TOO_MANY = "more seeds and test rows than are considered"  # as so small a difference does
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,13 @@ def needs(group: Group, row: Row, against: Row) -> list[Need]:
 def needs_text(group: Group, row: Row, against: Row) -> str:
     """``5 seeds (now 3, about 4 min) or 210 test rows (now 64, about 40 s)``."""
     found = needs(group, row, against)
-    if not found:
-        return "no number of seeds or test rows that could be tried"
-    return " or ".join(_need_text(group, row, against, need) for need in found)
+    return " or ".join(_need_text(group, row, against, need) for need in found) or TOO_MANY
+
+
+def settling_clause(group: Group, row: Row, against: Row) -> str:
+    """``5 seeds (now 3, about 4 min) would settle it``."""
+    text = needs_text(group, row, against)
+    return f"it takes {text}" if text == TOO_MANY else f"{text} would settle it"
 
 
 def trial_seconds(row: Row) -> float | None:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
 from reports.analysis.recommendation.answer import recommend
 from reports.analysis.recommendation.cell_answers import USE, cell_answers
+from reports.analysis.row import Row
 from reports.analysis.runs.progress import run_location
 from reports.analysis.settling import open_comparisons
 

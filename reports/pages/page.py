@@ -20,6 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import units
+from reports.analysis import merge_notes
 from reports.analysis.data_preview import missing_data_note
 from reports.analysis.group import Group
 from reports.analysis.recommendation.front_steps import front_sentence
@@ -41,7 +42,7 @@ def index_page(report: Report, figures: Figures) -> str:
         figures=figures,
         notes=NOTES,
         no_answer=NO_ANSWER,
-        run_notes=[note for run in report.runs for note in reproduce.notes(run)],
+        merge_notes=[note for run in report.runs for note in merge_notes.notes(run)],
         memory_source=reproduce.memory_source(report.runs),
         missing_data_note=missing_data_note(report.runs),
         samples_file=next_steps.SAMPLES_FILE,
@@ -107,11 +108,14 @@ def _environment() -> Environment:
         "front_sentence": front_sentence,
         "pairs_table": tables.cell_pairs,
         "importance_table": trial_tables.importances,
+        "without_importance": trial_tables.without_importance,
+        "early_stops": _early_stops,
         "expected_best_table": trial_tables.expected_bests,
         "search_sentences": search_sentences,
         "trials_table": trial_tables.trials,
         "trial_work_table": trial_tables.trial_work,
         "run_facts": reproduce.facts,
+        "plan_notes": reproduce.plan_notes,
         "unplaced_trials": _unplaced_trials,
         "searched_settings": _searched_settings,
     }
@@ -130,6 +134,11 @@ def message_text(message: dict[str, Any]) -> str:
     content, calls = message.get("content"), message.get("tool_calls")
     parts = [str(content)] if content else []
     return "\n".join([*parts, json.dumps(calls, ensure_ascii=False)] if calls else parts)
+
+
+def _early_stops(groups: Iterable[Group]) -> bool:
+    """Whether any trial was stopped early."""
+    return any(row.counts["stopped"] for group in groups for row in group.rows)
 
 
 def _judged_sentence(group: Group) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -74,12 +75,18 @@ class Report:
 
     @property
     def facts(self) -> str:
-        """The size of the sweep in a line: ``13 trials in 4 cells, 7 min 12 s``."""
-        searched = [record for run in self.runs for record in run.records if record.role == "search"]
-        ended = units.count(sum(record.status != "interrupted" for record in searched), "trial")
+        """The size of the sweep in a line, in the words of ``paretune plan``:
+        ``18 trials in 3 cells (12 of the search, then 6 finalists), 7 min 12 s``.
+        """
+        ended = [record for run in self.runs for record in run.records if record.status != "interrupted"]
+        roles = Counter(record.role for record in ended)
+        search, finalists = roles["search"], roles["finalist"]
         cells = units.count(sum(len(group.rows) for group in self.groups), "cell")
+        text = f"{units.count(search + finalists, 'trial')} in {cells}"
+        if finalists:
+            text += f" ({search} of the search, then {units.count(finalists, 'finalist')})"
         time = reproduce.wall_time(self.runs)
-        parts = [f"{ended} in {cells}", *([time] if time else [])]
+        parts = [text, *([time] if time else [])]
         return ", ".join(parts) + (" so far" if self.unfinished else "")
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from reports import units
-from reports.analysis import merge_notes
 from reports.analysis.runs.progress import typed_command, wall_seconds
 from trainables.results import Run
 
@@ -72,30 +71,25 @@ def package_versions(run: Run) -> list[str]:
     return [f"{name} {' and '.join(used)}" for name, used in sorted(versions.items())]
 
 
-def notes(run: Run) -> list[str]:
-    """The notes of planning and running, such as a search space with fewer configs than trials, and of merging.
+def plan_notes(run: Run) -> list[str]:
+    """The notes of planning and running, such as a search space with fewer configs than trials.
 
     Notes on the data are included only where ``data.json``, which has them too, is missing.
     """
     parts = ("notes",) if run.data else ("notes", "data_notes")
-    planned = [str(note) for part in parts for note in run.environment.get(part) or []]
-    return [*planned, *merge_notes.notes(run)]
+    return [str(note) for part in parts for note in run.environment.get(part) or []]
 
 
 def memory_source(runs: Iterable[Run]) -> str:
     """How memory was measured, in a sentence."""
     sources = {record.memory_source for run in runs for record in run.records}
     ways = {
-        "rss": "on the CPU as the peak resident memory of the process above its baseline",
+        "rss": "on the CPU as the peak resident memory of a process above its baseline, separately from training: in a "
+        "process of its own that runs a few steps on the longest rows",
         "cuda": "on the GPU as the peak of allocated memory on the worker that needed most",
     }
     used = [text for source, text in ways.items() if source in sources]
-    if not used:
-        return "No memory was measured in this run."
-    return (
-        f"Memory was measured {' and '.join(used)}, separately from training: "
-        "in a process of its own that runs a few steps on the longest rows."
-    )
+    return f"Memory was measured {'; and '.join(used)}." if used else "No memory was measured in this run."
 
 
 def _text(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from reports.analysis import merge_notes
 from reports.analysis.data_preview import missing_data_note
 from reports.analysis.group import Group
 from reports.analysis.recommendation.front_steps import front_sentence
@@ -36,13 +37,12 @@ def _parts(report: Report) -> Iterator[str]:
         yield f"### {escape_markdown(group.title)}"
         yield NOTES["across"]
         yield from _comparison(group)
-    notes = [note for run in report.runs for note in reproduce.notes(run)]
-    yield "\n".join(f"- {escape_markdown(note)}" for note in notes)
+    yield _bullets([note for run in report.runs for note in merge_notes.notes(run)])
     yield "## What the models saw"
     for preview in report.data_previews:
         yield f"### {escape_markdown(preview.title)}" if len(report.data_previews) > 1 else ""
         yield escape_markdown(preview.facts)
-        yield "\n".join(f"- {escape_markdown(remark)}" for remark in preview.remarks)
+        yield _bullets(preview.remarks)
     yield escape_markdown(missing_data_note(report.runs))
     yield "## Using the results"
     for group in report.groups:
@@ -70,14 +70,16 @@ def _answer(report: Report) -> Iterator[str]:
         yield title + escape_markdown(" ".join(answer.sentences))
         yield escape_markdown(answer.explanation or "")
         if len(answer.questions) > 1:
-            yield "\n".join(
-                ["Not settled:", "", *(f"- {escape_markdown(each)}" for each in answer.questions)]
-            )
+            yield f"Not settled:\n\n{_bullets(answer.questions)}"
         else:
             yield escape_markdown(answer.open_questions or "")
     if report.first_commands:
         yield "Try it:"
         yield _commands(report.first_commands)
+
+
+def _bullets(texts: Sequence[str]) -> str:
+    return "\n".join(f"- {escape_markdown(text)}" for text in texts)
 
 
 def _commands(commands: Sequence[str]) -> str:
@@ -103,6 +105,7 @@ def _comparison(group: Group) -> Iterator[str]:
 def _repeat(run: Run, several: bool) -> Iterator[str]:
     yield f"### {escape_markdown(run.name)}" if several else ""
     yield "\n".join(f"- {name}: {escape_markdown(value)}" for name, value in reproduce.facts(run))
+    yield _bullets(reproduce.plan_notes(run))
     if run.spec:
         yield _fenced(run.spec, "yaml")
 

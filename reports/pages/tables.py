@@ -10,8 +10,9 @@ from reports import units
 from reports.analysis import pairs, settling
 from reports.analysis.cell_table import trainable_share
 from reports.analysis.cells import Cell
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
 from reports.analysis.recommendation.cell_answers import cell_answers
+from reports.analysis.row import Row
 from reports.analysis.runs.differences import run_names
 from reports.plots.style import status_text
 
@@ -47,7 +48,7 @@ def comparison(group: Group) -> Table:
         "peak memory": lambda row: units.gib(row.peak),
         "training time": lambda row: units.duration(_value(row, "train_seconds")),
         "best settings": _settings,
-        "trials": lambda row: "" if row.cell.is_base else ", ".join(_counts(row.counts)),
+        "trials": lambda row: "" if row.cell.is_base else ", ".join(_counts(row)),
     }
     texts = {"cell", "run", "answer", "best settings", "trials"}
     return replace(_table_of(group, columns, texts), wide=frozenset({quality}))
@@ -214,5 +215,7 @@ def _settings(row: Row) -> str:
     return units.settings(row.settings) or "as in the spec"
 
 
-def _counts(counts: dict[str, int]) -> list[str]:
-    return [f"{count} {status_text(status)}" for status, count in counts.items() if count]
+def _counts(row: Row) -> list[str]:
+    finalists = sum(record.role == "finalist" for record in row.cell.records)
+    ended = [f"{count} {status_text(status)}" for status, count in row.counts.items() if count]
+    return [*ended, *([units.count(finalists, "finalist")] if finalists else [])]

@@ -116,7 +116,9 @@ def _table_of_trials(group: Group, columns: Mapping[str, Show]) -> Table:
 def _setting_columns(group: Group) -> dict[str, Show]:
     """A column for each searched setting, or one for all where these are many."""
     if len(group.searched) > MOST_SETTINGS:
-        return {"settings": lambda cell, record: units.settings(cell.settings(record))}
+        return {
+            "settings": lambda cell, record: "" if cell.is_base else units.settings(cell.settings(record))
+        }
     return {units.setting_name(path): _setting_column(path) for path in group.searched}
 
 
@@ -128,14 +130,15 @@ def _objective(scale: ObjectiveScale, record: Record) -> str:
 
 def _setting_column(path: str) -> Show:
     def show(cell: Cell, record: Record) -> str:
-        config = dict(leaves(record.config))
+        # What was not trained has the settings of its config only by default.
+        config = {} if cell.is_base else dict(leaves(record.config))
         return units.setting_value(config[path]) if path in config else units.UNKNOWN
 
     return show
 
 
 def _status(cell: Cell, record: Record) -> str:
-    role = "" if record.role != "finalist" else ", trained again with another seed"
+    role = "" if record.role != "finalist" else f", finalist (seed {record.seed})"
     best = cell.best is not None and record.trial_id == cell.best.trial_id and not cell.is_base
     return f"{status_text(record.status)}{role}{', the best' if best else ''}"
 
@@ -162,10 +165,14 @@ def expected_bests(group: Group) -> Table:
 
 
 def importances(group: Group) -> Table:
-    """The importance of each searched setting, by cell, or why it can't be computed."""
+    """The importance of each searched setting, by cell, where it can be computed."""
     rows: list[tuple[str, ...]] = []
+    cells = []
     for row in group.rows:
         result = importance(row.cell)
+        if result.reason is not None:
+            continue
+        cells.append(keys(row.cell))
         shares = [
             f"{units.setting_name(path)} {units.percent(share)}" for path, share in result.shares.items()
         ]
@@ -173,12 +180,22 @@ def importances(group: Group) -> Table:
         rows.append(
             (
                 row.name,
-                result.reason or ", ".join(shares) or "as noise would have",
+                ", ".join(shares) or "as noise would have",
                 units.percent(result.not_explained),
                 like_noise or units.UNKNOWN,
                 str(result.trials),
             )
         )
     columns = ("cell", "importance", "not explained", "like noise", "finished trials")
-    cells = tuple(keys(row.cell) for row in group.rows)
-    return without_empty(Table(columns, rows, frozenset({"cell", "importance", "like noise"}), cells=cells))
+    texts = frozenset({"cell", "importance", "like noise"})
+    return without_empty(Table(columns, rows, texts, cells=tuple(cells)))
+
+
+def without_importance(group: Group) -> str:
+    """The cells whose searched settings' importance can't be computed, and why; empty where there are none."""
+    found: dict[str, list[str]] = {}
+    for row in group.rows:
+        if row.cell.searched and (reason := importance(row.cell).reason) is not None:
+            found.setdefault(reason, []).append(row.name)
+    reasons = "; ".join(f"of {units.join(names)}: {reason}" for reason, names in found.items())
+    return f"No importance of settings {reasons}." if reasons else ""

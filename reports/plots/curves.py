@@ -11,8 +11,9 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from reports import units
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
 from reports.analysis.quality_names import objective_scale
+from reports.analysis.row import Row
 from reports.plots.drawing import Drawing
 from reports.plots.marks import Marks, trial_text
 from reports.plots.style import MUTED, Palette, figure, objective_label, quality_axis
@@ -37,6 +38,8 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     drawn = [panel for panel in drawn if any(panel[2].values())]
     if not drawn:
         return None
+    # What was measured once, at the end, is no curve, and stands in other figures.
+    drawn = [panel for panel in drawn if _longest(panel[2]) > 1] or drawn
     rows = [row for row in group.rows if any(curves[row.cell.label] for _, _, curves in drawn)]
     made = figure(height=0.8 + (LOW_ROW_HEIGHT if len(rows) >= MANY else ROW_HEIGHT) * len(rows))
     grid = made.subplots(len(rows), len(drawn), sharex=True, sharey="col", squeeze=False)
@@ -82,9 +85,8 @@ def _of_run(run: Run, curve: str, sign: int) -> Curves:
 
 def _panel(axes: Axes, group: Group, row: Row, curves: dict[str, Curves], colour: str, marks: Marks) -> None:
     """The trials of one cell, and behind them the best of each other cell."""
-    longest = max(len(points) for trials in curves.values() for points in trials.values())
     # Short curves have markers: a line through a single point would be invisible.
-    dots = longest < 12
+    dots = _longest(curves) < 12
     for other in group.rows:
         points = curves[other.cell.label].get(other.best.trial_id) if other.best is not None else None
         if other is not row and points:
@@ -99,6 +101,10 @@ def _panel(axes: Axes, group: Group, row: Row, curves: dict[str, Curves], colour
         mark: dict[str, Any] = {"marker": "o", "markersize": 4 if best else 3} if dots else {}
         (line,) = axes.plot(*_xy(points), color=colour, **style, **mark)
         marks.add(line, [row.cell], trial_text(group, row, records[trial]))
+
+
+def _longest(curves: dict[str, Curves]) -> int:
+    return max(len(points) for trials in curves.values() for points in trials.values())
 
 
 def _xy(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
@@ -117,17 +123,22 @@ def _column(axes: Axes, group: Group, panel: Panel) -> None:
     scale = objective_scale(group)
     if curve == "objective":
         quality_axis(axes, scale.unit)
-    if (curve == "train_loss" or not scale.higher_is_better) and _spans_magnitudes(curves):
+    ratio = _ratio(curves)
+    if (curve == "train_loss" or not scale.higher_is_better) and ratio >= LOG_RATIO:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=6))
+        # A panel has room for about four numbers.
+        subs = (1.0, 3.0) if ratio < 100 else (1.0,)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=5))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: units.number(value)))
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _spans_magnitudes(curves: dict[str, Curves]) -> bool:
-    """Whether the losses are of several magnitudes, so that only a logarithmic axis shows how the curves end."""
+def _ratio(curves: dict[str, Curves]) -> float:
+    """Of the largest value to the smallest, 0 where some are not positive: from :data:`LOG_RATIO` on only a logarithmic
+    axis shows how losses end.
+    """
     values = [value for trials in curves.values() for points in trials.values() for _, value in points]
-    return min(values) > 0 and max(values) / min(values) >= LOG_RATIO
+    return max(values) / min(values) if min(values) > 0 else 0.0
 
 
 def _alt(group: Group, drawn: list[Panel]) -> str:

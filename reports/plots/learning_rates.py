@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reports import units
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
 from reports.analysis.quality_names import ObjectiveScale, objective_scale
+from reports.analysis.row import Row
 from reports.analysis.search.rate_search import RateSearch, rate_search
 from reports.plots.drawing import Drawing
 from reports.plots.marks import Marks, trial_text
@@ -17,6 +18,7 @@ from reports.plots.style import (
     MUTED,
     Palette,
     figure,
+    label_rows,
     marker,
     objective_label,
     quality_axis,
@@ -50,10 +52,10 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
         axes.remove()
     for axes in grid[:, 0]:
         quality_axis(axes, scale.unit)
-    made.supylabel(objective_label(group), fontsize=10)
     _limits(grid[0, 0], found, scale)
     made.supxlabel("learning rate", fontsize=10)
     made.legend(handles=_legend(found), loc="outside upper left", ncols=3, columnspacing=1.2)
+    label_rows(made, objective_label(group))
     return Drawing(name, made, _alt(found, scale), marks.by_id)
 
 
@@ -71,12 +73,14 @@ def _panel(axes: Axes, search: RateSearch, colour: str, scale: ObjectiveScale) -
         color=INK, fontsize=9,
     )  # fmt: skip
     if search.curve is not None:
-        rates = np.geomspace(search.low, search.high, 200)
+        # Beyond the rates that were tried, a parabola says nothing.
+        rates = np.geomspace(*search.tried, 200)
         fitted = [scale.shown(search.curve.at(rate)) for rate in rates]
         axes.plot(rates, fitted, color=colour, linewidth=1.6, zorder=2)
-        axes.axvline(search.curve.optimum, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
-        if search.curve.interval is not None:
-            axes.axvspan(*search.curve.interval, color=MUTED, alpha=0.15, linewidth=0, zorder=0)
+    if search.optimum is not None:
+        axes.axvline(search.optimum.optimum, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+        if search.optimum.interval is not None and search.optimum.is_sure:
+            axes.axvspan(*search.optimum.interval, color=MUTED, alpha=0.15, linewidth=0, zorder=0)
 
 
 def _points(axes: Axes, group: Group, row: Row, search: RateSearch, colour: str, marks: Marks) -> None:
@@ -100,16 +104,23 @@ def _limits(axes: Axes, found: list[tuple[Row, RateSearch]], scale: ObjectiveSca
 
 def said(search: RateSearch) -> str:
     """The optimum with its interval, or why there is none."""
-    curve = search.curve
-    if curve is None:
+    if search.curve is None:
         return "too few trials for a curve"
-    return f"the best is at the {curve.edge} edge" if curve.edge is not None else _optimum(curve)
+    if search.optimum is not None:
+        return _optimum(search.optimum)
+    if not search.curve.has_maximum:
+        return "no optimum: the curve has none"
+    low, high = search.tried
+    end, rate = ("lowest", low) if search.curve.optimum <= low else ("highest", high)
+    return f"at the {end} tried or beyond: {_rate(rate)}"
 
 
 def _optimum(curve: ResponseCurve) -> str:
     """``4.1e-4 (2.4e-4 to 7.3e-4)``."""
     if curve.interval is None:
         return _rate(curve.optimum)
+    if not curve.is_sure:
+        return f"{_rate(curve.optimum)}, but unsure"
     low, high = map(_rate, curve.interval)
     return f"{_rate(curve.optimum)} ({low} to {high})"
 
@@ -125,9 +136,10 @@ def _legend(found: list[tuple[Row, RateSearch]]) -> list[Any]:
 
     statuses = statuses_of([record for _, search in found for _, record in search.points])
     handles: list[Any] = list(status_handles(statuses))
-    if any(search.curve is not None for _, search in found):
+    optima = [search.optimum for _, search in found if search.optimum is not None]
+    if optima:
         handles.append(Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), label="optimum"))
-    if any(search.curve is not None and search.curve.interval for _, search in found):
+    if any(curve.is_sure for curve in optima):
         handles.append(Patch(color=MUTED, alpha=0.3, linewidth=0, label="its 95 % interval"))
     return handles
 
@@ -141,7 +153,4 @@ def _alt(found: list[tuple[Row, RateSearch]], scale: ObjectiveScale) -> str:
 
 
 def _details(search: RateSearch) -> str:
-    curve = search.curve
-    if curve is None:
-        return said(search)
-    return f"{said(search)}, {_optimum(curve)}" if curve.edge is not None else f"optimum {_optimum(curve)}"
+    return said(search) if search.optimum is None else f"optimum {said(search)}"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from reports import units
 from reports.analysis.cells import Cell
 from reports.analysis.configs import leaves
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
 from reports.analysis.quality_names import objective_scale
+from reports.analysis.row import Row
 from reports.plots.drawing import Mark
 from reports.plots.style import status_text
 from trainables.results import Record

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports import units
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
+from reports.analysis.row import Row
 from reports.plots.drawing import Drawing
 from reports.plots.marks import Marks
 from reports.plots.style import INK, MUTED, PAPER, Palette, figure

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reports import units
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
+from reports.analysis.row import Row
 from reports.plots.drawing import Drawing
 from reports.plots.labels import Label, place
 from reports.plots.marks import Marks, cell_text, trial_text
@@ -22,6 +23,7 @@ from reports.plots.style import (
     statuses_of,
 )
 from reports.plots.view import CROWD, View, view
+from reports.statistics.figures import figure as rounded
 from reports.units import GIB
 from trainables.results import Record
 
@@ -96,7 +98,9 @@ def _view(group: Group, bests: list[Row], trials: list[Record]) -> View:
 
 def _is_point_of(record: Record, row: Row) -> bool:
     """Whether a trial is drawn as its cell's large point."""
-    return row.best is not None and row.best.trial_id == record.trial_id and record.quality == row.quality
+    if row.best is None or row.best.trial_id != record.trial_id or record.quality is None:
+        return False
+    return rounded(record.quality) == row.quality
 
 
 def _surely_on_front(group: Group, bests: list[Row]) -> list[Row]:
@@ -134,7 +138,7 @@ def _points(axes: Axes, group: Group, trials: list[Record], colours: Palette, ma
             marks.add(point, cells, text)
             if len(members) > 1:
                 count = axes.annotate(
-                    f"×{len(members)}", (x, y), xytext=(5, -3), textcoords="offset points", color=MUTED, fontsize=8
+                    f"×{len(members)}", (x, y), xytext=(5, -9), textcoords="offset points", color=MUTED, fontsize=8
                 )  # fmt: skip
                 marks.add(count, cells)
 

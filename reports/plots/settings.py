@@ -8,14 +8,16 @@ import numpy as np
 
 from reports import units
 from reports.analysis.configs import leaves
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
 from reports.analysis.quality_names import ObjectiveScale, objective_scale
+from reports.analysis.row import Row
 from reports.plots.drawing import Drawing
 from reports.plots.marks import Marks, trial_text
 from reports.plots.overlaps import moved, side_by_side
 from reports.plots.style import (
     Palette,
     figure,
+    label_rows,
     marker,
     method_handles,
     objective_label,
@@ -53,11 +55,10 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
         axes.remove()
     for axes in grid[:, 0]:
         quality_axis(axes, scale.unit)
-    made.supylabel(objective_label(group), fontsize=10)
     made.legend(
         handles=_legend(list(panels.values()), colours), loc="outside upper left", ncols=4, columnspacing=1.2
     )
-    made.draw_without_rendering()  # settles the layout, in which points may coincide
+    label_rows(made, objective_label(group))
     marks = Marks()
     for axes, lines, points in zip(grid.flat, drawn, panels.values(), strict=False):
         _apart(axes, lines)

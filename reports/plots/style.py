@@ -97,6 +97,14 @@ def figure(height: float) -> Figure:
     return made
 
 
+def label_rows(made: Figure, text: str) -> None:
+    """The title of the vertical axis that all panels share, beside their middle: legends stand above them."""
+    label = made.supylabel(text, fontsize=10)
+    made.draw_without_rendering()  # settles the layout, before which panels have no place
+    places = [axes.get_position() for axes in made.axes]
+    label.set_y((min(place.y0 for place in places) + max(place.y1 for place in places)) / 2)
+
+
 def quality_axis(axes: Axes, unit: str | None) -> None:
     """Labels the y axis in percent if the quality is a fraction."""
     from matplotlib.ticker import FuncFormatter

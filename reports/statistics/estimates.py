@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reports.statistics.figures import figure
+
 Array = NDArray[np.float64]
 
 
@@ -46,7 +48,7 @@ class Estimate:
     @property
     def quality(self) -> float:
         """The mean over seeds."""
-        return float(self.qualities.mean())
+        return figure(float(self.qualities.mean()))
 
     @property
     def seeds(self) -> int:

@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 RESAMPLES = 2_000
 MIN_VALUES = 3  # different ones, that a parabola needs
 EDGE_SHARE = 0.05  # of the width of the range
+SURE_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,19 @@ class ResponseCurve:
     interval: tuple[float, float] | None
     edge: Literal["low", "high"] | None
     coefficients: tuple[float, float, float]
+
+    @property
+    def has_maximum(self) -> bool:
+        """Whether the parabola opens downwards; else it is highest at an end of any range."""
+        return self.coefficients[2] < 0
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the interval leaves out a tenth of the range or more, on the log scale."""
+        if self.interval is None:
+            return False
+        low, high = self.interval
+        return log(high / low) <= SURE_SHARE * log(self.high / self.low)
 
     def at(self, value: float) -> float:
         """The fitted objective at a value of the setting."""

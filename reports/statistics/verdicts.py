@@ -92,11 +92,12 @@ def _verdict(
 
 def _reversed(comparison: Comparison) -> Comparison:
     low, high = comparison.interval
+    # From 0, as the opposite of 0.0 would be -0.0.
     return Comparison(
-        -comparison.difference,
-        (-high, -low),
-        -comparison.at_most,
-        -comparison.at_least,
+        0 - comparison.difference,
+        (0 - high, 0 - low),
+        0 - comparison.at_most,
+        0 - comparison.at_least,
         comparison.p,
         comparison.basis,
     )

@@ -116,7 +116,8 @@ const said = () => tip.hidden ? null : tip.textContent;
 const pareto = document.querySelector("figure svg");
 const mark = all(".mark[role]", pareto).find((each) => each.getAttribute("aria-label").startsWith("lora\\n"));
 const box = mark.getBoundingClientRect();
-const at = { bubbles: true, clientX: box.left + box.width / 2 + 3, clientY: box.top + box.height / 2, pointerType: "mouse" };
+const place = { clientX: box.left + box.width / 2 + 3, clientY: box.top + box.height / 2 };
+const at = { bubbles: true, pointerType: "mouse", ...place };
 const found = {};
 """
 
@@ -184,7 +185,8 @@ def test_tables_are_sorted_by_what_their_texts_mean_and_filtered_by_words(html: 
     const table = document.querySelector('[aria-label^="Every trial"] table');
     const heads = all("thead th", table).map((each) => each.textContent);
     const click = (name) => all("thead button", table)[heads.indexOf(name)].click();
-    const column = (name) => [...table.tBodies[0].rows].filter(seen).map((row) => row.cells[heads.indexOf(name)].textContent.trim());
+    const rows = () => [...table.tBodies[0].rows].filter(seen);
+    const column = (name) => rows().map((row) => row.cells[heads.indexOf(name)].textContent.trim());
     found.before = column("trial");
     click("training time");
     found.time = column("training time");
@@ -221,8 +223,9 @@ def test_a_cell_is_hidden_in_every_figure_and_table(html: str) -> None:
     found.names = boxes.map((each) => each.parentElement.textContent.trim());
     const lora = boxes[found.names.indexOf("lora")];
     all("details").forEach((each) => { each.open = true; });
-    const shown = () => all("[data-cells]").filter((each) => each.dataset.cells.split(" ").includes(lora.value) && seen(each)).length;
-    const others = () => all("[data-cells]").filter((each) => !each.dataset.cells.split(" ").includes(lora.value) && seen(each)).length;
+    const isLora = (each) => each.dataset.cells.split(" ").includes(lora.value);
+    const shown = () => all("[data-cells]").filter((each) => isLora(each) && seen(each)).length;
+    const others = () => all("[data-cells]").filter((each) => !isLora(each) && seen(each)).length;
     found.before = [shown(), others()];
     lora.click();
     found.hidden = [shown(), others()];

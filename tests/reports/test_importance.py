@@ -74,13 +74,13 @@ def test_too_few_trials_give_a_reason_instead_of_noise(tmp_path: Path) -> None:
     result = importance(cell_of(tmp_path / "run", trials(4)))
     assert (result.shares, result.reason) == (
         {},
-        "only 4 trials ran to the end; with fewer than 7, importance would be noise",
+        "4 trials ran to the end, and it takes 7",
     )
 
 
 def test_a_stopped_trial_does_not_count_although_its_study_holds_it_as_complete(tmp_path: Path) -> None:
     result = importance(cell_of(tmp_path / "run", trials(7), stopped=3))
-    assert result.reason == "only 4 trials ran to the end; with fewer than 7, importance would be noise"
+    assert result.reason == "4 trials ran to the end, and it takes 7"
 
 
 def test_equal_objectives_have_no_importance(tmp_path: Path) -> None:

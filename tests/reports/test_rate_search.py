@@ -73,8 +73,22 @@ def test_the_figure_says_the_optimum_or_that_the_best_is_at_the_edge(tmp_path: P
     rising = group_of(run_of(tmp_path / "rising", [0.6, 0.1, 0.4, 0.9, 0.99]))
     drawing = learning_rates.draw(rising, palette([rising]), "rates")
     assert drawing is not None
-    assert "lora, 5 trials: the best is at the high edge, 1.0e-2" in drawing.alt
-    assert any("at the high edge" in text.get_text() for text in drawing.figure.axes[0].texts)
+    assert "lora, 5 trials: at the highest tried or beyond: 8.0e-3" in drawing.alt
+    assert any("at the highest tried or beyond" in text.get_text() for text in drawing.figure.axes[0].texts)
+
+
+def test_a_curve_ends_at_the_rates_that_were_tried_and_one_that_opens_upwards_has_no_optimum(
+    tmp_path: Path,
+) -> None:
+    group = group_of(run_of(tmp_path / "valley", [0.9, 0.5, 0.3, 0.5, 0.8]))
+    drawing = learning_rates.draw(group, palette([group]), "rates")
+    assert drawing is not None
+    assert "no optimum: the curve has none" in drawing.alt
+    search = rate_search(group.rows[0].cell)
+    assert search is not None
+    (curve,) = (line for line in drawing.figure.axes[0].lines if len(line.get_xdata()) > 2)
+    rates = [float(rate) for rate in curve.get_xdata()]
+    assert (min(rates), max(rates)) == pytest.approx(search.tried)
 
 
 def test_without_two_learning_rates_there_is_no_figure(tmp_path: Path) -> None:

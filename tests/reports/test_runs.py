@@ -93,6 +93,13 @@ def test_commands_name_a_run_from_where_it_was_started(
     assert run_location(run) == location
 
 
+def test_a_run_that_was_moved_or_copied_under_another_name_is_named_by_its_folder(tmp_path: Path) -> None:
+    run = run_of(
+        tmp_path / "copied", record("aaa"), place="/home/ada/runs/chats", command="paretune run chats"
+    )
+    assert run_location(run) == str(tmp_path / "copied")
+
+
 def test_the_time_is_that_of_all_sessions_also_of_those_that_were_killed(tmp_path: Path) -> None:
     """Trials of 2 minutes start a minute apart: three of them cover 4 minutes, whatever the last session noted."""
     trials = [record(name, ended_at=f"2026-01-01T00:0{2 + n}:00Z") for n, name in enumerate(("a", "b", "c"))]

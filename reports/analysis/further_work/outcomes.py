@@ -6,7 +6,8 @@ from pathlib import Path
 
 from reports import units
 from reports.analysis.comparison import compare
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
+from reports.analysis.row import Row
 from trainables import results
 
 

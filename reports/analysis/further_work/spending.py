@@ -11,13 +11,14 @@ from pathlib import Path
 from reports.analysis import row_scores
 from reports.analysis.comparison import compare
 from reports.analysis.further_work.outcomes import comparison_name
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
 from reports.analysis.recommendation.answer import recommend
+from reports.analysis.row import Row
 from reports.analysis.settling import (
     OpenComparison,
-    needs_text,
     open_comparisons,
     seconds_to_score,
+    settling_clause,
     trial_seconds,
 )
 from reports.statistics.power import Amount
@@ -162,7 +163,7 @@ def spend(
         additions[index], gained, left = option, gained + gain, left - cost
     words = tuple(
         f"{comparison_name(each.group, one.row, one.against)}: "
-        f"{needs_text(each.group, one.row, one.against)} would settle it"
+        f"{settling_clause(each.group, one.row, one.against)}"
         for each in found
         for one in each.comparisons
     )

@@ -7,9 +7,10 @@ from math import isinf
 
 from reports import units
 from reports.analysis.configs import leaves
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
 from reports.analysis.quality_names import quality_explanation
 from reports.analysis.recommendation import caveats
+from reports.analysis.row import Row
 from reports.analysis.runs.differences import difference_sentence
 from reports.statistics.pareto import EQUAL_PEAKS
 
@@ -120,9 +121,8 @@ def _only_one(group: Group, row: Row) -> str:
 
 
 def _recommendation(group: Group, row: Row, best: Row) -> str:
-    start = (
-        f"Use {row.name}{_settings(row)}: its {_metric(group)} of {_quality(row)}{_base_quality(group, row)}"
-    )
+    use = "Nothing is settled; by what was measured, use" if _nothing_is_settled(group) else "Use"
+    start = f"{use} {row.name}{_settings(row)}: its {_metric(group)} of {_quality(row)}{_base_quality(group, row)}"
     if row is best:
         return f"{start} is the best{_measured(group, best)}{_memory_rank(group, row)}."
     verdict = group.verdict(row, best)
@@ -140,8 +140,17 @@ def _recommendation(group: Group, row: Row, best: Row) -> str:
     )
 
 
+def _nothing_is_settled(group: Group) -> bool:
+    """Whether of no cell it is known that it is worse than the best, or as good."""
+    best, *others = group.scored_rows
+    return bool(others) and all(group.verdict(row, best).outcome == "not settled" for row in others)
+
+
 def _measured(group: Group, best: Row) -> str:
-    """ " measured", where another cell could be the best as well."""
+    """ " measured", where another cell could be the best as well; and which cells have the same quality."""
+    same = [row.name for row in group.scored_rows if row is not best and row.quality == best.quality]
+    if same:
+        return f" measured ({units.join(same)} {'has' if len(same) == 1 else 'have'} the same)"
     others = (group.verdict(best, row) for row in group.scored_rows if row is not best)
     return "" if all(verdict.outcome == "better" for verdict in others) else " measured"
 
@@ -193,7 +202,12 @@ def _cheaper(group: Group, row: Row) -> str | None:
         return None
     # Rows are ordered by quality, and on the front a lower quality needs less memory: the last is the cheapest.
     named = cheaper if len(cheaper) < 3 else [cheaper[0], cheaper[-1]]
-    return f"If memory is short: {units.join(named)}."
+    bound = (
+        " 'Up to' is a one-sided bound, which lies nearer than the end of an interval."
+        if any("may be up to" in each for each in named)
+        else ""
+    )
+    return f"If memory is short: {units.join(named)}.{bound}"
 
 
 # What weights and gradients of full fine-tuning are held in, by train.precision.

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 from reports import units
 from reports.analysis import studies
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
 from reports.analysis.recommendation import unsettled
+from reports.analysis.row import Row
+from reports.analysis.search.rate_search import LEARNING_RATE, rate_search
 
+MOST_NAMED = 3  # cells of what is true of all
 MIN_DONE_TRIALS = 3  # with fewer finished trials, a cell has hardly been searched
 MIN_ROWS = 50  # with fewer independent test rows, 95 % intervals hold the truth less often than that
 
@@ -23,6 +26,7 @@ def caveats(group: Group, recommended: Row | None) -> list[str]:
         *_without_result(group),
         *_few_trials(group),
         *_at_the_edge(group),
+        *_at_the_end_of_those_tried(group),
         *_memory(group),
         *_different_rows(group),
         *_trained_on(group),
@@ -69,8 +73,11 @@ def _few_trials(group: Group) -> Iterator[str]:
         if done < MIN_DONE_TRIALS:
             by_count.setdefault(done, []).append(row.name)
     for count, names in sorted(by_count.items()):
-        each = "has" if len(names) == 1 else "each have"
-        yield f"{units.join(names)} {each} only {units.count(count, 'trial')} that ran to the end"
+        only = f"only {units.count(count, 'trial')} that ran to the end"
+        if len(names) == len(group.scored_rows) > MOST_NAMED:
+            yield f"every cell has {only}"
+        else:
+            yield f"{units.join(names)} {'has' if len(names) == 1 else 'each have'} {only}"
 
 
 def _at_the_edge(group: Group) -> Iterator[str]:
@@ -87,6 +94,24 @@ def _at_the_edge(group: Group) -> Iterator[str]:
             yield f"{names[0]}'s best {setting} lies at the {end} end of its search domain"
         else:
             yield f"the best {setting}s of {units.join(names)} lie at the {end} ends of their search domains"
+
+
+def _at_the_end_of_those_tried(group: Group) -> Iterator[str]:
+    """Learning rates that are the best of a cell and the lowest or highest of its trials, while its domain goes on."""
+    found: dict[str, list[str]] = {}
+    for row in group.scored_rows:
+        search = rate_search(row.cell)
+        best = row.settings.get(LEARNING_RATE)
+        domain = studies.domains(row.cell.study).get(LEARNING_RATE)
+        if search is None or search.curve is None or domain is None or studies.edge(best, domain):
+            continue
+        lowest, highest = search.tried
+        if best in (lowest, highest):
+            found.setdefault("highest" if best == highest else "lowest", []).append(row.name)
+    for end, names in found.items():
+        which = "learning rate" if len(names) == 1 else "learning rates"
+        verb = "is" if len(names) == 1 else "are"
+        yield f"the best {which} of {units.join(names)} {verb} the {end} of those tried, and the search goes further"
 
 
 def _memory(group: Group) -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
 from reports.analysis.recommendation.answer import recommend
+from reports.analysis.row import Row
 from reports.analysis.runs.progress import progress
 from reports.statistics.pareto import EQUAL_PEAKS
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports import units
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
+from reports.analysis.row import Row
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from reports import units
 from reports.analysis import settling
-from reports.analysis.group import Group, Row
+from reports.analysis.group import Group
+from reports.analysis.row import Row
 from reports.analysis.settling import Need
 from reports.statistics.verdicts import Verdict
 
@@ -39,8 +40,7 @@ def _one(group: Group, row: Row, other: Row, verdict: Verdict, other_name: str) 
     low, high = (units.difference(end, group.unit, bare=True) for end in verdict.comparison.interval)
     difference = units.difference(verdict.comparison.difference, group.unit)
     figures = f"{difference}, 95 %: {low} to {high}, p = {verdict.p:.2g}, {verdict.comparison.basis}"
-    needed = settling.needs_text(group, row, other)
-    return f"{row.name} against {other_name} ({figures}; {needed} would settle it)"
+    return f"{row.name} against {other_name} ({figures}; {settling.settling_clause(group, row, other)})"
 
 
 def _together(group: Group, rows: Sequence[Row], best: Row) -> str:
@@ -72,7 +72,7 @@ def _ways(group: Group, rows: Sequence[Row], best: Row) -> str:
         *([f"{_range(seeds)} seeds{_for(len(seeds), every)}"] if seeds else []),
         *([f"{_range(tests)} test rows{_for(len(tests), every)}"] if tests else []),
         *([f"more seeds and more test rows together{_for(both, every)}"] if both else []),
-        *([f"no number of seeds or test rows that could be tried{_for(nothing, every)}"] if nothing else []),
+        *([f"{settling.TOO_MANY}{_for(nothing, every)}"] if nothing else []),
     ]
     return " or ".join(ways)
 

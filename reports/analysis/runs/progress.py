@@ -56,9 +56,12 @@ def typed_command(run: Run) -> str | None:
 def run_location(run: Run) -> str:
     """The run's folder, as seen from where its command was typed, or its URL.
 
-    As its driver recorded it: the folder of a mirror or copy means nothing to others.
+    As its driver recorded it: the folder of a mirror or copy means nothing to others. A folder of another name than
+    was recorded was moved or copied by hand, and is named itself.
     """
     place = str(run.environment.get("place") or run.folder)
+    if "://" not in place and PurePosixPath(place).name != run.name:
+        return str(run.folder)
     words = _words(typed_command(run) or "")
     output = next((after for word, after in pairwise(words) if word == "--output"), "runs")
     relative = PurePosixPath(output)

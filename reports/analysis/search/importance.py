@@ -35,7 +35,7 @@ def importance(cell: Cell) -> Importance:
     """How much each setting mattered in this cell, or why that can't be computed.
 
     >>> importance(cell).reason  # doctest: +SKIP
-    'only 3 trials ran to the end; with fewer than 9, importance would be noise'
+    '3 trials ran to the end, and it takes 9'
     """
     done = [
         record for record in cell.search_trials if record.status == "done" and record.objective is not None
@@ -75,8 +75,8 @@ def _reason(
         return f"{len(varied)} settings were searched; with more than {MAX_SETTINGS}, their shares are not computed"
     needed = max(MIN_TRIALS, TRIALS_PER_SETTING * len(settings), needed_trials(varied))
     if count < needed:
-        ended = f"only {units.count(count, 'trial')} ran to the end" if count else "no trial ran to the end"
-        return f"{ended}; with fewer than {needed}, importance would be noise"
+        ended = units.count(count, "trial") if count else "no trial"
+        return f"{ended} ran to the end, and it takes {needed}"
     if len(set(objectives)) == 1:
         return f"all {count} trials reached the same objective, so no setting made a difference"
     if not varied:

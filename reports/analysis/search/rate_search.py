@@ -31,6 +31,19 @@ class RateSearch:
     high: float
     curve: ResponseCurve | None
 
+    @property
+    def tried(self) -> tuple[float, float]:
+        """The lowest and the highest rate of a trial that ran to the end: beyond them the curve is a guess."""
+        rates = [rate for rate, record in self.points if record.status == "done"]
+        return min(rates, default=self.low), max(rates, default=self.high)
+
+    @property
+    def optimum(self) -> ResponseCurve | None:
+        """The curve, where its optimum lies among the rates that were tried."""
+        low, high = self.tried
+        inside = self.curve is not None and self.curve.has_maximum and low < self.curve.optimum < high
+        return self.curve if inside else None
+
 
 def rate_search(cell: Cell) -> RateSearch | None:
     """``None`` where the trials of a cell have fewer than two different learning rates with an objective."""
