@@ -19,7 +19,7 @@ from trainables.trial.config import TrialConfig
 
 STEPS = 4  # that are trained; the first, which also allocates memory and compiles, doesn't count
 ROWS = 8  # that are scored at the end
-SECONDS = 60.0  # after which no further cell is begun
+SECONDS = 60.0  # after which further cells are begun only if all that are left will take about as much again
 
 
 def measure(plan: Plan, log: Callable[[str], None]) -> None:
@@ -28,15 +28,22 @@ def measure(plan: Plan, log: Callable[[str], None]) -> None:
     Cells that continue from others are measured on the base model: their weights are as many.
     """
     wanted = [name for name in plan.times().unknown if name in plan.selected]
+    if wanted:
+        _import_libraries()
     began = time.monotonic()
     for count, name in enumerate(wanted):
-        if count and time.monotonic() - began > SECONDS:
+        spent = time.monotonic() - began
+        if spent > SECONDS and spent / count * len(wanted) > 2 * SECONDS:
             log(f"{', '.join(wanted[count:])}: not measured yet, a minute is over; --measure again goes on")
             return
         _measure_cell(plan.cell(name), log)
-        # The first trial of a process also imports libraries: it is run once more, if there is time.
-        if not count and time.monotonic() - began < SECONDS:
-            _measure_cell(plan.cell(name), log)
+
+
+def _import_libraries() -> None:
+    """Imports what every trial needs, as workers do: it is no part of the first trial's time."""
+    import peft  # noqa: F401
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+    from trl import SFTTrainer  # noqa: F401
 
 
 def _measure_cell(cell: Cell, log: Callable[[str], None]) -> None:

@@ -80,16 +80,18 @@ class Cell:
         return {leaf: domain.probes()[0] for leaf, domain in self.space.items()}
 
     def prior(self) -> dict[str, Any]:
-        """The method's good values for the searched leaves, clipped to their domains.
+        """The values of the searched leaves that a search begins with: as their domains say it, else the method's good
+        values, clipped to the domains.
 
-        The learning rate is scaled for the stage and for the model's width. Empty where the method has no such values,
-        or where they are invalid together with the cell's own settings.
+        The learning rate is scaled for the stage and for the model's width. Empty where there are no such values, or
+        where they are invalid together with the cell's own settings.
         """
         config = self.first()
         good = dict(config.method.prior)  # type: ignore[union-attr]
         if LEARNING_RATE in good:
             good[LEARNING_RATE] *= config.stage.learning_rate_factor * self.learning_rate_factor
         prior = {leaf: domain.clip(good[leaf]) for leaf, domain in self.space.items() if leaf in good}
+        prior |= {leaf: domain.start for leaf, domain in self.space.items() if domain.start is not None}
         try:
             self.config({**self._first_values(), **prior})
         except ValidationError:

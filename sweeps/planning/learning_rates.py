@@ -56,6 +56,8 @@ def outside_problems(draft: Draft, factor: float) -> Iterator[Problem]:
     """A warning where the range that a spec gives doesn't hold the method's starting point."""
     start, domain = _starting_point(draft, factor), draft.space.get(PATH)
     ends = [value for value in domain.probes() if is_number(value)] if domain is not None else []
+    if domain is not None and domain.start is not None:
+        return  # the spec says where the search begins
     if start is None or not ends or min(ends) * (1 - 1e-9) <= start <= max(ends) * (1 + 1e-9):
         return
     assert domain is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from sweeps.spec.domains import Choice, Domain, Int, Log, Uniform, is_number
@@ -11,6 +12,7 @@ from trainables.config import limits
 
 __all__ = ["Choice", "Domain", "DomainError", "Int", "Log", "Uniform", "is_domain", "parse"]
 
+START = "start"  # an option of every kind: the value of the first trial
 DOMAIN_SYNTAX = "{choice: [a, b]}, {log: [low, high]}, {uniform: [low, high]} or {int: [low, high]}"
 
 
@@ -35,11 +37,22 @@ def parse(tree: Any) -> Domain | None:
         return None
     kind = next(kind for kind in PARSERS if kind in tree)
     parser, options = PARSERS[kind]
-    extra = [key for key in tree if key not in (kind, *options)]
+    extra = [key for key in tree if key not in (kind, START, *options)]
     if extra:
-        takes = f"takes {' and '.join(options)}" if options else "takes nothing else"
-        raise DomainError(f"{kind} {takes}, got {', '.join(extra)}. A domain is {DOMAIN_SYNTAX}")
-    return parser(tree)
+        takes = " and ".join((*options, START))
+        raise DomainError(f"{kind} takes {takes}, got {', '.join(extra)}. A domain is {DOMAIN_SYNTAX}")
+    domain = parser({key: value for key, value in tree.items() if key != START})
+    return _with_start(domain, tree[START]) if START in tree else domain
+
+
+def _with_start(domain: Domain, start: Any) -> Domain:
+    """The domain with the value of the first trial, which has to be one of its values."""
+    if not isinstance(domain, Choice) and not is_number(start):
+        raise DomainError(f"start needs a number, got {format_value(start)}")
+    if domain.clip(start) != start:
+        raise DomainError(f"start needs a value of {domain}, got {format_value(start)}")
+    # In the domain's own type: 1 of a list of floats is 1.0.
+    return replace(domain, start=domain.clip(start))
 
 
 def _choice(tree: dict[str, Any]) -> Domain:

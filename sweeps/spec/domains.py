@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sweeps.spec.problems import format_value
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 
+@dataclass(frozen=True, kw_only=True)
 class Domain(ABC):
-    """The values that a search may give a leaf."""
+    """The values that a search may give a leaf. ``start``: the one of the first trial, where the spec says it."""
+
+    start: Any = field(default=None, repr=False)
 
     @abstractmethod
     def probes(self) -> tuple[Any, ...]:

@@ -46,9 +46,8 @@ def learning_rate(value: Any, values: Values) -> Iterator[Outcome]:
     """A range around the rate, since a sweep searches it; the first trial takes the rate itself."""
     rate = finite_number(value)
     low, high = (float(f"{rate * factor:.3g}") for factor in (0.1, 10))
-    yield Kept(
-        "rate", "learning_rate", {"log": [low, high]}, f"{rate:g}; a tenth to ten times of it are searched"
-    )
+    note = f"{rate:g} first; a tenth to ten times of it are searched"
+    yield Kept("rate", "learning_rate", {"log": [low, high], "start": rate}, note)
 
 
 def _steps(value: Any, values: Values) -> Iterator[Outcome]:

@@ -79,6 +79,14 @@ def test_a_starting_point_outside_the_given_range_is_said_at_its_line(workdir: P
     assert problems(workdir, SPEC.replace("{log: [1e-4, 5e-3]}", "1e-5")) == []  # one value is no range
 
 
+def test_a_range_may_say_where_its_search_begins(workdir: Path) -> None:
+    text = SPEC.replace("{log: [1e-4, 5e-3]}", "{log: [1e-5, 1e-3], start: 1e-4}")
+    made = plan(workdir, text)
+    assert made.problems == ()
+    assert [cell.suggested().train.learning_rate for cell in made.cells] == [1e-4, 1e-4]
+    assert str(made.cells[0].space["train.learning_rate"]) == "log [1e-05, 0.001]"
+
+
 @pytest.mark.parametrize(
     ("sets", "note", "steered"),
     [

@@ -14,6 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from sweeps.cli import app
+from sweeps.execution import speed_measurement
+from sweeps.planning.cell import Cell
 from sweeps.planning.plan import Plan
 from sweeps.planning.times import speeds
 from sweeps.planning.times.prediction import PlanTime
@@ -284,6 +286,30 @@ def test_parts_of_fewer_than_30_rows_are_warned_of(folder: Path) -> None:
 
 
 # Measuring
+
+
+@pytest.mark.parametrize(
+    ("methods", "seconds", "measured"),
+    # Of three cells that take two minutes all are measured, and of seven as many as a minute has begun.
+    [(3, 25.0, 3), (3, 39.0, 3), (3, 45.0, 2), (7, 10.0, 7), (7, 40.0, 2)],
+)
+def test_each_cell_is_measured_once_and_none_is_left_out_that_there_is_time_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, methods: int, seconds: float, measured: int
+) -> None:
+    ranks = ", ".join(f"{{kind: lora, rank: {rank}}}" for rank in range(1, methods + 1))
+    made = planned(folder, SPEC, f"methods=[{ranks}]")
+    now, names, said = [0.0], list[str](), list[str]()
+
+    def measure_cell(cell: Cell, log: Any) -> None:
+        names.append(cell.name)
+        now[0] += seconds
+
+    monkeypatch.setattr(speed_measurement, "_measure_cell", measure_cell)
+    monkeypatch.setattr(speed_measurement, "_import_libraries", lambda: None)
+    monkeypatch.setattr(speed_measurement.time, "monotonic", lambda: now[0])
+    speed_measurement.measure(made, said.append)
+    assert names == [cell.name for cell in made.cells][:measured]
+    assert bool(said) == (measured < methods)
 
 
 def test_measure_trains_a_few_steps_of_what_is_unknown(

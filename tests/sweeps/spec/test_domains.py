@@ -32,6 +32,9 @@ EVERY = [
         ({"int": [1, 8]}, Int(1, 8)),
         ({"int": [1, 8], "step": 2}, Int(1, 8, 2)),
         ({"log": True, "int": [4, 64]}, Int(4, 64, log=True)),
+        ({"log": [1e-5, 1e-3], "start": 1e-4}, Log(1e-5, 1e-3, start=1e-4)),
+        ({"choice": ["a", "b"], "start": "b"}, Choice(("a", "b"), start="b")),
+        ({"int": [1, 9], "step": 4, "start": 5.0}, Int(1, 9, 4, start=5)),
     ],
 )
 def test_a_domain_is_parsed_as_it_is_written(written: dict, domain: Domain) -> None:
@@ -66,6 +69,9 @@ def test_a_value_without_a_domains_key_is_plain(value: object) -> None:
         ({"choice": []}, "choice needs a list of values, got []. Write {choice: [a, b]}"),
         ({"choice": 4}, "choice needs a list of values, got 4. Write {choice: [a, b]}"),
         ({"choice": [4, 4]}, "choice lists 4 twice. Remove one"),
+        ({"choice": [4, 8], "start": 5}, "start needs a value of choice [4, 8], got 5"),
+        ({"log": [1e-5, 1e-3], "start": 0.1}, "start needs a value of log [1e-05, 0.001], got 0.1"),
+        ({"log": [1e-5, 1e-3], "start": "1e-4"}, 'start needs a number, got "1e-4"'),
         ({"choice": [{"log": [1, 2]}]}, "choice contains another domain, {log: [1, 2]}. Write one domain"),
     ],
 )
@@ -76,7 +82,7 @@ def test_a_malformed_domain_says_what_it_needs_and_got(written: dict, what: str)
 
 
 def test_a_key_that_a_domain_does_not_allow_is_refused() -> None:
-    with pytest.raises(DomainError, match=r"choice takes nothing else, got step\. A domain is \{choice:"):
+    with pytest.raises(DomainError, match=r"choice takes start, got step\. A domain is \{choice:"):
         parse({"choice": [1, 2], "step": 1})
 
 
