@@ -85,16 +85,18 @@ def _show_target(
     name: str, stage: str | None, model: str | None, template: str | None, sets: list[str], as_json: bool
 ) -> None:
     from sweeps.drafting.data_target import data_target, preview_config, stage_class
+    from sweeps.drafting.from_data import with_proposed_share
     from trainables.data.description import STAGES
     from trainables.data.row_kind import detect_row_type
     from trainables.data.rows import Conversation
 
     target = data_target(name, model, template, sets)
     row_type = stage_class(stage).row_type if stage is not None else None
+    target = with_proposed_share(target, row_type or detect_row_type(target.data) or Conversation)
     if target.model is None:
         _show_description(target, row_type, as_json)
         return
-    if (note := target.guess_note()) is not None:
+    for note in target.notes():
         print(note, file=sys.stderr)
     row_type = row_type or detect_row_type(target.data) or Conversation
     from trainables.trial.preview import preview_data
@@ -110,7 +112,7 @@ def _show_description(target: DataTarget, row_type: type | None, as_json: bool) 
 
     with loading_progress.display():
         found = describe(target.data, row_type)
-    notes = [note] if (note := target.guess_note()) is not None else []
+    notes = list(target.notes())
     if as_json:
         tree = data_description.description_json(found)
         tree["notes"] += notes

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +49,14 @@ def init(
         Path | None, typer.Option(help="The spec to write. By default the source's name, with .yaml.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a spec that exists.")] = False,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure",
+            help="First train a few steps of each method whose minutes are unknown, about a minute in all, so that the "
+            "budget is made for --minutes.",
+        ),
+    ] = False,
     sets: SetOption = None,
 ) -> None:
     """Write a commented spec for your data: stage, methods that fit, settings to search, a budget.
@@ -66,8 +76,24 @@ def init(
             from sweeps.drafting.written import write
 
             written = write(request)
+        if measure and written.plan.times().unknown and not written.to_do:
+            _measure(written.file)
+            with loading_progress.display():
+                written = write(replace(request, force=True))
         _show(written, request)
     raise typer.Exit(FAILED if written.to_do else 0)
+
+
+def _measure(file: Path) -> None:
+    """Measures the speed of what a spec trains, where it isn't known; fetches its model."""
+    from sweeps.cluster.private_folder import private_temporary_files
+    from sweeps.execution import speed_measurement
+    from sweeps.planning import plan as planning
+    from sweeps.spec.spec import read
+
+    with private_temporary_files():
+        made = planning.make(read(file), fetch=True)
+        speed_measurement.measure(made, partial(print, file=sys.stderr, flush=True))
 
 
 def _ask(question: str, default: str) -> str:

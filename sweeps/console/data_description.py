@@ -54,7 +54,9 @@ def description_lines(found: DataDescription) -> Iterator[str]:
     lengths = "; ".join(f"per {part} {_range(counts)}" for part, counts in found.characters.items())
     of = f", of {found.measured:,} rows" if found.measured < len(found.rows.rows) else ""
     yield f"characters{of}: {lengths}"
-    yield from histogram_lines(found.total_characters)
+    together = f" ({' + '.join(found.characters)})" if len(found.characters) > 1 else ""
+    heading = f"characters per row{together}, and how many rows have as many:"
+    yield from histogram_lines(found.total_characters, heading)
     for problem in description_problems(found):
         yield f"warning: {problem}"
 

@@ -165,7 +165,7 @@ def preview_lines(config: TrialConfig, preview: DataPreview) -> Iterator[str]:
         f"the loss is on {preview.learned_share:.1%} of all tokens; "
         f"{preview.padding_share:.1%} of a batch is padding"
     )
-    yield from histogram_lines(preview.lengths)
+    yield from histogram_lines(preview.lengths, f"tokens per {what}, and how many have as many:")
     for problem in preview_problems(preview):
         yield f"warning: {problem}"
 
@@ -180,8 +180,9 @@ def split_line(data: Data) -> str:
     )
 
 
-def histogram_lines(lengths: np.ndarray) -> Iterator[str]:
-    """A bar for each bin of ``lengths`` (examples,)."""
+def histogram_lines(lengths: np.ndarray, heading: str) -> Iterator[str]:
+    """The heading, and a bar for each bin of ``lengths`` (examples,)."""
+    yield heading
     bins = histogram(lengths)
     top = max(count for _, _, count in bins)
     for low, high, count in bins:

@@ -158,6 +158,7 @@ def _row(cell: Cell, times: PlanTime) -> tuple[str, str, str, str, str, str, str
 def _summary(plan: Plan, times: PlanTime) -> Iterator[str]:
     if plan.cells:  # a plan with errors may have none
         yield trial_counts(plan)
+        yield "a cell is one combination of stage, method, model and data; each has a search of its own"
     if plan.finalists:
         seeds, top = plan.spec.finalists.seeds, plan.spec.finalists.top
         best = "best config" if top == 1 else f"{top} best configs"

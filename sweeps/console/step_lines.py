@@ -46,7 +46,8 @@ class StepLines:
         if "train_loss" not in values:
             if "objective" in values:
                 self.log(
-                    f"step {step} of {self.steps}: objective {values['objective']:.4g} on the validation rows"
+                    f"step {step} of {self.steps}: {values['objective']:.4g} on the validation rows, which is the "
+                    "objective: higher is better"
                 )
             return
         now = time.monotonic()

@@ -65,7 +65,7 @@ def usual_share(rows: int) -> float:
 def choose_budget(
     facts: RowFacts, device: str, batch: int, share: float, cutoff: int | None = None
 ) -> Budget:
-    """A budget for these rows on ``cpu`` or ``cuda``, with steps of ``batch`` rows and ``share`` of the rows held out."""
+    """A budget for these rows on ``cpu`` or ``cuda``, with steps of ``batch`` rows and a ``share`` that is held out."""
     scale = SCALES[device]
     held_out = round(facts.rows * share)
     training = max(1, facts.rows - held_out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,11 @@ class DataTarget:
     data: DataConfig
     model: ModelConfig | None
     guessed: Mapping[str, str] = field(default_factory=dict)  # part -> column, of a file without usual names
+    share_note: str | None = None  # which rows are held out, where that was not said
+
+    def notes(self) -> Iterator[str]:
+        """What was not said, and what counts instead, in sentences."""
+        yield from filter(None, (self.guess_note(), self.share_note))
 
     def guess_note(self) -> str | None:
         """What was guessed, and how to say otherwise; ``None`` where nothing was."""

@@ -12,7 +12,7 @@ from sweeps.drafting.data_target import DataTarget, stage_class
 from sweeps.drafting.foreign.carry_over import Carried, CarryOver
 from sweeps.drafting.foreign.inputs import ForeignInputs
 from sweeps.drafting.from_data import cutoff_line
-from sweeps.drafting.held_out import SPLITS, split_settings
+from sweeps.drafting.held_out import SPLITS, chosen_split
 from sweeps.drafting.methods import MethodChoice
 from sweeps.drafting.proposal import STAGE_COMMENTS, written_data, written_path
 from sweeps.drafting.row_facts import RowFacts
@@ -91,7 +91,7 @@ def split_lines(carried: CarryOver, data: ForeignData, budget: Budget) -> list[S
     if data.target is None or data.described is None:
         return [Setting("eval_fraction", budget.eval_fraction, NEEDED)]
     try:
-        return split_settings(data.target.data, data.described, budget)
+        return chosen_split(data.target.data, data.described, budget).settings
     except DataError:
         return [Setting("eval_fraction", budget.eval_fraction, NEEDED)]
 
@@ -162,7 +162,8 @@ def trial_steps(carried: CarryOver, batch: int, facts: RowFacts | None, budget: 
         return None
     if _is_packed(carried):
         return _packed_steps(train["epochs"], rows, facts, budget)
-    return math.ceil(train["epochs"] * facts.rows * (1 - budget.eval_fraction) / rows)
+    # As ``TrainConfig.total_steps`` counts them.
+    return max(1, -(-round(train["epochs"] * facts.training) // rows))
 
 
 def _passes(carried: CarryOver) -> int:
@@ -180,7 +181,7 @@ def _packed_steps(epochs: float, rows: int, facts: RowFacts | None, budget: Budg
     if facts is None:
         return STEPS_WITHOUT_ROWS
     tokens = float(facts.lengths.clip(max=budget.cutoff).sum()) * facts.rows / max(1, len(facts.lengths))
-    packs = math.ceil(tokens * (1 - budget.eval_fraction) / budget.cutoff)
+    packs = math.ceil(tokens * facts.training / max(1, facts.rows) / budget.cutoff)
     return max(1, math.ceil(epochs * packs / rows))
 
 

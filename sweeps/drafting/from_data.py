@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeps.drafting.budget import Budget, choose_batch, choose_budget, usual_share
 from sweeps.drafting.data_target import DataTarget, stage_class
-from sweeps.drafting.held_out import SPLITS, changed, held_out_choice, held_out_share, split_settings
+from sweeps.drafting.held_out import (
+    SPLITS,
+    changed,
+    chosen_split,
+    halves_in_words,
+    held_out_choice,
+    held_out_share,
+    is_given,
+)
 from sweeps.drafting.methods import Memory, MethodChoice, choose_methods
 from sweeps.drafting.proposal import (
     STAGE_COMMENTS,
@@ -23,15 +32,18 @@ from sweeps.drafting.proposal import (
 )
 from sweeps.drafting.row_facts import RowFacts, row_facts
 from sweeps.drafting.spec_text import Setting
+from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
 from trainables.data.description import KINDS, DataDescription, describe
 from trainables.data.errors import DataError
 from trainables.data.files.data_files import find_data_files
 from trainables.data.files.doubtful_files import HELD_OUT
+from trainables.data.loading import load_uncut
 from trainables.models import locate
 from trainables.models.folder import ModelError
 from trainables.system.wording import counted
 
+READ_COLUMNS = re.compile(r"from its columns: ([^;)]+)")  # in a note on how a file is read
 INTERNAL = frozenset({"train", "eval", "split_by", "sha256", "folder", "cutoff", "template"})
 
 
@@ -63,17 +75,21 @@ def propose_for_data(target: DataTarget, answers: Answers, memory: Memory) -> Pr
     batch = choose_batch(facts, memory.device, stage_class(stage).min_worker_rows)
     share = held_out_share(target.data, described.row_type, usual_share(facts.rows))
     budget = choose_budget(facts, memory.device, batch, share.value)
-    split = split_settings(target.data, described, budget)
+    split = chosen_split(target.data, described, budget)
     stage_settings = {"kind": stage, **({"reward": "commands"} if stage == "ppo" else {})}
     choice = choose_methods(
         _model_name(target), stage_settings, batch, min(budget.cutoff, facts.longest), memory
     )
-    training_rows = facts.rows if target.data.eval_names else round(facts.rows * (1 - budget.eval_fraction))
+    training_rows = len(split.data.train)
     found = Ingredients(
         name=answers.name,
         head=head(answers),
         model=[model_line(target, answers)],
-        data=[*_data_lines(target, described, facts, answers.folder), *split, cutoff_line(facts, budget)],
+        data=[
+            *_data_lines(target, described, facts, answers.folder),
+            *split.settings,
+            cutoff_line(facts, budget),
+        ],
         stage=_stage_lines(stage),
         methods=method_entries(choice),
         method_remarks=left_out_methods(choice, memory),
@@ -89,11 +105,26 @@ def propose_for_data(target: DataTarget, answers: Answers, memory: Memory) -> Pr
         model_choice(target.model, "model" in answers.said),
         memory_choice(choice, memory),
         _length_choice(facts, budget),
-        f"held out: {share.note or held_out_choice(target.data, split)}; half of it steers the search, half gives the "
-        "result",
+        f"held out: {share.note or held_out_choice(target.data, split.settings)}; {split.halves}",
     )
     to_do = ("stages[0].reward: give the reward model, as {from: RUN:CELL}",) if stage == "ppo" else ()
     return Proposal(found, choices, to_do)
+
+
+def with_proposed_share(target: DataTarget, row_type: type) -> DataTarget:
+    """The target with as many rows held out as a proposed spec would, unless it is said which are."""
+    if is_given(target.data):
+        return target
+    target, held_out_files = _with_held_out_files(target)
+    if held_out_files is not None:
+        return replace(target, share_note=f"{held_out_files}; paretune init does the same")
+    rows = len(load_uncut(target.data, row_type).rows)
+    share = held_out_share(target.data, row_type, usual_share(rows)).value
+    note = (
+        f"paretune init holds out as much (eval_fraction: {share:g}); a spec that says nothing of it holds out "
+        f"{DataConfig.model_fields['eval_fraction'].default:g}"
+    )
+    return replace(target, data=changed(target.data, eval_fraction=share), share_note=note)
 
 
 def head(answers: Answers) -> list[str]:
@@ -154,13 +185,13 @@ def _data_lines(
 ) -> Iterator[Setting]:
     data = target.data
     written = written_data(data.model_dump(mode="json", exclude_unset=True), folder)
-    columns = " ".join(described.rows.notes).partition("(detected")[0]
-    form = f", {columns.rpartition(': ')[2].strip()}" if columns and len(described.rows.notes) == 1 else ""
+    (note, *others) = described.rows.notes or ("",)
+    columns = READ_COLUMNS.search(note)
+    form = f": {columns[1].strip()}" if columns and not others else ""
     yield Setting("train", written["train"], f"{counted(facts.rows, 'row')}{form}")
     if data.eval_names:
-        yield Setting(
-            "eval", written["eval"], "held out: half of it steers the search, half gives the result"
-        )
+        halves = f": {halves_in_words(described.split)}" if described.split is not None else ""
+        yield Setting("eval", written["eval"], f"held out{halves}")
     if data.folder is not None and data.train not in ("commands",):
         yield Setting(
             "folder", written_path(str(data.folder), folder), "has the dataset_info.json that names the data"

@@ -66,8 +66,10 @@ def propose_for_foreign(
     data = _find_data(carried, tree, sets, stage, row_type)
     batch = max(stage_class(stage).min_worker_rows, int(_values(carried, "train").get("batch_size", BATCH)))
     cutoff = int(tree["data"].get("cutoff", 0)) or None
-    facts = data.facts
     share = _share(data)
+    facts = data.facts
+    if facts is not None and share.training is not None:
+        facts = replace(facts, training=share.training)
     budget = _budget(facts, memory, batch, share.value, cutoff)
     carried = _within_trial(carried, batch, facts, budget)
     choice, own = _methods(carried, stage, data.model, batch, _longest(facts, budget), memory)
@@ -228,4 +230,10 @@ def _choices(
         yield model_choice(data.model, chosen=True)
     yield memory_choice(choice, memory)
     if carried.method is not None:
-        yield f"{carried.method} is as the file has it; delete the other methods to train it alone"
+        rate = carried.of("rate").get("learning_rate")
+        searched = (
+            "; its first trial has the file's learning rate, the others search around it"
+            if rate is not None
+            else ""
+        )
+        yield f"{carried.method} is as the file has it{searched}; delete the other methods to train it alone"

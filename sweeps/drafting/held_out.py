@@ -13,7 +13,8 @@ from sweeps.planning.assessment.few_rows import LEAST_ROWS
 from trainables.config.data import DataConfig
 from trainables.data.description import DataDescription
 from trainables.data.errors import DataError
-from trainables.data.loading import load
+from trainables.data.loading import Data, load
+from trainables.system.wording import counted
 
 FEWEST_HELD_OUT = 4  # prompts, where a share of them leaves too few
 MOST_SHARE, STEP = 0.5, 0.05  # up to which more is held out of few rows
@@ -23,11 +24,24 @@ SPLITS = ("eval", "eval_fraction", "eval_count")
 @dataclass(frozen=True)
 class Share:
     """The share of the prompts that is held out. ``note``: why it is as large as it is, or why it isn't larger, where
-    the rows are few.
+    the rows are few. ``training``: the rows that it leaves; ``None`` where the user said which rows are held out, or no
+    row can be.
     """
 
     value: float
     note: str | None = None
+    training: int | None = None
+
+
+@dataclass(frozen=True)
+class ChosenSplit:
+    """``settings`` that say which rows are held out, ``data`` as they split it, and in words what the held-out rows are
+    for.
+    """
+
+    settings: list[Setting]
+    data: Data
+    halves: str
 
 
 def held_out_share(data: DataConfig, row_type: type, usual: float) -> Share:
@@ -36,26 +50,23 @@ def held_out_share(data: DataConfig, row_type: type, usual: float) -> Share:
         return Share(usual)
     steps = round((MOST_SHARE - usual) / STEP)
     for share in [usual, *(round(usual + STEP * step, 2) for step in range(1, steps + 1))]:
-        validation, test = _halves(data, row_type, share)
-        if min(validation, test) >= LEAST_ROWS:
+        split = _split(data, row_type, share)
+        if split is not None and min(len(split.validation), len(split.test)) >= LEAST_ROWS:
             note = f"{share:.0%} of the prompts, as a smaller share leaves fewer than {LEAST_ROWS} rows in a half"
-            return Share(share, note if share > usual else None)
-    validation, test = _halves(data, row_type, usual)
+            return Share(share, note if share > usual else None, len(split.train))
     return Share(
         usual,
-        f"{usual:.0%} of the prompts, which leaves {validation} validation and {test} test rows; the data has too few "
-        f"for {LEAST_ROWS} of each, so the comparison will mostly show chance: more rows would tell more, or a file "
-        "of test rows (data.eval)",
+        f"{usual:.0%} of the prompts; the data has too few for {LEAST_ROWS} of each half, so the comparison will "
+        "mostly show chance: more rows would tell more, or a file of test rows (data.eval)",
+        len(split.train) if (split := _split(data, row_type, usual)) is not None else None,
     )
 
 
-def _halves(data: DataConfig, row_type: type, share: float) -> tuple[int, int]:
-    """The validation and test rows."""
+def _split(data: DataConfig, row_type: type, share: float) -> Data | None:
     try:
-        split = load(changed(data, eval_fraction=share), row_type)
+        return load(changed(data, eval_fraction=share), row_type)
     except DataError:
-        return 0, 0
-    return len(split.validation), len(split.test)
+        return None
 
 
 def is_given(data: DataConfig) -> bool:
@@ -68,8 +79,8 @@ def changed(data: DataConfig, **update: Any) -> DataConfig:
     return DataConfig.model_validate({**data.model_dump(exclude_unset=True), **update})
 
 
-def split_settings(data: DataConfig, described: DataDescription, budget: Budget) -> list[Setting]:
-    """The settings that say which rows are held out: those that are given, or a share that leaves enough.
+def chosen_split(data: DataConfig, described: DataDescription, budget: Budget) -> ChosenSplit:
+    """Which rows are held out: those that are given, or a share that leaves enough.
 
     Raises ``DataError`` for rows of which none can be held out.
     """
@@ -78,19 +89,25 @@ def split_settings(data: DataConfig, described: DataDescription, budget: Budget)
     if is_given(data):
         if described.split is None:
             raise DataError(str(described.not_split))
-        return [*_given_split(data), *capped]
+        halves = halves_in_words(described.split)
+        return ChosenSplit([*_given_split(data, halves), *capped], described.split, halves)
     for key, value in (("eval_fraction", budget.eval_fraction), ("eval_count", FEWEST_HELD_OUT)):
         try:
-            load(changed(data, **{key: value}), described.row_type)
+            split = load(changed(data, **{key: value}), described.row_type)
         except DataError as error:
             reason = error
             continue
         what = f"{value:.0%} of the prompts" if key == "eval_fraction" else f"{value} prompts"
-        return [
-            Setting(key, value, f"{what} are held out: half steer the search, half give the result"),
-            *capped,
-        ]
+        halves = halves_in_words(split, budget.eval_rows if capped else None)
+        return ChosenSplit([Setting(key, value, f"{what} are held out: {halves}"), *capped], split, halves)
     raise reason
+
+
+def halves_in_words(split: Data, most: int | None = None) -> str:
+    """``12 validation rows steer the search, 6 test rows give the result``, at most ``most`` of each."""
+    validation, test = (min(len(rows), most or len(rows)) for rows in (split.validation, split.test))
+    steer, give = "steers" if validation == 1 else "steer", "gives" if test == 1 else "give"
+    return f"{counted(validation, 'validation row')} {steer} the search, {counted(test, 'test row')} {give} the result"
 
 
 def held_out_choice(data: DataConfig, split: Sequence[Setting]) -> str:
@@ -100,9 +117,7 @@ def held_out_choice(data: DataConfig, split: Sequence[Setting]) -> str:
     return ", ".join(f"{line.key} {line.value}" for line in split)
 
 
-def _given_split(data: DataConfig) -> Iterator[Setting]:
+def _given_split(data: DataConfig, halves: str) -> Iterator[Setting]:
     for key in ("eval_fraction", "eval_count"):
         if key in data.model_fields_set:
-            yield Setting(
-                key, getattr(data, key), "is held out: half steers the search, half gives the result"
-            )
+            yield Setting(key, getattr(data, key), f"is held out: {halves}")

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweeps.cluster.node_resources import this_machine
+from sweeps.cluster.node_resources import RESERVED_BYTES, this_machine
 from sweeps.planning.memory.cell_memory import SAFETY_FACTOR, ConfigMemory
 from sweeps.planning.memory.method_grid import find_model
 from trainables.memory.predicted_model import PredictedModel
 from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 from trainables.models.folder import ModelError
+from trainables.system import machine
 from trainables.system.byte_sizes import gib
 from trainables.trial.config import TrialConfig
 
@@ -27,10 +28,15 @@ FEWEST = 2  # methods that make a comparison
 
 @dataclass(frozen=True)
 class Memory:
-    """The memory that a trial may use: ``bytes_free`` on ``device`` (``cuda`` or ``cpu``); 0 where it is unknown."""
+    """The memory that a trial may use: ``usable_bytes`` on ``device`` (``cuda`` or ``cpu``); 0 where it is unknown.
+
+    Those of the machine, whatever other processes use of them now: a spec is for more than this moment. ``free_bytes``:
+    what is free now; 0 where that is unknown.
+    """
 
     device: str
-    bytes_free: int
+    usable_bytes: int
+    free_bytes: int = 0
 
     @property
     def place(self) -> str:
@@ -55,11 +61,11 @@ class MethodChoice:
 
 
 def memory_here() -> Memory:
-    """The memory of the smallest GPU of this machine, or the main memory that is free."""
-    machine = this_machine()
-    if machine.gpus and machine.gpu_bytes:
-        return Memory("cuda", machine.gpu_bytes)
-    return Memory("cpu", machine.memory or 0)
+    """The memory of the smallest GPU of this machine, or its main memory, less what Ray and the driver need."""
+    here = this_machine()
+    if here.gpus and here.gpu_bytes:
+        return Memory("cuda", here.gpu_bytes)
+    return Memory("cpu", max(0, machine.usable_memory_bytes() - RESERVED_BYTES), here.memory or 0)
 
 
 def choose_methods(
@@ -117,13 +123,15 @@ def _choice(
     fitting = tuple(name for name, peak in peaks.items() if _fits(peak, memory))
     for name, peak in peaks.items():
         if name not in fitting:
-            left_out[name] = f"needs {gib(peak, '.3g')}, and {gib(memory.bytes_free, '.3g')} are free"
+            left_out[name] = (
+                f"needs {gib(peak, '.3g')}, and the {memory.place} has {gib(memory.usable_bytes, '.3g')}"
+            )
     return MethodChoice(fitting, batch, accumulation, checkpointing, peaks, left_out)
 
 
 def _fits(peak: int, memory: Memory) -> bool:
-    # Where a system doesn't say how much memory is free, nothing is left out.
-    return not memory.bytes_free or peak * SAFETY_FACTOR <= memory.bytes_free
+    # Where a system doesn't say how much memory it has, nothing is left out.
+    return not memory.usable_bytes or peak * SAFETY_FACTOR <= memory.usable_bytes
 
 
 def _config(

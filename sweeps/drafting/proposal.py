@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 from sweeps.drafting.budget import Budget
 from sweeps.drafting.methods import CANDIDATES, RANKS, Memory, MethodChoice, fitting_names
 from sweeps.drafting.spec_text import Entries, Part, Remark, Section, Setting, spec_text, spec_tree
+from sweeps.planning.memory.cell_memory import SAFETY_FACTOR
 from sweeps.spec.naming import MAX_LENGTH, safe_name
+from trainables.storage import files
 from trainables.system.byte_sizes import gib
 
+HASH_LENGTH = 6  # in a name for a run, of a text that has no letters for it
 FEWEST_TO_STOP = 5  # trials of a method, of which some may be stopped early
 MOST_UPWARDS = 2  # folders that a relative path may go up before it is written as an absolute one
 
@@ -197,7 +201,7 @@ def memory_choice(choice: MethodChoice, memory: Memory) -> str:
     names = ", ".join(fitting_names(choice))
     if choice.unknown is not None:
         return f"methods: {names}; how much memory they need is unknown ({choice.unknown})"
-    place = f"{gib(memory.bytes_free, '.3g')} of {memory.place}" if memory.bytes_free else memory.place
+    place = f"{gib(memory.usable_bytes, '.3g')} of {memory.place}" if memory.usable_bytes else memory.place
     peaks = ", ".join(f"{name} {gib(peak, '.2f')}" for name, peak in choice.peaks.items())
     how = [
         *(["gradient checkpointing"] if choice.checkpointing else []),
@@ -208,7 +212,15 @@ def memory_choice(choice: MethodChoice, memory: Memory) -> str:
     fits = (
         f"fit in {place}{with_}" if choice.methods else f"is the smallest, and too large for {place}{with_}"
     )
-    return f"methods: {names} {fits} (predicted peaks: {peaks}){left}"
+    return f"methods: {names} {fits} (predicted peaks: {peaks}){left}{_short_now(choice, memory)}"
+
+
+def _short_now(choice: MethodChoice, memory: Memory) -> str:
+    """That other processes use what a method needs, to append to a sentence."""
+    largest = max((choice.peaks[name] for name in choice.methods if name in choice.peaks), default=0)
+    if not 0 < memory.free_bytes < largest * SAFETY_FACTOR:
+        return ""
+    return f"; only {gib(memory.free_bytes, '.3g')} are free now, and trials that need more don't run before others end"
 
 
 def written_path(path: str, folder: Path) -> str:
@@ -233,5 +245,13 @@ def written_data(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def run_name(text: str) -> str:
-    """A name for a run that is a file name, made of a text."""
-    return safe_name(text)[:MAX_LENGTH].strip("-.") or "sweep"
+    """A name for a run that is a file name, made of a text. Letters lose their accents; where other letters are lost, a
+    hash of the text tells names apart.
+
+    >>> run_name("My café.v2"), run_name("中文"), run_name("中文 data")
+    ('My-cafe.v2', 'sweep-ae5501', 'data-58d5be')
+    """
+    plain = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
+    name = safe_name(plain)[: MAX_LENGTH - HASH_LENGTH - 1].strip("-.")
+    is_whole = all(each.isascii() for each in plain if each.isalnum())
+    return (name or "sweep") if is_whole else f"{name or 'sweep'}-{files.sha256(text)[:HASH_LENGTH]}"

@@ -19,7 +19,8 @@ from sweeps.drafting.request import DEFAULT_MODEL, Request
 from sweeps.planning import plan as planning
 from sweeps.planning.assessment import few_rows
 from sweeps.planning.plan import Plan
-from sweeps.planning.times.wording import minutes_between, time_lines
+from sweeps.planning.times.prediction import PlanTime
+from sweeps.planning.times.wording import minutes, minutes_between, time_lines
 from sweeps.spec import source
 from sweeps.spec.problems import Problem, SpecError
 from sweeps.spec.spec import from_source
@@ -72,7 +73,7 @@ def write(request: Request) -> Written:
     answers = Answers(
         model=request.model or DEFAULT_MODEL,
         stage=request.stage,
-        name=run_name(_name(request, carried)),
+        name=run_name(wanted := _name(request, carried)),
         folder=file.resolve().parent,
         command=request.command,
         said=request.said,
@@ -89,7 +90,11 @@ def write(request: Request) -> Written:
     errors = () if proposal.to_do else tuple(str(problem) for problem in made.errors)
     file.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(file, proposal.text)
-    lines = (*_budget_lines(request, made), *_made_smaller(request, proposed, proposal.ingredients.budget))
+    lines = (
+        *_name_line(wanted, answers.name),
+        *_budget_lines(request, made),
+        *_made_smaller(request, proposed, proposal.ingredients.budget),
+    )
     return Written(file, proposal, made, (*proposal.to_do, *errors), lines)
 
 
@@ -129,6 +134,15 @@ def _name(request: Request, carried: CarryOver | None) -> str:
     if carried is not None and (name := carried.of("").get("name")) is not None:
         return str(name.kept.value)
     return _stem(request.output or Path(str(request.source)).expanduser())
+
+
+def _name_line(wanted: str, name: str) -> Iterator[str]:
+    """That the run can't be called as its source is."""
+    if name != wanted:
+        yield (
+            f"name: {name} for {wanted}, as a run's name has no other letters than a to z; the spec's line name: may "
+            "have another"
+        )
 
 
 def _stem(path: Path) -> str:
@@ -187,9 +201,29 @@ def _budget_lines(request: Request, made: Plan) -> Iterator[str]:
     )
     times = made.times()
     yield from time_lines(times, str(made.spec.source.file))
+    yield from _minutes_missed(request, times)
+
+
+def _minutes_missed(request: Request, times: PlanTime) -> Iterator[str]:
+    """That the wanted minutes are exceeded, or not yet kept because nothing is known."""
     assert request.minutes is not None
-    if not times.unknown and times.seconds > 60 * request.minutes * TOLERANCE:
-        yield f"that is more than the {request.minutes:g} minutes wanted: fewer methods, or a smaller model, take less"
+    known = {name: time for name, time in times.cells.items() if time is not None}
+    if known and times.seconds > 60 * request.minutes * TOLERANCE:
+        longest = max(known, key=lambda name: known[name].seconds)
+        part = minutes(known[longest].seconds / times.at_once)
+        without = " without those that are unknown" if times.unknown else ""
+        yield (
+            f"that is more than the {request.minutes:g} minutes wanted,{without} with the smallest budget that can "
+            f"compare; {longest} takes {part} of them: fewer methods or a smaller model take less"
+        )
+    if times.unknown:
+        wanted = f"{request.minutes:g} minutes"
+        budget = (
+            f"the budget for {wanted} takes those for as long as the others"
+            if known
+            else f"the budget is the usual one, which may take more or less than {wanted}"
+        )
+        yield f"so {budget}. To measure first, and keep the {wanted}: {request.measuring_command}"
 
 
 def _made_smaller(request: Request, before: Budget, now: Budget) -> Iterator[str]:

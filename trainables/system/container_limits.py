@@ -41,6 +41,17 @@ def free_memory_bytes(root: Path = ROOT, own: Path = OWN) -> int | None:
     return max(0, min(free)) if free else None
 
 
+def memory_limit_bytes(root: Path = ROOT, own: Path = OWN) -> int | None:
+    """The bytes that this process's group may use in all; ``None`` without a limit."""
+    limits = [
+        int(limited[0])
+        for folder in _groups(root, own, "memory")
+        for name in ("memory.max", "memory.limit_in_bytes")
+        if (limited := _numbers(folder / name))
+    ]
+    return min(limits, default=None)
+
+
 def _groups(root: Path, own: Path, controller: str) -> Iterator[Path]:
     """The folders of this process's group and of those above it, as far as they can be seen here."""
     for line in _text(own).splitlines():

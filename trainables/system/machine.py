@@ -77,6 +77,15 @@ def total_memory_bytes() -> int:
     return _memory_bytes("MemTotal") or 0
 
 
+def usable_memory_bytes() -> int:
+    """The bytes of memory of this machine, or the limit of this process's container, whatever is free of them now.
+
+    0 if the system does not report them.
+    """
+    limit = container_limits.memory_limit_bytes()
+    return total_memory_bytes() if limit is None else min(total_memory_bytes(), limit)
+
+
 def memory() -> Capability:
     """The total and the free memory."""
     total, free = _memory_bytes("MemTotal"), _memory_bytes("MemAvailable")

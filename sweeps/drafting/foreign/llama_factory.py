@@ -79,7 +79,12 @@ def _validation(value: Any, values: Values) -> Iterator[Outcome]:
     if not isinstance(value, int | float) or not value:
         return
     if value < 1:
-        yield Kept("data", "eval_fraction", value, "half of it steers the search, half gives the quality")
+        yield Kept(
+            "data",
+            "eval_fraction",
+            value,
+            "split into validation rows, which steer the search, and test rows",
+        )
     else:
         yield Kept(
             "data", "eval_count", max(2, int(value)), "half of them steer the search, half give the quality"

@@ -142,7 +142,12 @@ def _system(value: Any, values: Values) -> Iterator[Outcome]:
 
 def _split_ratio(value: Any, values: Values) -> Iterator[Outcome]:
     if isinstance(value, int | float) and 0 < value < 1:
-        yield Kept("data", "eval_fraction", value, "half of it steers the search, half gives the quality")
+        yield Kept(
+            "data",
+            "eval_fraction",
+            value,
+            "split into validation rows, which steer the search, and test rows",
+        )
 
 
 def _rope(value: Any, values: Values) -> Iterator[Outcome]:

@@ -33,9 +33,9 @@ def test_a_file_is_described_without_a_spec_or_a_model(workdir: Path) -> None:
         "prompt": {"least": 6, "median": 6, "most": 6},
         "answer": {"least": 2, "median": 2, "most": 2},
     }
-    assert found["notes"] == [
+    assert found["notes"][0] == (
         "my.jsonl: completion format (detected from its columns: prompt, completion as response)"
-    ]
+    )
     assert found["examples"][0] == [
         {"part": "user", "text": "say 00", "learned": False},
         {"part": "answer", "text": "ab", "learned": True},
@@ -76,10 +76,31 @@ def test_columns_without_usual_names_are_guessed_and_the_guess_is_said(workdir: 
     (workdir / "excel.csv").write_bytes("﻿Thema;Inhalt\r\n".encode() + "\r\n".join(lines).encode())
     found = described("excel.csv")
     assert found["examples"][0][0] == {"part": "user", "text": "Was ist 0?", "learned": False}
-    assert "so these were guessed: Thema as prompt, Inhalt as response" in found["notes"][-1]
+    assert any(
+        "so these were guessed: Thema as prompt, Inhalt as response" in note for note in found["notes"]
+    )
     other = described("excel.csv", "--set", "data.columns={prompt: Inhalt, response: Thema}")
     assert other["examples"][0][0]["text"] == "Zahl 0"
     assert not any("guessed" in note for note in other["notes"])
+
+
+def test_the_split_is_the_one_that_init_proposes(workdir: Path) -> None:
+    path = write_lines(workdir / "my.jsonl", questions(60))
+    found = described(path)
+    assert "eval_fraction: 0.3" in found["notes"][-1]
+    assert CliRunner().invoke(cli.app, ["init", "my.jsonl", "--model", "qwen3-0.6b"]).exit_code == 0
+    text = (workdir / "my.yaml").read_text()
+    assert "eval_fraction: 0.3" in text
+    steer, give = found["rows"]["validation"], found["rows"]["test"]
+    assert f"{steer} validation rows steer the search, {give} test rows give the result" in text
+    assert described(path, "--set", "data.eval_fraction=0.1")["rows"]["training"] > found["rows"]["training"]
+
+
+def test_a_column_that_numbers_the_rows_is_neither_prompt_nor_answer(workdir: Path) -> None:
+    lines = [f"T-{number};Printer {number} is broken;IT" for number in range(40)]
+    (workdir / "tickets.csv").write_text("\n".join(["Ticket no.;Ticket text;Queue", *lines]))
+    found = described("tickets.csv")
+    assert any("guessed: Ticket text as prompt, Queue as response" in note for note in found["notes"])
 
 
 def test_rows_that_are_too_few_to_be_held_out_are_shown_all_the_same(workdir: Path) -> None:
@@ -92,7 +113,7 @@ def test_with_a_model_the_tokens_are_those_of_a_spec_with_that_data(workdir: Pat
     path = write_lines(workdir / "my.jsonl", questions())
     (workdir / "my.yaml").write_text(
         specs.SPEC.replace("{path: model}", f"{{path: {tiny_model}}}")
-        .replace("{train: rows.jsonl, eval_fraction: 0.4}", "{train: my.jsonl}")
+        .replace("{train: rows.jsonl, eval_fraction: 0.4}", "{train: my.jsonl, eval_fraction: 0.3}")
         .replace("batch_size: 2", "batch_size: 8")
     )
     without, of_spec = described(path, "--model", tiny_model), described("my.yaml")
@@ -128,3 +149,9 @@ def test_a_person_sees_lines_and_what_is_learned_is_marked(workdir: Path) -> Non
     found = paretune(write_lines(workdir / "my.jsonl", questions()))
     assert "my.jsonl: 40 rows of conversations with answers, for the stage sft" in found.stdout
     assert "user: say 00\nanswer: «ab»" in found.stdout
+    assert (
+        "characters per row (prompt + answer), and how many rows have as many:\n      8 to 8" in found.stdout
+    )
+    pairs = [{"prompt": f"say {number}", "chosen": "yes", "rejected": "no"} for number in range(40)]
+    found = paretune(write_lines(workdir / "pairs.jsonl", pairs))
+    assert "characters per row (prompt + chosen + rejected), and" in found.stdout

@@ -173,6 +173,11 @@ def test_a_configuration_of_another_tool_becomes_a_spec_with_what_it_says(
         assert line in found.stdout
         assert line in text
     # Of what this machine can't do only a comment is written.
+    # The sweep begins with the file's rate, and the plan has nothing to say against that.
+    assert own.suggested().train.learning_rate == 1e-3
+    assert [warning for warning in made.warnings if "starting point" in str(warning)] == []
+    # The steps that are spoken of are those that a trial has.
+    assert f"save_steps: 500: a trial has {own.steps} steps" in text
     if "# precision: fp16" in text:
         assert "train.precision is written as a comment" in found.stdout
 
@@ -254,6 +259,88 @@ def test_the_budget_is_made_smaller_for_the_minutes_that_there_are_where_they_ar
     assert (f"for {minutes} minutes: " in found.stdout) == (trials < 4 or seeds < 2)
     text = (workdir / "my.yaml").read_text()
     assert ("predicted minutes of the sweep: unknown" in text) == (known < 3)
+
+
+def test_minutes_that_are_not_kept_are_said_with_the_command_that_measures(
+    workdir: Path, init: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_lines(workdir / "my.jsonl", questions(60))
+    monkeypatch.setattr(Plan, "times", lambda plan: times_of(plan, 60.0, 0))
+    unknown = init(path, "--minutes", "5").stdout
+    assert "so the budget is the usual one, which may take more or less than 5 minutes" in unknown
+    assert f"paretune init {path} --model " in unknown
+    assert "--minutes 5 --measure --force" in unknown
+    monkeypatch.setattr(Plan, "times", lambda plan: times_of(plan, 60.0, 1))
+    partly = init(path, "--minutes", "1.5", "--force").stdout
+    assert "that is more than the 1.5 minutes wanted, without those that are unknown" in partly
+    assert "sft-full takes 2.0 of them" in partly
+    assert "so the budget for 1.5 minutes takes those for as long as the others" in partly
+
+
+def test_init_can_measure_first_and_keeps_the_minutes_then(
+    workdir: Path, init: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = [0]
+    monkeypatch.setattr(Plan, "times", lambda plan: times_of(plan, 60.0, known[0]))
+
+    def measure(plan: Plan, log: Any) -> None:
+        assert len(plan.cells) == 3
+        known[0] = 3
+
+    monkeypatch.setattr("sweeps.execution.speed_measurement.measure", measure)
+    found = init(write_lines(workdir / "my.jsonl", questions(60)), "--minutes", "13", "--measure")
+    assert found.exit_code == 0, found.stderr
+    tree = read(workdir / "my.yaml").source.tree
+    assert (tree["search"]["trials"], tree["finalists"]["seeds"]) == (4, 1)
+    assert "may take more or less" not in found.stdout
+
+
+@pytest.mark.parametrize(("file", "name"), [("中文.jsonl", "sweep-ae5501"), ("été.jsonl", "ete")])
+def test_a_name_in_other_letters_becomes_one_of_its_own_and_that_is_said(
+    workdir: Path, init: Any, file: str, name: str
+) -> None:
+    found = init(write_lines(workdir / file, questions(60)))
+    assert found.exit_code == 0, found.stderr
+    stem = Path(file).stem
+    assert f"name: {name} for {stem}, as a run's name has no other letters" in found.stdout
+    assert planned(workdir / f"{stem}.yaml").spec.name == name
+
+
+TICKETS = "Nr;Ticket text;Queue;Team\n" + "".join(f"T-{n};Printer {n} is broken;IT;red\n" for n in range(60))
+
+
+@pytest.mark.parametrize("command", ["init", "data"])
+def test_columns_that_nobody_can_guess_are_an_option_without_a_spec(workdir: Path, command: str) -> None:
+    (workdir / "tickets.csv").write_text(TICKETS)
+    found = CliRunner().invoke(cli.app, [command, "tickets.csv"])
+    assert found.exit_code == 2
+    option = "--set 'data.columns={prompt: \"Ticket text\", response: Queue}'"
+    assert f"Without a spec that is an option, as in {option}" in found.stderr
+
+
+def test_in_a_terminal_the_columns_are_asked_for_first(workdir: Path, init: Any) -> None:
+    (workdir / "tickets.csv").write_text(TICKETS)
+    asked: list[str] = []
+
+    def ask(question: str, default: str) -> str:
+        asked.append(question)
+        return {"The one": "Team"}.get(question[:7], default)
+
+    made = as_asked(request(source="tickets.csv"), ask)
+    assert made.sets == ('data.columns={prompt: "Ticket text", response: Team}',)
+    assert asked[0] == "Columns are Nr, Ticket text, Queue, Team. The one with the question or request"
+    assert [question.partition(":")[0] for question in asked[2:]] == [
+        "Model",
+        "Minutes that the sweep may take",
+    ]
+    texts = as_asked(
+        request(source="tickets.csv"), lambda question, default: "-" if "answer" in question else default
+    )
+    assert texts.sets == ('data.columns={text: "Ticket text"}',)
+    with pytest.raises(SpecError, match=r"no column 'Queu', but .*Did you mean Queue\?"):
+        as_asked(request(source="tickets.csv"), lambda question, default: "Queu")
+    assert init("tickets.csv", "--set", made.sets[0]).exit_code == 0
+    planned(workdir / "tickets.yaml")
 
 
 def request(**given: Any) -> Request:

@@ -76,7 +76,7 @@ def test_a_trial_in_this_process_prints_a_line_a_step() -> None:
     assert [re.sub(r", \S+ s$", "", line) for line in lines] == [
         "step 1 of 2: loss 3, learning rate 0.0002",
         "step 2 of 2: loss 1.5, learning rate 0.0002",
-        "step 2 of 2: objective -1.25 on the validation rows",
+        "step 2 of 2: -1.25 on the validation rows, which is the objective: higher is better",
         "trained 2 of 2 steps; the model is saved, scored and measured",
     ]
 

@@ -44,7 +44,10 @@ def test_where_a_half_of_the_rows_is_not_enough_the_usual_share_stays_and_it_is_
     share = held_out_share(data_of(tmp_path, 60), Conversation, 0.3)
     assert share.value == 0.3
     assert share.note is not None
-    assert f"the data has too few for {LEAST_ROWS} of each, so the comparison will mostly show chance" in share.note
+    assert (
+        f"the data has too few for {LEAST_ROWS} of each half, so the comparison will mostly show chance"
+        in share.note
+    )
 
 
 def test_many_rows_and_rows_that_the_user_divided_need_no_word(tmp_path: Path) -> None:

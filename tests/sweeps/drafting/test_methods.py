@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from sweeps.drafting.budget import Budget, choose_batch, choose_budget, usual_share
-from sweeps.drafting.methods import FEWEST, Memory, choose_methods, fitting_names
+from sweeps.drafting.methods import FEWEST, Memory, choose_methods, fitting_names, memory_here
+from sweeps.drafting.proposal import memory_choice
 from sweeps.drafting.row_facts import RowFacts
 from sweeps.planning.memory import method_grid
+from trainables.system import machine
 from trainables.system.byte_sizes import GIB
 
 
@@ -24,7 +26,7 @@ def test_full_fine_tuning_is_left_out_where_its_states_do_not_fit_and_the_reason
     found = chosen("qwen3-8b", 24)
     assert (found.methods, found.checkpointing) == (("lora", "qlora"), True)
     assert found.left_out.keys() == {"full"}
-    assert found.left_out["full"].endswith("and 24 GiB are free")
+    assert found.left_out["full"].endswith("and the GPU has 24 GiB")
 
 
 def test_predictions_are_those_of_the_grid() -> None:
@@ -39,6 +41,25 @@ def test_batches_are_halved_until_two_methods_fit_and_a_step_keeps_its_rows() ->
     assert len(found.methods) == FEWEST
     assert found.batch_size < 8
     assert found.batch_size * found.gradient_accumulation == 8
+
+
+def test_a_spec_does_not_depend_on_what_others_use_of_the_memory_at_the_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "gpu_memory_bytes", list)
+    monkeypatch.setattr(machine, "usable_memory_bytes", lambda: 17 * GIB)
+    seen = []
+    for free in (16 * GIB, 2 * GIB):
+        monkeypatch.setattr(machine, "available_memory_bytes", lambda free=free: free)
+        memory = memory_here()
+        choice = choose_methods("qwen3-0.6b", {"kind": "sft"}, 8, 128, memory)
+        seen.append((choice.methods, choice.peaks, memory_choice(choice, memory)))
+    (methods, peaks, enough), (same_methods, same_peaks, short) = seen
+    assert (methods, peaks) == (same_methods, same_peaks)
+    assert "full" in methods
+    assert "fit in 16 GiB of main memory" in enough
+    assert "are free now" not in enough
+    assert "only 1 GiB are free now" in short
 
 
 def test_where_nothing_fits_the_smallest_is_proposed() -> None:
