@@ -225,7 +225,8 @@ def _counts(cell: str, state: RunState) -> str:
 
 def _progress(trial: UnfinishedTrial, state: RunState) -> str:
     if state.holder is None:
-        return f"{trial.trial_id} {f'until step {trial.step}' if trial.step else 'before its first step'}"
+        trained = f"trained {counted(trial.step, 'step')}" if trial.step else "before its first step"
+        return f"{trial.trial_id} {trained}"
     if trial.doing is not None:
         return f"{trial.trial_id} {trial.doing}"
     progress = "starting" if trial.step is None else f"step {trial.step}"

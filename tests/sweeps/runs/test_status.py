@@ -86,7 +86,7 @@ def test_each_cell_tells_its_trials_its_best_and_what_is_in_training(run: Path) 
     lines = {line.split()[0]: line for line in command_output("status", run).splitlines()[1:]}
     assert "1/2" in lines["sft-full"]
     assert "1/2, 1 failed" in lines["sft-lora"]
-    assert lines["sft-lora"].endswith(f"{4:012x} until step 3")
+    assert lines["sft-lora"].endswith(f"{4:012x} trained 3 steps")
 
 
 def test_an_interrupted_trial_counts_as_unfinished(run: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_folder_of_try_has_a_state(tmp_path: Path) -> None:
     begins(tmp_path / "tiny-try", 2, "sft-full", (1, 2))
     printed = command_output("status", tmp_path / "tiny-try")
     assert re.search(rf"^sft-lora +1 +exact_match 0.500 \({1:012x}\)", printed, re.M)
-    assert re.search(rf"^sft-full .* {2:012x} until step 2$", printed, re.M)
+    assert re.search(rf"^sft-full .* {2:012x} trained 2 steps$", printed, re.M)
     assert printed.splitlines()[-1] == "trials of `paretune try`, outside of any sweep"
 
 
