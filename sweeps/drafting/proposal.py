@@ -220,7 +220,7 @@ def _short_now(choice: MethodChoice, memory: Memory) -> str:
     largest = max((choice.peaks[name] for name in choice.methods if name in choice.peaks), default=0)
     if not 0 < memory.free_bytes < largest * SAFETY_FACTOR:
         return ""
-    return f"; only {gib(memory.free_bytes, '.3g')} are free now, and trials that need more don't run before others end"
+    return f"; only {gib(memory.free_bytes, '.3g')} are free now, and paretune plan says what fits in them"
 
 
 def written_path(path: str, folder: Path) -> str:
@@ -254,4 +254,8 @@ def run_name(text: str) -> str:
     plain = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
     name = safe_name(plain)[: MAX_LENGTH - HASH_LENGTH - 1].strip("-.")
     is_whole = all(each.isascii() for each in plain if each.isalnum())
-    return (name or "sweep") if is_whole else f"{name or 'sweep'}-{files.sha256(text)[:HASH_LENGTH]}"
+    return (
+        (name or "sweep")
+        if is_whole
+        else f"{name or 'sweep'}-{files.sha256(unicodedata.normalize('NFC', text))[:HASH_LENGTH]}"
+    )

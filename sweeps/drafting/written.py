@@ -140,8 +140,8 @@ def _name_line(wanted: str, name: str) -> Iterator[str]:
     """That the run can't be called as its source is."""
     if name != wanted:
         yield (
-            f"name: {name} for {wanted}, as a run's name has no other letters than a to z; the spec's line name: may "
-            "have another"
+            f"name: {name} for {wanted}, as a run's name has letters from a to z, digits, dots, dashes and "
+            "underscores; the spec's line name: may have another"
         )
 
 

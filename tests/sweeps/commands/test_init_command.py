@@ -302,7 +302,7 @@ def test_a_name_in_other_letters_becomes_one_of_its_own_and_that_is_said(
     found = init(write_lines(workdir / file, questions(60)))
     assert found.exit_code == 0, found.stderr
     stem = Path(file).stem
-    assert f"name: {name} for {stem}, as a run's name has no other letters" in found.stdout
+    assert f"name: {name} for {stem}, as a run's name has letters from a to z" in found.stdout
     assert planned(workdir / f"{stem}.yaml").spec.name == name
 
 
