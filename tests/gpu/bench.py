@@ -10,20 +10,27 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-from tests.helpers.tiny_model import make_model, make_tokenizer
+from tests.helpers.tiny_model import VOCAB, make_tokenizer
 
 Value = TypeVar("Value")
 # Llama-shaped. In bfloat16: 2.1 GB.
 LARGE = {
+    "vocab_size": 32_000,
     "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32,
     "num_key_value_heads": 8,
 }  # fmt: skip
 # In the place of SmolLM2-135M where that isn't cached.
 SMALL = {
+    "vocab_size": 32_000,
     "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12,
     "num_key_value_heads": 4,
 }  # fmt: skip
-VOCABULARY, POSITIONS = 32_000, 8192
+# Of a dry run, with as many tokens as the tokenizer has.
+TINY = {
+    "vocab_size": VOCAB, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}  # fmt: skip
+POSITIONS = 8192
 CHARACTERS_PER_TOKEN = 6  # at least as many as the tokenizers have, so that rows fill their cutoff
 ROWS = 256
 
@@ -75,9 +82,10 @@ class Bench:
         return path
 
     def _made(self, name: str, dimensions: dict[str, int]) -> Path:
-        folder = self.folder / ("tiny" if self.dry else name)
-        if not (folder / "tokenizer.json").exists():  # written last
-            make_model(folder) if self.dry else make_llama(folder, dimensions)
+        folder = self.folder / name
+        # The tokenizer is written last; a process before this one may have died amid it.
+        if not (folder / "tokenizer_config.json").exists():
+            make_llama(folder, self.pick(dimensions, TINY))
         return folder
 
 
@@ -89,7 +97,6 @@ def make_llama(folder: Path, dimensions: dict[str, int]) -> Path:
     tokenizer = make_tokenizer()
     tokenizer.model_max_length = POSITIONS
     config = LlamaConfig(
-        vocab_size=VOCABULARY,
         max_position_embeddings=POSITIONS,
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,

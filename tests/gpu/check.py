@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -124,7 +125,13 @@ def _outcome(check: str, case: Case) -> Row:
     except Exception as error:
         return _error_row(check, case.name, error)
     outcome = "failed" if finding.problem else "passed"
-    return Row(check, case.name, outcome, dict(finding.values), finding.problem)
+    return Row(check, case.name, outcome, _finite(finding.values), finding.problem)
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with texts in the place of numbers that JSON doesn't have."""
+    odd = {name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)}
+    return {name: str(value) if name in odd else value for name, value in values.items()}
 
 
 def _error_row(check: str, case: str, error: Exception) -> Row:

@@ -5,6 +5,7 @@ that dies or hangs does not stop the others, and the script needs neither Ray no
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def test_what_is_not_as_it_should_be_fails_and_an_error_has_its_trace(tmp_path: 
     def skipped() -> Finding:
         raise Skip("there is one GPU")
 
-    rows = outcomes(tmp_path, lambda: Finding({"loss": 2.0}, "it rose"), broken, failed, skipped)
+    rows = outcomes(tmp_path, lambda: Finding({"loss": math.nan}, "it rose"), broken, failed, skipped)
     assert [row.outcome for row in rows] == ["failed", "error", "error", "skipped"]
     assert [row.reason for row in rows] == [
         "it rose",
@@ -76,6 +77,7 @@ def test_what_is_not_as_it_should_be_fails_and_an_error_has_its_trace(tmp_path: 
         "the trial is failed: its loss is nan",
         "there is one GPU",
     ]
+    assert rows[0].values == {"loss": "nan"}  # JSON has no such number
     assert "in broken" in str(rows[1].trace)
     assert rows[2].trace == "Traceback of the trial"
     assert not Report({}, tuple(rows)).succeeded
