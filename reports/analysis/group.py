@@ -148,7 +148,8 @@ class Group:
         own, estimate = row.own_interval, row.cell.estimate
         if own is None or estimate is None or self.choice is None or row.cell.is_base:
             return own
-        return self.choice.extended(row.cell.label, estimate.quality, own, estimate.proportion)
+        extended = self.choice.extended(row.cell.label, estimate.quality, own, estimate.proportion)
+        return row.possible(extended)
 
     def verdict(self, row: Row, other: Row) -> Verdict:
         """What is known of one cell's quality against another's."""

@@ -14,6 +14,7 @@ from reports.statistics.intervals import SeedVariance
 from trainables.results import Record, Status
 
 BASE = "base"  # the method of the row of a model that is not trained
+NEVER_NEGATIVE = frozenset({"loss", "bits_per_byte"})  # measures of likelihood; rewards have no such bound
 
 
 @dataclass(frozen=True)
@@ -89,4 +90,10 @@ class Row:
         if self.cell.estimate is None:
             return None
         low, high = intervals.interval(self.cell.estimate, self.seed_variance)
-        return (low, high) if isfinite(low) and isfinite(high) else None
+        return self.possible((low, high)) if isfinite(low) and isfinite(high) else None
+
+    def possible(self, interval: tuple[float, float]) -> tuple[float, float]:
+        """An interval of the quality without what the measure can't be: a loss isn't negative."""
+        name = self.best.quality_name if self.best is not None else None
+        low, high = interval
+        return (max(0.0, low), high) if name in NEVER_NEGATIVE else interval

@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from reports.analysis import cell_table
@@ -13,6 +14,7 @@ from reports.analysis.comparison import compare
 from reports.analysis.group import Group
 from reports.pages import tables
 from tests.helpers.run_folders import MIB, failed, record, write_run, write_scores
+from tests.helpers.simulated_runs import World, simulate
 from trainables import results
 from trainables.results import Record
 
@@ -304,3 +306,11 @@ def test_the_untuned_model_is_the_answer_where_no_cell_beats_it(tmp_path: Path) 
     trials = (record("aaa", quality=0.4), failed("bbb", "full"), record("ccc", "base", quality=0.6))
     answers = [row[1] for row in tables.comparison(group_of(tmp_path, *trials)).rows]
     assert answers == ["no better than untuned", "no result", "use this"]
+
+
+def test_the_interval_of_a_loss_has_no_part_below_0(tmp_path: Path) -> None:
+    world = World(law="mostly zero", rows=64, gaps=(0.0, 0.5), seeds=2, seed_spread=0.03, untuned_gap=None)
+    group, _ = simulate(world, tmp_path / "run", np.random.default_rng(1))
+    ends = [interval for row in group.rows if (interval := group.interval(row)) is not None]
+    assert ends
+    assert all(0 <= low < high for low, high in ends)
