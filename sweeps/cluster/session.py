@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -126,6 +126,12 @@ def _working_in(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
+@cache
+def _token() -> str:
+    """The token of every Ray that this process starts, one after another: Ray goes on with the first that it reads."""
+    return secrets.token_hex(32)
+
+
 def _start(folder: Path, local_options: Mapping[str, Any]) -> None:
     """Starts Ray for this machine alone: it listens on the loopback interface, requires this run's own token, and keeps
     its files in ``folder``.
@@ -134,7 +140,7 @@ def _start(folder: Path, local_options: Mapping[str, Any]) -> None:
     from ray._private import ray_constants
 
     # Otherwise Ray writes a token to the home folder, for every user to read.
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    os.environ["RAY_AUTH_TOKEN"] = _token()
     # Ray's default is to require the token. A shell may have a setting for another cluster.
     os.environ.pop("RAY_AUTH_MODE", None)
     # A node that no other nodes can reach has the address 127.0.0.1, and Ray's servers listen there alone.

@@ -82,9 +82,13 @@ def users_errors(*also: type[Exception]) -> Iterator[None]:
 def _system_error(error: OSError) -> str:
     """What the system refused, with the file; where it is Paretune's own folder, how to choose another one."""
     from trainables.storage.home import home
+    from trainables.storage.url_store import DISK_FULL
 
     if error.errno is None:  # raised with a sentence of ours
         return str(error)
+    if error.errno in DISK_FULL:
+        place = error.filename or "a folder that is written to"
+        return f"{place}: {error.strerror}; free some space there. All that was finished is kept, and --resume goes on"
     if error.filename is None:
         return f"{error}; `paretune --debug` shows where"
     what = f"{error.filename}: {error.strerror}"

@@ -56,6 +56,27 @@ def test_an_error_without_a_file_says_how_to_see_its_place(capsys: pytest.Captur
     assert "--debug" in message(capsys, OSError(24, "Too many open files"))
 
 
+@pytest.mark.parametrize("place", ["/runs/tiny/spec.yaml", None])
+def test_a_full_disk_is_said_with_the_file_and_what_is_kept(
+    capsys: pytest.CaptureFixture[str], place: str | None
+) -> None:
+    error = OSError(28, "No space left on device", *([place] if place else []))
+    text = message(capsys, error)
+    assert text.startswith(
+        f"{place or 'a folder that is written to'}: No space left on device; free some space there"
+    )
+    assert "--resume goes on" in text
+
+
+def test_a_path_in_the_home_folder_of_nobody_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, users_errors():
+        Path("~nobody-of-this-name/x").expanduser()
+    assert ended.value.exit_code == WRONG
+    assert "a path begins with ~" in capsys.readouterr().err
+    with pytest.raises(RuntimeError, match="other"), users_errors():
+        raise RuntimeError("other")
+
+
 def test_output_that_nobody_reads_any_more_is_no_error_of_the_user() -> None:
     with pytest.raises(BrokenPipeError), users_errors():
         raise BrokenPipeError(32, "Broken pipe")

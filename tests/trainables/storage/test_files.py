@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
@@ -36,6 +37,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         temporary.write_text("half" * (1 // 0))
     assert path.read_text() == "old"
     assert names(tmp_path) == ["record.json"]
+
+
+@pytest.mark.parametrize("write", [files.atomic, files.atomic_folder])
+def test_an_error_of_a_full_disk_names_the_file(tmp_path: Path, write: Any) -> None:
+    with (
+        pytest.raises(OSError, match=r"No space left on device: .*record\.json"),
+        write(tmp_path / "record.json"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as `write` of a file says it
+    with pytest.raises(OSError, match="'/elsewhere'"), write(tmp_path / "record.json"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/elsewhere")
 
 
 def test_a_folder_replaces_the_old_one_once_it_is_complete(tmp_path: Path) -> None:
