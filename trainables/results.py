@@ -11,7 +11,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
 import pyarrow as pa
@@ -31,6 +33,11 @@ Phase = Literal["load", "forward", "backward", "step", "eval"]
 # Of a trial's base model: loaded for the trial; kept in memory from the trial before; or loaded because that trial had
 # changed it.
 BaseOrigin = Literal["loaded", "kept", "changed"]
+# Of keys in `environment.json`; others are shown as they are.
+ENVIRONMENT_TYPES: Mapping[str, type | UnionType] = {
+    "plan": dict, "report": dict, "test_rows": dict, "packages": dict, "seconds": int | float,
+    "memory_bytes": int | float,
+}  # fmt: skip
 # How the error of a trial begins whose cell continues from one without a finished trial.
 NOTHING_TO_START_FROM = "it continues from the best trial of"
 
@@ -142,6 +149,13 @@ class Record(Frozen):
     @classmethod
     def _predicted(cls, phase: Any) -> Any:
         return "predicted" if phase == "foretold" else phase  # what older runs wrote
+
+    @field_validator("started_at", "ended_at")
+    @classmethod
+    def _is_moment(cls, moment: str | None) -> str | None:
+        if moment is not None:
+            datetime.fromisoformat(moment)  # raises ``ValueError`` for what is none
+        return moment
 
     @field_validator("error")
     @classmethod
@@ -401,9 +415,21 @@ def _with_other_files(run: Path, records: list[Record], curves: pa.Table) -> Run
         records=records,
         curves=curves,
         spec=spec.read_text(encoding="utf-8", errors="replace") if spec.exists() else None,
-        environment=read_object(run / "environment.json") if (run / "environment.json").exists() else {},
+        environment=_environment(run / "environment.json"),
         data=_data_previews(run / "data.json"),
     )
+
+
+def _environment(path: Path) -> dict[str, Any]:
+    """The contents of ``environment.json``, with values of the types that reports compute with."""
+    if not path.exists():
+        return {}
+    environment = read_object(path)
+    with reading(path):
+        for key, types in ENVIRONMENT_TYPES.items():
+            if not isinstance(environment.get(key), types | None):
+                raise ValueError(f"its {key} is {str(environment[key])[:50]!r}")
+    return environment
 
 
 def _data_previews(path: Path) -> tuple[dict[str, Any], ...]:

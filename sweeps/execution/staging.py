@@ -7,7 +7,6 @@ some node are copied into the run folder, once; a trial that finds a path missin
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,12 +19,20 @@ from sweeps.execution import input_files
 from sweeps.execution.input_files import InputFiles
 from sweeps.planning.plan import Plan
 from trainables.storage import files
+from trainables.storage.damaged_files import read_object, reading
 from trainables.storage.url_store import Store
 from trainables.system.byte_sizes import GIB, gib
 from trainables.trial import staged_inputs
 
 PATIENCE_SECONDS = 60.0  # for all nodes together; a node's first worker process has to start
 MIB = 2**20
+
+
+def _staged(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    with reading(path):
+        return dict(read_object(path)["paths"])
 
 
 def stage(ray: Any, plan: Plan, run: Path, store: Store | None, log: Callable[[str], None]) -> None:
@@ -36,7 +43,7 @@ def stage(ray: Any, plan: Plan, run: Path, store: Store | None, log: Callable[[s
     nodes = session.nodes(ray)
     hosts = node_resources.hosts(nodes, plan.resources)
     path = run / staged_inputs.INDEX_FILE
-    staged = json.loads(path.read_text(encoding="utf-8"))["paths"] if path.exists() else {}
+    staged = _staged(path)
     needed = {
         each.key: each
         for each in input_files.find_input_files([*(cell.first() for cell in plan.cells), *plan.bases])

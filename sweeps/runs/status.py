@@ -128,7 +128,7 @@ def run_state(
     begun = (environment or {}).get("plan", {})
     budgets, finalists = begun.get("trials", {}), begun.get("finalists", {})
     process = holder() if holder else lock.holder(run)
-    signs = _signs(run) if process else {}
+    signs = _signs(run) if process else Signs()
     ended, unfinished, damaged = list[Record](), list[UnfinishedTrial](), list[str]()
     for trial in folders:
         try:
@@ -137,7 +137,7 @@ def run_state(
             if record is not None and record.status != "interrupted":
                 ended.append(record)
             else:
-                unfinished.append(_unfinished(trial, signs.get("trials", {}).get(trial.name)))
+                unfinished.append(_unfinished(trial, signs.trials.get(trial.name)))
         except DamagedFile as error:
             damaged.append(str(error))
     return RunState(
@@ -148,19 +148,32 @@ def run_state(
         tuple(unfinished),
         finalists,
         tuple(damaged),
-        tuple(signs.get("waits", ())),
+        signs.waits,
     )
 
 
-def _signs(run: Path) -> dict[str, Any]:
-    """What the driver that holds a run says of its trials; empty where it has said nothing yet."""
+@dataclass(frozen=True)
+class Signs:
+    """What the driver that holds a run says: what each trial is doing, and what others wait for."""
+
+    trials: dict[str, str] = field(default_factory=dict)
+    waits: tuple[str, ...] = ()
+
+
+def _signs(run: Path) -> Signs:
+    """Empty where the driver has said nothing yet, or the file is damaged."""
     path = run / SIGNS
-    # Written anew by each driver, some seconds after it has taken the lock.
-    if not path.exists() or path.stat().st_mtime < (run / LOCK).stat().st_mtime:
-        return {}
-    with suppress(DamagedFile):
-        return read_object(path)
-    return {}
+    # Written anew by each driver, some seconds after it has taken the lock; either may be gone again.
+    with suppress(OSError, DamagedFile):
+        if path.exists() and path.stat().st_mtime >= (run / LOCK).stat().st_mtime:
+            said = read_object(path)
+            trials, waits = said.get("trials"), said.get("waits")
+            doing = trials.items() if isinstance(trials, dict) else ()
+            return Signs(
+                {trial: words for trial, words in doing if isinstance(words, str)},
+                tuple(each for each in waits if isinstance(each, str)) if isinstance(waits, list) else (),
+            )
+    return Signs()
 
 
 def _unfinished(folder: Path, doing: str | None) -> UnfinishedTrial:

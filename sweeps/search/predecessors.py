@@ -6,7 +6,6 @@ cell continues from the same trial, also after a resume, and when ``search.trial
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from sweeps.planning.dependencies import with_trained_trials
 from trainables import results
 from trainables.storage import files
+from trainables.storage.damaged_files import read_object
 
 
 class Waiting(Exception):  # noqa: N818
@@ -28,10 +28,11 @@ class Pipeline:
     """Fills the chosen trials into settings that name cells. ``ended``: the names of the cells that have ended."""
 
     def __init__(self, run: Path) -> None:
+        """Raises ``DamagedFile``."""
         self.run = run
         self.ended: set[str] = set()
         path = run / "starts.json"
-        self._chosen: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self._chosen: dict[str, str] = read_object(path) if path.exists() else {}
 
     def filled(self, tree: Mapping[str, Any]) -> dict[str, Any]:
         """A cell's or trial's settings with the chosen trial in place of each cell that they name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -86,7 +87,10 @@ def _serving(config: ReplicaConfig, options: ServeOptions) -> Iterator[list[str]
 
 @contextmanager
 def _log() -> Iterator[redaction.RedactedFile]:
-    """``serve.log`` in Paretune's home folder, to which Ray's own messages go."""
+    """``serve.log`` in Paretune's home folder, to which Ray's own messages go; this user's alone, as errors may quote
+    what clients sent.
+    """
     home().mkdir(parents=True, exist_ok=True)
     with files.open_to_append(home() / LOG_NAME) as file:
+        os.fchmod(file.fileno(), 0o600)
         yield redaction.RedactedFile(file)

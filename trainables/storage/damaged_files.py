@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 _NAMES: dict[Path, str] = {}  # of copies of runs on this machine: how users call the run
 MAX_BYTES = 2**28  # of a file that is read as a whole: a config, a record
 
@@ -51,10 +53,20 @@ def reading(path: Path | str) -> Iterator[None]:
     except DamagedFile:
         raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        reason = f"it has no {line}" if isinstance(error, KeyError) else line
+        reason = _reason(error)
         place = display_name(path)
         raise DamagedFile(f"{place} is damaged: {reason}; put it back from a copy, or remove it") from error
+
+
+def _reason(error: Exception) -> str:
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, KeyError):
+        return f"it has no {line}"
+    if not isinstance(error, ValidationError):
+        return line
+    first = error.errors(include_url=False, include_input=False)[0]  # its first line only counts them
+    key = ".".join(map(str, first["loc"]))
+    return f"{key}: {first['msg']}" if key else first["msg"]
 
 
 def read_bytes(path: Path) -> bytes:

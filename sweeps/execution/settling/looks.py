@@ -9,14 +9,13 @@ added to the run, so that no report can show more without counting as another lo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sweeps.runs.status import run_state
 from trainables.storage import files
-from trainables.storage.damaged_files import DamagedFile, read_object
+from trainables.storage.damaged_files import DamagedFile, read_object, reading
 from trainables.system import provenance
 
 FILE = "settle.json"
@@ -58,8 +57,15 @@ def mark_reported(run: Path) -> None:
 
 
 def _read(run: Path) -> list[dict[str, Any]]:
+    """The entries. Raises ``DamagedFile``."""
     path = run / FILE
-    return list(json.loads(path.read_text(encoding="utf-8"))["looks"]) if path.exists() else []
+    if not path.exists():
+        return []
+    with reading(path):
+        looks = read_object(path)["looks"]
+        if not isinstance(looks, list) or not all("reported" in dict(each) for each in looks):
+            raise ValueError("its looks are no list of entries")
+        return looks
 
 
 def _write(run: Path, looks: list[dict[str, Any]]) -> None:

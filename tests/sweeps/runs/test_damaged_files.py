@@ -13,9 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from sweeps.cli import app
+from sweeps.execution import staging
+from sweeps.execution.settling import looks
 from sweeps.planning.plan import Plan
 from sweeps.runs.resume_points import resume_points
 from sweeps.search.asha import CellAsha
+from sweeps.search.predecessors import Pipeline
 from sweeps.tracking.wandb_process import RunFollower
 from tests.helpers.run_folders import record, write_run, write_scores
 from trainables.results import read_run
@@ -145,3 +148,59 @@ def test_whoever_needs_a_damaged_config_names_it(run: Path, damage: bytes) -> No
     for read in readers:
         with pytest.raises(DamagedFile, match=f"{folder / 'config.json'} is damaged"):
             read()
+
+
+@pytest.mark.parametrize(
+    "damage", [*DAMAGES.values(), b'{"looks": [1]}', b'{"looks": 5, "paths": 5}', b"[" * 10**5]
+)
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("settle.json", looks.mark_reported),
+        ("given.json", lambda run: staging._staged(run / "given.json")),
+    ],
+)
+def test_a_damaged_file_of_the_driver_is_named(
+    run: Path, name: str, read: Callable[[Path], object], damage: bytes
+) -> None:
+    (run / name).write_bytes(damage)
+    with pytest.raises(DamagedFile, match=f"{name} is damaged"):
+        read(run)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"[1]", b"null", b"[" * 10**5])
+def test_damaged_choices_of_predecessors_are_named(run: Path, damage: bytes) -> None:
+    (run / "starts.json").write_bytes(damage)
+    with pytest.raises(DamagedFile, match=r"starts\.json is damaged"):
+        Pipeline(run)
+
+
+def test_a_damaged_file_says_which_key_is_wrong(run: Path) -> None:
+    path = run / "trials" / BAD / "record.json"
+    whole = json.loads(path.read_text())
+    for key, value, why in (
+        ("steps", "many", "Input should be a valid integer"),
+        ("ended_at", "noon", "Value error"),
+    ):
+        path.write_text(json.dumps(whole | {key: value}))
+        assert f"record.json is damaged: {key}: {why}" in paretune("status", run)[1]
+
+
+def test_a_damaged_file_in_a_copy_of_a_run_is_named_by_the_runs_url(run: Path) -> None:
+    path = run / "trials" / BAD / "record.json"
+    path.write_text("{")
+    copied = f"local://{run}"
+    for command in (("status", copied), ("report", copied), ("logs", copied, BAD)):
+        output = paretune(*command)[1]
+        assert f"{copied}/trials/{BAD}/record.json is damaged" in output
+        assert "paretune-ray-" not in output
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("plan", [1]), ("report", "x"), ("test_rows", 5), ("packages", []), ("seconds", "x")]
+)
+def test_a_wrong_value_in_the_environment_of_a_run_is_named(run: Path, key: str, value: object) -> None:
+    path = run / "environment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(DamagedFile, match=rf"environment\.json is damaged: its {key} is"):
+        read_run(run)

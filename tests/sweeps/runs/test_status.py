@@ -116,6 +116,18 @@ def test_no_trial_is_in_training_while_nobody_runs_the_run(run: Path) -> None:
         assert "sft-full waits for cores" in printed
 
 
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"[1]", b'{"trials": [1], "waits": 5}', b'{"trials": {"%(id)s": 5}, "waits": [5]}', b"[" * 10**5],
+)
+def test_a_damaged_file_of_what_trials_do_says_nothing(run: Path, said: bytes) -> None:
+    with lock.held(run):
+        (run / SIGNS).write_bytes(said.replace(b"%(id)s", f"{4:012x}".encode()))
+        found = status.run_state(run)
+        assert [trial.doing for trial in found.training] == [None]
+        assert found.waits == ()
+
+
 def test_a_folder_of_try_has_a_state(tmp_path: Path) -> None:
     ends(tmp_path / "tiny-try", 1, "sft-lora", quality=0.5)
     begins(tmp_path / "tiny-try", 2, "sft-full", (1, 2))

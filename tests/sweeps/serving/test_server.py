@@ -36,6 +36,7 @@ from sweeps.serving.engine import Engine, GenerationJob, generate_all
 from sweeps.serving.openai_api import ChatRequest, CompletionRequest
 from sweeps.serving.options import ServeError, ServeOptions, model_names, portable_name, read_key
 from sweeps.serving.request_body import MAX_VALUES, read_body
+from sweeps.serving.server import LOG_NAME, _log
 from tests.helpers.clusters import free_port
 from tests.helpers.small_runs import make_run, trial_id_of
 from tests.helpers.tiny_model import make_model
@@ -310,6 +311,14 @@ def test_a_setting_that_is_not_supported_is_refused_at_any_other_value(name: str
 def test_a_prompt_that_is_none_is_refused_in_words(prompt: Any, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         CompletionRequest.model_validate({"model": "m", "prompt": prompt})
+
+
+def test_nobody_else_reads_the_log_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path))
+    (tmp_path / LOG_NAME).touch(mode=0o644)  # of an earlier version
+    with _log() as log:
+        log.write("a prompt\n")
+    assert (tmp_path / LOG_NAME).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_client_that_leaves_within_its_request_is_no_failure_of_the_server() -> None:
