@@ -78,9 +78,9 @@ class BitsAndBytes(Quantizer):
             nested = getattr(state, "state2", None)
             # With double quantization the scales (absmax) are quantized too; `state2` has their scales.
             yield from (state.absmax, state.code, *([nested.absmax, nested.code] if nested else []))
-        scales = getattr(module.weight, "SCB", None)
-        if scales is not None:
-            yield scales
+        # The first forward pass moves the scales of 8 bits from the weight to the layer's state.
+        scales = [getattr(holder, "SCB", None) for holder in (module.weight, getattr(module, "state", None))]
+        yield from (each for each in scales if each is not None)
 
     def bytes_per_weight(self, settings: QuantizationSettings, shape: DecoderShape) -> float:
         return settings.bits / 8
