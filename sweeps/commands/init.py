@@ -64,7 +64,9 @@ def init(
     In a terminal it asks for what isn't given; elsewhere it takes defaults, and says which.
     Exits with 1 if the spec still lacks something that only you know.
     """
-    with users_errors(FileExistsError):
+    from sweeps.cluster.private_folder import private_temporary_files
+
+    with users_errors(FileExistsError), private_temporary_files():
         from sweeps.console import loading_progress
         from sweeps.drafting.request import Request, as_asked
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from sweeps import cli
+from sweeps.cluster.private_folder import PREFIX
 from sweeps.drafting import request as requests
 from sweeps.drafting.request import Request, as_asked
 from sweeps.planning import plan as planning
@@ -379,3 +381,19 @@ def test_in_a_terminal_three_questions_are_asked_and_only_what_is_open(workdir: 
     assert asked == []
     with pytest.raises(SpecError, match="no number of minutes"):
         as_asked(request(source="my.jsonl", model="a"), lambda question, default: "soon")
+
+
+def test_what_libraries_leave_of_a_plan_is_removed(
+    workdir: Path, init: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is predicted with torch's compiler, which keeps files among the temporary ones."""
+    make, places = planning.make, list[str]()
+
+    def made(*arguments: Any, **options: Any) -> Plan:
+        places.append(tempfile.gettempdir())
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(planning, "make", made)
+    assert init(write_lines(workdir / "my.jsonl", questions(60))).exit_code == 0
+    assert all(PREFIX in place and not Path(place).exists() for place in places)
+    assert places
