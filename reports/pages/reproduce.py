@@ -84,7 +84,7 @@ def memory_source(runs: Iterable[Run]) -> str:
     """How memory was measured, in a sentence."""
     sources = {record.memory_source for run in runs for record in run.records}
     ways = {
-        "rss": "on the CPU as the peak resident memory of a process above its baseline, separately from training: in a "
+        "rss": "on the CPU as the peak resident memory of the process above its baseline, separately from training: in a "
         "process of its own that runs a few steps on the longest rows",
         "cuda": "on the GPU as the peak of allocated memory on the worker that needed most",
     }

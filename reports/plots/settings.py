@@ -131,7 +131,8 @@ def _scale(axes: Axes, values: list[Any]) -> dict[Any, float]:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: units.setting_value(value)))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
-        axes.locator_params(axis="x", nbins=4)
+        # Numbers with many digits would run into one another in a panel of an inch.
+        axes.locator_params(axis="x", nbins=4 if min(distinct) >= 0.1 else 2)
     return {value: float(value) for value in distinct}
 
 

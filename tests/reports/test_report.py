@@ -157,7 +157,7 @@ def test_the_page_is_made_for_phones_and_dark_rooms(page: Page, html: str) -> No
     assert "prefers-color-scheme: dark" in html
     tables = sum(tag == "table" for tag, _ in page.tags)
     boxes = [attributes for _, attributes in page.tags if attributes.get("class") == "scroll"]
-    assert tables == len(boxes) == 8
+    assert tables == len(boxes) == 7
     assert all(box["tabindex"] == "0" and box["aria-label"] for box in boxes)
 
 
