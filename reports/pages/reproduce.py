@@ -84,8 +84,8 @@ def memory_source(runs: Iterable[Run]) -> str:
     """How memory was measured, in a sentence."""
     sources = {record.memory_source for run in runs for record in run.records}
     ways = {
-        "rss": "on the CPU as the peak resident memory of the process above its baseline, separately from training: in a "
-        "process of its own that runs a few steps on the longest rows",
+        "rss": "on the CPU as the peak resident memory of the process above its baseline, separately from training: in "
+        "a process of its own that runs a few steps on the longest rows",
         "cuda": "on the GPU as the peak of allocated memory on the worker that needed most",
     }
     used = [text for source, text in ways.items() if source in sources]
