@@ -62,7 +62,7 @@ def shared(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     stopped one.
     """
     at = tmp_path_factory.mktemp("sharded")
-    jobs = [job(sharded(tiny_model, *cell), at) for cell in CELLS]
+    jobs = [job(sharded(tiny_model, *cell), at, reads_memory=True) for cell in CELLS]
     long = resumed(tiny_model)
     jobs += [
         job(long, at),
@@ -78,7 +78,13 @@ def shared(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_workers_with_sharded_weights_train_as_one_does(
     shared: Path, tiny_model: Path, tmp_path: Path, stage: str, method: str, leaves: dict[str, Any]
 ) -> None:
-    trains_as_one_does(sharded(tiny_model, stage, method, leaves), shared, tmp_path)
+    config = sharded(tiny_model, stage, method, leaves)
+    trains_as_one_does(config, shared, tmp_path)
+    # Its memory was read in the trial, and that of the worker with most counts.
+    record = results.read_record(shared / "trials" / config.trial_id())
+    assert record is not None
+    assert (record.peak_load_bytes, record.peak_train_bytes, record.peak_eval_bytes) == (200, 200, 200)
+    assert record.optimizer_bytes is not None
 
 
 def test_the_saved_model_is_whole_and_the_one_that_was_scored(

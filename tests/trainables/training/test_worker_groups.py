@@ -25,6 +25,7 @@ from trainables.trial.config import TrialConfig
 STAGES = ("pretrain", "sft", "reward", "ppo", "dpo", "kto", "orpo", "simpo")
 CELLS = [(stage, "full", "steps") for stage in STAGES]
 CELLS += [(stage, "lora", "accumulated") for stage in ("ppo", "dpo", "kto", "orpo")]
+READ = [("sft", "full", "steps"), ("ppo", "lora", "accumulated"), ("dpo", "lora", "accumulated")]
 LENGTHS = ("steps", "accumulated", "uneven")
 EVERY = [(stage, method, length) for stage in STAGES for method in ("full", "lora") for length in LENGTHS]
 REST = [cell for cell in EVERY if cell not in CELLS]
@@ -35,7 +36,8 @@ def shared(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with a trial that fails and, after it, every stage's, trained by two workers."""
     folder = tmp_path_factory.mktemp("two")
     jobs = [job(hopeless(tiny_model), folder, ends="failed")]
-    train_together(folder, [*jobs, *(job(worker_config(tiny_model, *cell), folder) for cell in CELLS)])
+    jobs += [job(worker_config(tiny_model, *cell), folder, reads_memory=cell in READ) for cell in CELLS]
+    train_together(folder, jobs)
     return folder
 
 
@@ -68,6 +70,20 @@ def test_two_workers_train_as_one_does(
     shared: Path, tiny_model: Path, tmp_path: Path, stage: str, method: str, length: str
 ) -> None:
     trains_as_one_does(worker_config(tiny_model, stage, method, length), shared, tmp_path)
+
+
+@pytest.mark.parametrize(("stage", "method", "length"), READ)
+def test_memory_that_is_read_in_a_trial_is_that_of_the_worker_with_most(
+    shared: Path, tiny_model: Path, stage: str, method: str, length: str
+) -> None:
+    """The test above shows that these trials are no others for it."""
+    record = results.read_record(
+        shared / "trials" / worker_config(tiny_model, stage, method, length).trial_id()
+    )
+    assert record is not None
+    assert (record.memory_source, record.peak_train_bytes) == ("cuda", 200)
+    assert record.peak_eval_bytes == 200
+    assert record.optimizer_bytes is not None
 
 
 @pytest.mark.slow
