@@ -69,7 +69,7 @@ def step(trainer: Any, batch: dict[str, Any]) -> tuple[float, float]:
     loss.backward()
     seconds = time.process_time() - started
     trainer.model.zero_grad()
-    return seconds, float(loss)
+    return seconds, float(loss.detach())
 
 
 def main() -> None:
