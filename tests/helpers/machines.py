@@ -148,8 +148,10 @@ def _machine(folder: Path, name: str, addresses: dict[str, str]) -> Iterator[Mac
     try:
         _until((folder / "ready").exists, f"{name}'s first process")
         (first,) = psutil.Process(outer.pid).children()
-        yield Machine(name, addresses[name], folder, first.pid)
-        os.kill(first.pid, signal.SIGKILL)
+        try:
+            yield Machine(name, addresses[name], folder, first.pid)
+        finally:
+            os.kill(first.pid, signal.SIGKILL)
     finally:
         outer.kill()
         outer.wait()
