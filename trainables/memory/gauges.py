@@ -113,7 +113,9 @@ class Meter:
     peaks: dict[str, int] = field(default_factory=dict)
     baseline: int | None = None
     reserved: int | None = None  # the most in any phase
-    _phases: list[str] = field(default_factory=list, init=False)  # those that the process is in, the innermost last
+    _phases: list[str] = field(
+        default_factory=list, init=False
+    )  # those that the process is in, the innermost last
 
     def __post_init__(self) -> None:
         if self.gauge is not None and self.baseline is None:
@@ -135,6 +137,11 @@ class Meter:
             self._phases.pop()
             if self._phases:
                 self.gauge.reset()
+
+    def restart_phase(self) -> None:
+        """Forgets what the innermost phase has seen so far: it begins with what is in memory now."""
+        if self.gauge is not None:
+            self.gauge.reset()
 
     def _read(self) -> None:
         """Adds what the gauge shows to the innermost phase."""

@@ -77,7 +77,8 @@ class TrialMeter:
 
     A base model that stays in memory between trials belongs to each trial that uses it, and not to the baseline:
     ``start(run, resident_bytes)`` takes what of it is in memory. The trial that loads it keeps ``load_peak`` beside it,
-    and each later one that is lent it passes that to ``base_was_loaded(load_peak)``.
+    and each later one that is lent it passes that to ``base_was_loaded(load_peak)``. Where another base is loaded in
+    its place, ``restart_phase()`` between the two keeps the former out of the peak of loading.
     """
 
     config: TrialConfig
@@ -109,6 +110,10 @@ class TrialMeter:
         """Reads the peak while the block runs."""
         with self._meter.phase(name):
             yield
+
+    def restart_phase(self) -> None:
+        """Has the phase begin with what is in memory now, once an earlier trial's base has made room for this one's."""
+        self._meter.restart_phase()
 
     @property
     def load_peak(self) -> int | None:

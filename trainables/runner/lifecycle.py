@@ -61,7 +61,7 @@ def _load_policy(trial: Trial, tokenizer: PreTrainedTokenizerBase, lending: Exit
     """The policy on a base that is lent until ``lending`` ends."""
     config, bases = trial.config, trial.context.bases
     with trial.meter.phase("load"):
-        base = lending.enter_context(bases.lend(config, trial.context.run))
+        base = lending.enter_context(bases.lend(config, trial.context.run, trial.meter.restart_phase))
         policy = attach(base.model, tokenizer, config, newest_complete(trial.folder), prepared=True)
     trial.facts["base_origin"] = base.origin
     trial.meter.base_was_loaded(bases.peak_of_loading(trial.meter.load_peak))

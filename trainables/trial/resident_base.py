@@ -7,7 +7,7 @@ in which loading leaves them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,13 +86,16 @@ class ResidentBase:
         return self._loading_peak
 
     @contextmanager
-    def lend(self, config: TrialConfig, run: Path) -> Iterator[LentBase]:
+    def lend(
+        self, config: TrialConfig, run: Path, dropped: Callable[[], Any] = lambda: None
+    ) -> Iterator[LentBase]:
         """The base model of a trial in the folder ``run``, for a block that trains and scores it.
 
+        ``dropped`` is called where another base was kept, once its memory is free and before anything is loaded.
         Raises ``ModelError`` for a model that is missing or can't be used.
         """
         try:
-            yield self._take(config, run)
+            yield self._take(config, run, dropped)
         except BaseException:
             self.drop()
             raise
@@ -100,13 +103,13 @@ class ResidentBase:
             self._lent.state.restore()
         self._kept, self._lent = self._lent, None
 
-    def _take(self, config: TrialConfig, run: Path) -> LentBase:
+    def _take(self, config: TrialConfig, run: Path, dropped: Callable[[], Any]) -> LentBase:
         # An adapter to start from is merged into a base of its own.
-        folder = starting_folder(config.model, run, before_merging=lambda: self._make_room(config))
+        folder = starting_folder(config.model, run, before_merging=lambda: self._make_room(config, dropped))
         key, stays = base_key(config, folder), self._keeps and can_be_kept(config)
         self._origin = self._checked(key)
         if self._origin != "kept":
-            self._make_room(config)
+            self._make_room(config, dropped)
         if self._kept is None:
             model, self._lent = _load(config, folder, key, stays)
             return LentBase(model, self._origin)
@@ -122,11 +125,12 @@ class ResidentBase:
             return "loaded"
         return "kept" if self._kept.state.is_unchanged() else "changed"
 
-    def _make_room(self, config: TrialConfig) -> None:
+    def _make_room(self, config: TrialConfig, dropped: Callable[[], Any]) -> None:
         """Drops a kept base, and frees its memory: parts of a model refer to one another in circles."""
         if self._kept is not None:
             self.drop()
             clean_process(config.train.precision)
+            dropped()
 
 
 def _load(config: TrialConfig, folder: Path, key: str, stays: bool) -> tuple[Any, _KeptBase | None]:

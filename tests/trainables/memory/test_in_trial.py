@@ -255,6 +255,23 @@ def test_a_base_that_stays_belongs_to_the_trials_that_use_it_and_not_to_the_base
     assert (figures["baseline_bytes"], figures["peak_load_bytes"]) == (300, 2 * WEIGHTS)
 
 
+def test_a_base_that_makes_room_for_another_is_not_in_the_peak_of_loading_it(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    allocator = Allocator()
+    allocator.allocate(300)
+    allocator.allocate(5 * WEIGHTS)
+    meter = TrialMeter(make_config(tiny_model, rows), InTrial(lambda: allocator))
+    meter.start(tmp_path, resident_bytes=5 * WEIGHTS)
+    with meter.phase("load"):
+        allocator.free(5 * WEIGHTS)
+        allocator.empty()
+        meter.restart_phase()
+        allocator.allocate(WEIGHTS)
+    figures = meter.measure(make_config(tiny_model, rows))
+    assert (meter.load_peak, figures["reserved_bytes"]) == (WEIGHTS, WEIGHTS)
+
+
 def test_a_phase_within_another_counts_for_itself_alone() -> None:
     allocator = Allocator()
     meter = Meter(allocator)

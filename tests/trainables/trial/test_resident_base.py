@@ -323,3 +323,8 @@ def test_what_memory_is_counted_of_a_base_that_stays(
     with bases.lend(config_of(tiny_model, rows, QLORA | {"rank": 2}), tmp_path):
         assert bases.bytes == 0  # it is the trial's now
         assert bases.peak_of_loading(5) == 7
+    alive: list[list[Any]] = []
+    with bases.lend(
+        config_of(tiny_model, rows, LORA), tmp_path, lambda: alive.append([model() for model in loads])
+    ):
+        assert alive == [[None]]  # memory is counted from then on
