@@ -9,19 +9,19 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from trainables.storage import files, outage, urls
-from trainables.storage.names import UnsafeName, checked_name, within
+from trainables.storage.names import UnsafeName, checked_name, is_safe, within
 
 PATIENCE_SECONDS = outage.PATIENCE_SECONDS  # for how long a failing call is retried
 REPORT_SECONDS = 5.0  # how long a call has to fail before that is reported
@@ -29,6 +29,8 @@ PAUSES = (0.5, 15.0)  # seconds between tries: the first pause, doubled each tim
 PARALLEL_TRANSFERS = 16
 SMALL_BYTES = 8 * 2**20  # up to this size a file is read at once, so that it is sent as it is at one moment
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# Of names that the local disk can't have.
+NO_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR)
 
 T = TypeVar("T")
 
@@ -113,7 +115,7 @@ class Store:
     def list(self, under: str = "") -> dict[str, Entry]:
         """All files whose names are ``under/...``, at any depth.
 
-        Raises ``UnsafeName`` where one of them could lead out of a folder that it is copied to.
+        Raises ``UnsafeName`` where one of them could lead out of a folder that it is copied to, or is a folder, too.
         """
         folder = self._path(under)
         try:
@@ -121,14 +123,28 @@ class Store:
         except FileNotFoundError:
             return {}
         # fsspec lists full paths in no fixed order, and files that are still being written (``.tmp``).
-        by_name = {path[len(self._root) + 1 :]: info for path, info in sorted(listing.items())}
-        return {
-            checked_name(name): _entry(info)
-            for name, info in by_name.items()
-            if not name.endswith(
-                (".tmp", "/")
-            )  # some tools mark folders by an object with a slash at its end
+        by_name = {path[len(self._root) + 1 :]: _entry(info) for path, info in sorted(listing.items())}
+        # Some tools mark folders by an object of that name, with a slash at its end or without.
+        folders = {str(folder) for name in by_name for folder in PurePosixPath(name).parents}
+        found = {
+            name: entry
+            for name, entry in by_name.items()
+            if name and not name.endswith((".tmp", "/")) and (entry.size or name not in folders)
         }
+        for name in found:
+            self._check(name, folders)
+        return found
+
+    def _check(self, name: str, folders: Collection[str]) -> None:
+        if not is_safe(name):
+            raise UnsafeName(
+                f"{self.url}: {name!r} is no name of a file within a folder: it could lead out of the folder"
+            )
+        if name in folders:
+            raise UnsafeName(
+                f"{self.url}: {name} is the name of a file, and of a folder with files: no disk can have both; remove "
+                "one of them"
+            )
 
     def push(self, folder: Path, names: Iterable[str]) -> None:
         """Copies files of a local folder to the store, several at a time, in no order.
@@ -192,7 +208,7 @@ class Store:
             if entry is not None and entry.modified is not None:
                 os.utime(path, (entry.modified, entry.modified))
 
-        self._retried(f"reading {name}", get, final_errors=DISK_FULL)
+        self._retried(f"reading {name}", get, final_errors=(*DISK_FULL, *NO_NAME))
 
     def _remove(self, name: str) -> None:
         try:

@@ -50,6 +50,8 @@ def checked(url: str) -> str:
         raise ValueError(f"{url}: the URL of a folder must not contain ? or #; remove them")
     if not (parts.netloc or parts.path.strip("/")):
         raise ValueError(f"{url}: it names no folder; give one, such as {parts.scheme}://FOLDER/runs/NAME")
+    if "//" in parts.path.rstrip("/"):
+        raise ValueError(f"{url}: it has two slashes in a row; write one")
     if any(part in (".", "..") for part in parts.path.split("/")):
         raise ValueError(
             f"{url}: a URL must not have . or .. between slashes; write the folder that is meant"

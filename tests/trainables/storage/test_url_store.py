@@ -6,7 +6,7 @@ import errno
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from tests.helpers.s3_server import BUCKET, s3
 from trainables.storage import url_store, urls
+from trainables.storage.names import UnsafeName
 from trainables.storage.url_store import StorageError, Store
 
 
@@ -51,6 +52,64 @@ def test_a_missing_file_is_none_and_a_missing_folder_an_empty_list(store: Store)
 def test_a_folder_does_not_include_names_that_only_begin_like_it(store: Store) -> None:
     store.write("trials/ab/record.json", b"{}")
     assert store.list("trials/a") == {}
+
+
+@pytest.fixture
+def bucket(server: None) -> Callable[..., Store]:
+    """Makes a store of objects with these keys, which may be any, and contents."""
+
+    def make(**objects: bytes) -> Store:
+        store = Store(f"s3://{BUCKET}/{secrets.token_hex(4)}", patience=1)
+        for key, content in objects.items():
+            store._fs.call_s3(
+                "put_object", Bucket=BUCKET, Key=f"{store.url.rpartition('/')[2]}/{key}", Body=content
+            )
+        return store
+
+    return make
+
+
+def test_objects_that_mark_folders_are_no_files(bucket: Callable[..., Store], tmp_path: Path) -> None:
+    marks = {"": b"", "trials/": b"", "trials": b"", "trials/a": b""}
+    store = bucket(**marks, **{"trials/a/record.json": b"{}", "empty": b""})
+    assert list(store.list()) == ["empty", "trials/a/record.json"]
+    store.pull(store.list(), tmp_path, store.list())
+    assert (tmp_path / "trials" / "a" / "record.json").read_bytes() == b"{}"
+
+
+@pytest.mark.parametrize("key", ["trials", "trials/a", "trials/a/record.json"])
+def test_a_file_that_is_a_folder_too_is_refused_by_name(bucket: Callable[..., Store], key: str) -> None:
+    store = bucket(**{key: b"x", "trials/a/record.json/inner": b"{}"})
+    with pytest.raises(UnsafeName, match=rf"^{store.url}: {key} is the name of a file, and of a folder"):
+        store.list()
+
+
+@pytest.mark.parametrize("key", ["trials//x", "./x", "a/../../x", "c:\\x", "a\\..\\x"])
+def test_a_key_that_could_lead_out_of_a_folder_is_refused_with_the_url(
+    bucket: Callable[..., Store], key: str
+) -> None:
+    store = bucket(**{key: b"x"})
+    with pytest.raises(UnsafeName, match=rf"^{store.url}: .* is no name of a file within a folder"):
+        store.list()
+
+
+def test_runs_whose_names_begin_alike_or_differ_by_case_are_apart(bucket: Callable[..., Store]) -> None:
+    store = bucket(**{"run/a": b"1", "run-2/a": b"2", "RUN/a": b"3", "run/inner/a": b"4"})
+    read = {
+        name: Store(f"{store.url}/{name}").read("a") for name in ("run", "run-2", "RUN", "run/inner", "ru")
+    }
+    assert read == {"run": b"1", "run-2": b"2", "RUN": b"3", "run/inner": b"4", "ru": None}
+    assert list(Store(f"{store.url}/run").list()) == ["a", "inner/a"]
+    assert list(Store(f"{store.url}/run/").list()) == ["a", "inner/a"]
+
+
+def test_a_name_that_is_too_long_for_the_disk_is_not_tried_again(
+    bucket: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = bucket(**{"k" * 500: b"x"})
+    with pytest.raises(OSError, match="File name too long") as refused:
+        store.pull(store.list(), tmp_path)
+    assert not isinstance(refused.value, StorageError)
 
 
 def test_pushed_files_are_pulled_unchanged(store: Store, tmp_path: Path) -> None:
@@ -223,6 +282,7 @@ def test_an_incomplete_download_is_retried(tmp_path: Path) -> None:
         ("zip://runs::file:///data/a.zip", "a chain of URLs"),
         ("file:///runs/a/..", "must not have . or .. between slashes"),
         ("file:///runs/./a", "must not have . or .. between slashes"),
+        ("s3://bucket//runs", "it has two slashes in a row"),
         ("s3://", "it names no folder; give one, such as s3://FOLDER/runs/NAME"),
         ("file:///", "it names no folder"),
         ("s3://bucket/runs?acl=x", "must not contain \\?"),
