@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.helpers.model_families import make_family
 from tests.helpers.trials import LETTER, NEW, ScriptedControl, make_config, write_rows
 from trainables.config.model import ModelConfig
 from trainables.config.trained_model import TrainedModel
@@ -177,6 +178,15 @@ def test_ppo_samples_from_a_base_that_was_kept_and_leaves_it_as_it_was(
         config_of(tiny_model, rows, method | {"rank": 2}),
     ]
     check_in_turn(configs, ["loaded", "kept", "kept"], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["qwen3_moe", "gpt_oss", "mamba", "gpt2", "falcon_h1"])
+def test_bases_of_other_families_stay(tmp_path: Path, rows: Path, kind: str) -> None:
+    """Adapters of experts that share a tensor, states of convolutions and recurrences, transposed layers."""
+    folder = make_family(tmp_path / "model", kind)
+    configs = [config_of(folder, rows, LORA | {"rank": rank}) for rank in (4, 2)]
+    check_in_turn(configs, ["loaded", "kept"], tmp_path)
 
 
 def test_a_reward_models_new_head_is_that_of_the_seed(tiny_model: Path, pairs: Path, tmp_path: Path) -> None:
