@@ -101,7 +101,9 @@ def similarity_key(config: TrialConfig, device: str, workers: int = 1) -> str:
     train = config.train
     parts = (device, config.stage.kind, method, train.precision, train.gradient_checkpointing, train.packing)
     shared = (f"{workers} workers", train.sharding) if workers > 1 else ()
-    return "/".join(map(str, (*parts, *shared)))
+    # Of a CPU, the measured memory holds the compiler.
+    compiled = ("compiled",) if train.compile == "on" else ()
+    return "/".join(map(str, (*parts, *shared, *compiled)))
 
 
 def model_key(model: PredictedModel) -> str:

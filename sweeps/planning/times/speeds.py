@@ -80,7 +80,8 @@ def similarity_key(config: TrialConfig, workers: int) -> str:
         config.stage.kind, method, scored, train.precision, model.dtype, train.gradient_checkpointing, train.packing,
         train.sharding, f"{workers} workers",
     )  # fmt: skip
-    return "/".join(map(str, parts))
+    compiled = ("compiled",) if train.compile == "on" else ()
+    return "/".join(map(str, (*parts, *compiled)))
 
 
 def data_key(config: TrialConfig) -> str:

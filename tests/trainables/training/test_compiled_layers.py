@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import torch
 
+from sweeps.planning.memory import residuals
+from sweeps.planning.times import speeds
 from tests.helpers.trials import make_config, make_policy, run
 from trainables.models.architecture.decoder_layers import decoder_layers
 from trainables.system import capabilities
@@ -107,6 +109,9 @@ def test_a_trial_id_has_no_compile_unless_it_is_given(tiny_model: Path) -> None:
     on = config.model_copy(update={"train": config.train.model_copy(update={"compile": "on"})})
     assert on.canonical()["train"]["compile"] == "on"
     assert on.memory_shape() != config.memory_shape()
+    # Nor do speeds and measured memory of the one correct predictions of the other.
+    assert speeds.similarity_key(on, 1) != speeds.similarity_key(config, 1)
+    assert residuals.similarity_key(on, "cpu") != residuals.similarity_key(config, "cpu")
 
 
 # What is compiled, and what stays
@@ -194,7 +199,7 @@ def test_layers_are_plain_without_gradients_and_after_the_block(policies: dict[s
         assert list(policy.model.state_dict()) == keys
     loss_and_gradients(policy, batch_of(policy, 2, 24))
     assert graphs() == before
-    assert all(layer._compiled_call_impl is None for layer in decoder_layers(policy.causal))
+    assert not any("_compiled_call_impl" in vars(layer) for layer in decoder_layers(policy.causal))
 
 
 # A trial
