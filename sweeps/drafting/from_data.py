@@ -30,6 +30,7 @@ from sweeps.drafting.proposal import (
     written_data,
     written_path,
 )
+from sweeps.drafting.reward_to_do import reward_to_do
 from sweeps.drafting.row_facts import RowFacts, row_facts
 from sweeps.drafting.spec_text import Setting
 from trainables.config.data import DataConfig
@@ -107,7 +108,7 @@ def propose_for_data(target: DataTarget, answers: Answers, memory: Memory) -> Pr
         _length_choice(facts, budget),
         f"held out: {share.note or held_out_choice(target.data, split.settings)}; {split.halves}",
     )
-    to_do = ("stages[0].reward: give the reward model, as {from: RUN:CELL}",) if stage == "ppo" else ()
+    to_do = (reward_to_do(),) if stage == "ppo" else ()
     return Proposal(found, choices, to_do)
 
 

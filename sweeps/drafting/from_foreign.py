@@ -35,6 +35,7 @@ from sweeps.drafting.proposal import (
     memory_choice,
     method_entries,
 )
+from sweeps.drafting.reward_to_do import reward_to_do
 from sweeps.drafting.row_facts import RowFacts, row_facts
 from sweeps.drafting.spec_text import Section, Setting
 from sweeps.spec import overrides
@@ -95,7 +96,7 @@ def propose_for_foreign(
     to_do = [each for each in inputs.missing if not (here and each.startswith("data."))]
     to_do += [data.problem] if data.problem is not None and not to_do else []
     if stage == "ppo":
-        to_do.append("stages[0].reward: give a reward model, as {from: RUN:CELL}, in place of RUN:CELL")
+        to_do.append(reward_to_do(carried))
     if carried.stage is None and answers.stage is None:
         to_do.append("stages[0].kind: there is no such stage here, and sft stands in its place")
     return Proposal(

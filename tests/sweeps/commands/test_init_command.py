@@ -205,6 +205,27 @@ def test_a_spec_that_lacks_something_is_written_and_says_what(workdir: Path, ini
     planned(workdir / "theirs-paretune.yaml")
 
 
+def test_for_ppo_the_commands_are_named_that_train_its_reward_model_here(
+    workdir: Path, init: Any, tiny_model: Path
+) -> None:
+    write_lines(workdir / "my.jsonl", questions(60))
+    common = f"model_name_or_path: {tiny_model}\nfinetuning_type: lora\ndataset: my.jsonl\n"
+    (workdir / "ppo.yaml").write_text(
+        f"{common}stage: ppo\nreward_model: saves/reward\noutput_dir: saves/ppo\n"
+    )
+    (workdir / "theirs.yaml").write_text(f"{common}stage: rm\noutput_dir: saves/other\n")
+    found = init("ppo.yaml")
+    assert found.exit_code == 1
+    assert (
+        "To train one: paretune init PAIRS --stage reward, or of LLaMA-Factory's configuration"
+        in found.stdout
+    )
+    (workdir / "rm.yaml").write_text(f"{common}stage: rm\noutput_dir: saves/reward/\n")
+    found = init("ppo.yaml", "--force")
+    assert "To train one: paretune init rm.yaml; then paretune run on the spec that it writes" in found.stdout
+    assert "reward: {from: RUN:CELL}" in (workdir / "ppo-paretune.yaml").read_text()
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
