@@ -146,7 +146,9 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
                 raise DataError(
                     "no rows are held out (data.eval_fraction: 0) to score the untrained model on"
                 )
-        raise typer.Exit(_run_one_trial(made, output, untrained))
+        with private_temporary_files():
+            code = _run_one_trial(made, output, untrained)
+        raise typer.Exit(code)
 
 
 def _measure(made: Plan) -> None:

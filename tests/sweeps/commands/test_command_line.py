@@ -265,6 +265,21 @@ def test_the_doctor_prints_json_and_leaves_nothing_behind(monkeypatch: pytest.Mo
     assert "Packages" in printed["topics"]
 
 
+def test_temporary_files_of_a_trial_without_ray_are_removed(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[str] = []
+
+    def run_one_trial(*arguments: object) -> int:
+        places.append(tempfile.mkdtemp(suffix="wandb-media"))
+        return 0
+
+    monkeypatch.setattr("sweeps.commands.plan._run_one_trial", run_one_trial)
+    assert paretune("try", "spec.yaml").exit_code == 0
+    assert private_folder.PREFIX in places[0]
+    assert not Path(places[0]).exists()
+
+
 @pytest.mark.parametrize("command", [("run", "spec.yaml"), ("doctor",)])
 def test_a_cluster_that_cannot_be_reached_is_a_message_and_ends_with_2(
     workdir: Path, command: tuple[str, ...]
