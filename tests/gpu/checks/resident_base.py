@@ -17,7 +17,7 @@ LIMIT = 1e-3  # relative; on a GPU two runs of one trial need not be equal bit f
 
 
 def cases(bench: Bench) -> Iterator[Case]:
-    for method in bench.pick(METHODS, METHODS[:2]):
+    for method in bench.pick(METHODS, ("qlora-4bit",)):
         config = trial_config(bench, method)
         yield Case(method, partial(_repeats, bench, method), tuple(name for _, name in config.needs()))
 

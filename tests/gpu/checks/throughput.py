@@ -22,7 +22,7 @@ SLOWER = 0.97  # a ratio below is more than noise
 
 
 def cases(bench: Bench) -> Iterator[Case]:
-    for method in bench.pick(tuple(METHODS), ("lora", "qlora-4bit")):
+    for method in bench.pick(tuple(METHODS), ("qlora-4bit",)):
         config = _config(bench, method, bench.pick(16, 2))
         yield Case(method, partial(_compared, bench, method), tuple(name for _, name in config.needs()))
 
