@@ -95,6 +95,9 @@ def make_trainer(
 
     ``places``, ``lengths`` and ``packed``: the order of the rows, see :class:`stage_trainer.RowOrder`.
     """
+    if settings.n_gpu > 1:
+        # A worker trains on one GPU; with several in sight, transformers would wrap the model in DataParallel.
+        settings._n_gpu = 1
     ours = StageTrainer
     if policy.blueprint is not None:
         from trainables.training.sharded_trainer import ShardedTrainer

@@ -42,6 +42,10 @@ def _workers(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
         # NCCL refuses a group of which two are on one GPU.
         what = "the workers of one trial can't share a GPU; give whole GPUs, or gpus: auto, or one worker"
         yield draft.problem(("resources", "gpus"), what)
+    if isinstance(gpus, float | int) and gpus > 1:
+        idle = f"a worker trains on one GPU, so {gpus - 1:g} of its {gpus:g} would be idle"
+        what = f"{idle}; give workers: {gpus:g} with gpus: 1"
+        yield draft.problem(("resources", "gpus"), what, False)
     for path, what, error in worker_limits.sharing_problems(config, context.resources.workers):
         yield draft.problem(path, what, error)
     if train.packing and not config.stage.can_pack:

@@ -225,6 +225,12 @@ def test_workers_of_one_trial_cannot_share_a_gpu(workdir: Path, workers: int | s
     }
 
 
+def test_a_worker_with_several_gpus_is_told_that_it_uses_one(workdir: Path) -> None:
+    found = {problem.what for problem in plan(workdir, SPEC, ("resources.gpus=2",)).warnings}
+    said = "a worker trains on one GPU, so 1 of its 2 would be idle; give workers: 2 with gpus: 1"
+    assert said in found
+
+
 def test_a_share_of_a_gpu_is_what_its_worker_may_allocate(
     workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
