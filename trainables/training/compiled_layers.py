@@ -145,7 +145,9 @@ def _in_training_only(layer: nn.Module, backend: str) -> Callable[..., Any]:
 
 
 def _uncompile(layer: nn.Module) -> None:
-    vars(layer).pop("_compiled_call_impl", None)  # as if it had never been there: a base that stays is compared
+    vars(layer).pop(
+        "_compiled_call_impl", None
+    )  # as if it had never been there: a base that stays is compared
 
 
 def _compile_seconds() -> float:

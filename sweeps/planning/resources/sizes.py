@@ -114,7 +114,7 @@ class Sizes:
         return self._gpu_limit(resources.gpus) if resources.gpus else self._machine_limit()
 
     def _gpu_limit(self, gpus: float | str) -> Limit | None:
-        """That of the smallest GPU, because the trial may be placed on any; of a share, what its worker may allocate."""
+        """That of the smallest GPU, as the trial may be placed on any; of a share, what its worker may allocate."""
         sizes = [machine.gpu_bytes for machine in self.machines if machine.gpu_bytes]
         if not sizes:
             return None

@@ -46,7 +46,9 @@ def machine_with(monkeypatch: pytest.MonkeyPatch) -> Gpus:
 
         def check(name: str) -> capabilities.Capability:
             lacks = name == "bf16" and gpus and min(gpus) < capabilities.BF16_CAPABILITY
-            return capabilities.Capability(name, not lacks, "has no bf16; use precision: fp16" if lacks else "")
+            return capabilities.Capability(
+                name, not lacks, "has no bf16; use precision: fp16" if lacks else ""
+            )
 
         monkeypatch.setattr(capabilities, "check_capability", check)
 
@@ -96,7 +98,9 @@ def test_cells_on_the_cpu_keep_their_trial_ids(workdir: Path, machine_with: Gpus
     ids = [config.trial_id() for config in mixed.first_configs]
     assert ids[0] == before[0]
     assert ids[1] != before[1]
-    assert [config.trial_id() for config in plan(workdir, SPEC, ("resources.gpus=0",)).first_configs] == before
+    assert [
+        config.trial_id() for config in plan(workdir, SPEC, ("resources.gpus=0",)).first_configs
+    ] == before
 
 
 def test_what_the_spec_gives_stays(workdir: Path, machine_with: Gpus) -> None:
@@ -179,7 +183,9 @@ def test_a_run_of_an_earlier_version_goes_on_in_bf16(workdir: Path, machine_with
 
 def test_a_nodes_gpus_are_read_from_nvidia_smi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     smi = tmp_path / "nvidia-smi"
-    smi.write_text('#!/bin/sh\ncase "$1" in *memory*) printf "15360\\n[N/A]\\n";; *) printf "7.5\\n[N/A]\\n";; esac\n')
+    smi.write_text(
+        '#!/bin/sh\ncase "$1" in *memory*) printf "15360\\n[N/A]\\n";; *) printf "7.5\\n[N/A]\\n";; esac\n'
+    )
     smi.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     assert remote_tasks.gpu_facts("node") == ([15360 * 2**20], [TURING])

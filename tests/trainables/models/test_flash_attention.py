@@ -4,6 +4,7 @@ one stands in for it, and all else of transformers' way to it is real.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections import defaultdict
 from functools import partial
@@ -157,7 +158,7 @@ def whole_rows(q: Tensor, k: Tensor, v: Tensor, causal: bool, softmax_scale: flo
 def by_boundaries(q: Tensor, k: Tensor, v: Tensor, cu_seqlens_q: Tensor, **options: Any) -> Tensor:
     """The same of (tokens, heads, size) each, between these boundaries."""
     ends = cu_seqlens_q.tolist()
-    parts = [slice(*pair) for pair in zip(ends, ends[1:], strict=False)]
+    parts = [slice(*pair) for pair in itertools.pairwise(ends)]
     return torch.cat([whole_rows(q[None, at], k[None, at], v[None, at], **options)[0] for at in parts])
 
 

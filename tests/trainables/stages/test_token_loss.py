@@ -1,4 +1,4 @@
-"""The loss of sft and pretrain is TRL's, and a step reads no number of the device, which would have to be waited for."""
+"""The loss of sft and pretrain is TRL's, and a step waits for no number of the device."""
 
 from __future__ import annotations
 
