@@ -39,7 +39,10 @@ run=(paretune run "$@" --resume --output "$shared/runs")
 
 rm -rf "$scratch"
 mkdir -p "$shared" && mkdir -m 700 "$scratch" || exit 1
-trap 'rm -rf "$scratch" "${RAY_AUTH_TOKEN_PATH:-}"' EXIT
+# Where the head of several nodes leaves the exit code of the sweep; that of srun is also that of the other nodes.
+export EXIT_CODE=$shared/exit-code-$SLURM_JOB_ID
+rm -f "$EXIT_CODE"
+trap 'rm -rf "$scratch" "$EXIT_CODE" "${RAY_AUTH_TOKEN_PATH:-}"' EXIT
 
 if [ "$SLURM_JOB_NUM_NODES" = 1 ]; then
   "${container[@]}" "${run[@]}" &
@@ -64,7 +67,10 @@ print(found.getsockname()[0])' "$second"):$((20000 + SLURM_JOB_ID % 10000)) || e
     ray symmetric-run --address "$0" --min-nodes "$SLURM_JOB_NUM_NODES" \
       --num-cpus "${SLURM_CPUS_PER_TASK:-$(nproc)}" --num-gpus "${SLURM_GPUS_ON_NODE:-0}" \
       $([ "$memory" = 0 ] || echo "--memory=$memory") --temp-dir "$SCRATCH/ray" --resources "{\"trial_driver\": 64}" \
-      -- bash -c "echo \$\$ > \"\$SCRATCH/driver\"; exec \"\$@\"" driver "$@" --address "$0"'
+      -- bash -c "echo \$\$ > \"\$SCRATCH/driver\"; exec \"\$@\"" driver "$@" --address "$0"
+    code=$?
+    [ ! -e "$SCRATCH/driver" ] || echo "$code" > "$EXIT_CODE"
+    exit "$code"'
   # The other nodes would wait for a minute after this one, the head, has ended.
   srun --wait=5 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
     "${container[@]}" bash -c "$node" "$address" "${run[@]}" &
@@ -77,6 +83,7 @@ trap 'signalled=yes; kill -TERM "$(driver)"' TERM
 while kill -0 "$job" 2> /dev/null; do wait "$job"; done # the signal ends a wait
 wait "$job"
 code=$?
+[ ! -e "$EXIT_CODE" ] || code=$(cat "$EXIT_CODE")
 
 # 130: trials have saved themselves; 143: none had begun. After scancel, the job isn't running any more.
 if [ "${signalled:-}" ] && [[ $code = 130 || $code = 143 ]] && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ]; then
