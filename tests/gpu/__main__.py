@@ -25,7 +25,7 @@ DRY_SECONDS = 3600  # a busy CPU takes longer than a GPU
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Makes the checks. Returns 0, or 1 where one failed, or 2 where there is no CUDA device."""
+    """Makes the checks. Returns 0, also where some were skipped, 1 where one failed, 2 without a CUDA device."""
     options = _parser().parse_args(arguments)
     if not options.dry and not _has_gpu():
         print("There is no NVIDIA GPU. --dry makes all checks with tiny shapes on a CPU.", file=sys.stderr)

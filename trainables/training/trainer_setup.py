@@ -21,6 +21,7 @@ from datasets import Dataset
 from trainables.config.train import TrainConfig
 from trainables.training.device_settings import use_tensor_cores
 from trainables.training.fused_head import fused_head
+from trainables.training.paged_memory import free_paged_memory
 from trainables.training.policy import default_device
 from trainables.training.stage_trainer import RowOrder, StageTrainer, keeping_trainable_dtype
 
@@ -160,6 +161,7 @@ def clean_process(precision: str = "fp32") -> None:
     _forget_optimizers()
     # Before the cache is emptied: tensors in cycles of garbage hold blocks that would stay.
     gc.collect()
+    free_paged_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if sys.platform == "linux":
