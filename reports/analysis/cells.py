@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from reports.analysis import row_scores, studies
 from reports.analysis.configs import leaves, varied, within
 from reports.statistics.estimates import Estimate
-from reports.statistics.figures import figure
+from reports.statistics.rounding import rounded
 from trainables import results
 from trainables.results import Record, Run
 
@@ -84,7 +84,7 @@ class Cell:
         if self.further_rows and self.estimate is not None:
             return self.estimate.quality
         qualities = [record.quality for record in self.judged_trials if record.quality is not None]
-        return figure(sum(qualities) / len(qualities)) if qualities else None
+        return rounded(sum(qualities) / len(qualities)) if qualities else None
 
     @cached_property
     def estimate(self) -> Estimate | None:

@@ -29,6 +29,11 @@ class ObjectiveScale:
         return self.sign * objective
 
 
+def quality_name(group: Group) -> str:
+    """The name of a group's quality in words."""
+    return units.readable(group.metric_record.quality_name if group.metric_record else None)
+
+
 # What was recorded as minus something, by the objective's name.
 _NEGATED = {
     "log-probability per token": ObjectiveScale("loss", "nats per token", -1),

@@ -15,7 +15,7 @@ from reports.statistics.looks import level
 from reports.statistics.power import Amount, Criterion, DifferenceLaw, difference_law
 from trainables.results import Record
 
-TOO_MANY = "more seeds and test rows than are considered"  # as so small a difference does
+TOO_MANY = "more seeds and test rows than are considered"  # of differences that are too small
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,18 @@ def needs(group: Group, row: Row, against: Row) -> list[Need]:
 
 def needs_text(group: Group, row: Row, against: Row) -> str:
     """``5 seeds (now 3, about 4 min) or 210 test rows (now 64, about 40 s)``."""
-    found = needs(group, row, against)
-    return " or ".join(_need_text(group, row, against, need) for need in found) or TOO_MANY
+    return _joined(group, row, against, needs(group, row, against))
 
 
 def settling_clause(group: Group, row: Row, against: Row) -> str:
     """``5 seeds (now 3, about 4 min) would settle it``."""
-    text = needs_text(group, row, against)
-    return f"it takes {text}" if text == TOO_MANY else f"{text} would settle it"
+    found = needs(group, row, against)
+    text = _joined(group, row, against, found)
+    return f"{text} would settle it" if found else f"it takes {text}"
+
+
+def _joined(group: Group, row: Row, against: Row, found: list[Need]) -> str:
+    return " or ".join(_need_text(group, row, against, need) for need in found) or TOO_MANY
 
 
 def trial_seconds(row: Row) -> float | None:

@@ -11,6 +11,7 @@ from reports.analysis import pairs, settling
 from reports.analysis.cell_table import trainable_share
 from reports.analysis.cells import Cell
 from reports.analysis.group import Group
+from reports.analysis.quality_names import quality_name
 from reports.analysis.recommendation.cell_answers import cell_answers
 from reports.analysis.row import Row
 from reports.analysis.runs.differences import run_names
@@ -111,11 +112,6 @@ def _run(row: Row, names: dict[str, str]) -> str:
     """The run of a cell where there are several; of what all of them started from, none."""
     shared = row.cell.is_base and row.test_rows_of is None
     return "" if len(names) == 1 or shared else names[str(row.cell.run.folder)]
-
-
-def quality_name(group: Group) -> str:
-    """The name of a group's quality in words."""
-    return units.readable(group.metric_record.quality_name if group.metric_record else None)
 
 
 def _with_unit(name: str, unit: str | None) -> str:

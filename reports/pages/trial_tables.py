@@ -8,12 +8,12 @@ from reports import units
 from reports.analysis.cells import Cell
 from reports.analysis.configs import leaves
 from reports.analysis.group import Group
-from reports.analysis.quality_names import ObjectiveScale, objective_scale
+from reports.analysis.quality_names import ObjectiveScale, objective_scale, quality_name
 from reports.analysis.runs.progress import progress
 from reports.analysis.search.importance import importance
 from reports.analysis.search.rate_search import expected_best_of
-from reports.pages.tables import Table, bare, keys, quality_name, without_empty
-from reports.plots.style import status_text
+from reports.pages.tables import Table, bare, keys, without_empty
+from reports.plots.style import finalist_text, status_text, steps_text
 from trainables.results import Record
 
 Show = Callable[[Cell, Record], str]
@@ -31,7 +31,13 @@ def unfinished(groups: Sequence[Group]) -> Table:
         if record.status != "done"
     ]
     rows: list[tuple[str, ...]] = [
-        (record.trial_id, cell.label, status_text(record.status), _steps(record), _reason(cell, record))
+        (
+            record.trial_id,
+            cell.label,
+            status_text(record.status),
+            steps_text(record) or units.UNKNOWN,
+            _reason(cell, record),
+        )
         for cell, record in ended
     ]
     cells = tuple(keys(cell) for cell, _ in ended)
@@ -138,16 +144,8 @@ def _setting_column(path: str) -> Show:
 
 
 def _status(cell: Cell, record: Record) -> str:
-    role = "" if record.role != "finalist" else f", finalist (seed {record.seed})"
     best = cell.best is not None and record.trial_id == cell.best.trial_id and not cell.is_base
-    return f"{status_text(record.status)}{role}{', the best' if best else ''}"
-
-
-def _steps(record: Record) -> str:
-    if record.steps is None:
-        return units.UNKNOWN
-    total = dict(leaves(record.config)).get("train.steps")
-    return f"{record.steps} of {total}" if total else str(record.steps)
+    return f"{status_text(record.status)}{finalist_text(record)}{', the best' if best else ''}"
 
 
 def expected_bests(group: Group) -> Table:

@@ -77,10 +77,11 @@ def _panel(axes: Axes, search: RateSearch, colour: str, scale: ObjectiveScale) -
         rates = np.geomspace(*search.tried, 200)
         fitted = [scale.shown(search.curve.at(rate)) for rate in rates]
         axes.plot(rates, fitted, color=colour, linewidth=1.6, zorder=2)
-    if search.optimum is not None:
-        axes.axvline(search.optimum.optimum, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
-        if search.optimum.interval is not None and search.optimum.is_sure:
-            axes.axvspan(*search.optimum.interval, color=MUTED, alpha=0.15, linewidth=0, zorder=0)
+    curve = search.curve_with_optimum
+    if curve is not None:
+        axes.axvline(curve.optimum, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+        if curve.interval is not None and curve.is_sure:
+            axes.axvspan(*curve.interval, color=MUTED, alpha=0.15, linewidth=0, zorder=0)
 
 
 def _points(axes: Axes, group: Group, row: Row, search: RateSearch, colour: str, marks: Marks) -> None:
@@ -106,8 +107,8 @@ def said(search: RateSearch) -> str:
     """The optimum with its interval, or why there is none."""
     if search.curve is None:
         return "too few trials for a curve"
-    if search.optimum is not None:
-        return _optimum(search.optimum)
+    if search.curve_with_optimum is not None:
+        return _optimum(search.curve_with_optimum)
     if not search.curve.has_maximum:
         return "no optimum: the curve has none"
     low, high = search.tried
@@ -136,7 +137,7 @@ def _legend(found: list[tuple[Row, RateSearch]]) -> list[Any]:
 
     statuses = statuses_of([record for _, search in found for _, record in search.points])
     handles: list[Any] = list(status_handles(statuses))
-    optima = [search.optimum for _, search in found if search.optimum is not None]
+    optima = [search.curve_with_optimum for _, search in found if search.curve_with_optimum is not None]
     if optima:
         handles.append(Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), label="optimum"))
     if any(curve.is_sure for curve in optima):
@@ -153,4 +154,4 @@ def _alt(found: list[tuple[Row, RateSearch]], scale: ObjectiveScale) -> str:
 
 
 def _details(search: RateSearch) -> str:
-    return said(search) if search.optimum is None else f"optimum {said(search)}"
+    return said(search) if search.curve_with_optimum is None else f"optimum {said(search)}"

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from reports import units
 from reports.analysis.cells import Cell
-from reports.analysis.configs import leaves
 from reports.analysis.group import Group
-from reports.analysis.quality_names import objective_scale
+from reports.analysis.quality_names import objective_scale, quality_name
 from reports.analysis.row import Row
 from reports.plots.drawing import Mark
-from reports.plots.style import status_text
+from reports.plots.style import finalist_text, status_text, steps_text
 from trainables.results import Record
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def cell_text(group: Group, row: Row) -> str:
         row.display_name,
         trial,
         units.settings(row.settings),
-        f"test {_metric(group)} {quality}{seeds}",
+        f"test {quality_name(group)} {quality}{seeds}",
         f"peak memory {units.gib(row.peak)}",
         "on the Pareto front" if row.on_front else "",
     ]
@@ -59,7 +58,7 @@ def trial_text(group: Group, row: Row, record: Record) -> str:
         f"{row.display_name}, trial {record.trial_id}{_role(row, record)}",
         _status(record),
         units.settings(row.cell.settings(record)),
-        _known(f"test {_metric(group)}", units.quality(record.quality, group.unit), record.quality),
+        _known(f"test {quality_name(group)}", units.quality(record.quality, group.unit), record.quality),
         _known(f"validation {scale.name}", units.quality(objective, scale.unit), objective),
         _known("peak memory", units.gib(record.peak_bytes), record.peak_bytes),
         _known("training time", units.duration(record.train_seconds), record.train_seconds),
@@ -69,19 +68,14 @@ def trial_text(group: Group, row: Row, record: Record) -> str:
 
 def _role(row: Row, record: Record) -> str:
     if record.role == "finalist":
-        return f", trained again with seed {record.seed}"
+        return finalist_text(record)
     return ", the best of its cell" if row.best is not None and record.trial_id == row.best.trial_id else ""
 
 
 def _status(record: Record) -> str:
-    total = dict(leaves(record.config)).get("train.steps")
-    steps = f" at step {record.steps}{f' of {total}' if total else ''}" if record.steps is not None else ""
-    return f"{status_text(record.status)}{steps}"
+    steps = steps_text(record)
+    return f"{status_text(record.status)}{f' at step {steps}' if steps else ''}"
 
 
 def _known(name: str, text: str, value: object) -> str:
     return f"{name} {text}" if value is not None else ""
-
-
-def _metric(group: Group) -> str:
-    return units.readable(group.metric_record.quality_name if group.metric_record else None)

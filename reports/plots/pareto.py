@@ -23,7 +23,7 @@ from reports.plots.style import (
     statuses_of,
 )
 from reports.plots.view import CROWD, View, view
-from reports.statistics.figures import figure as rounded
+from reports.statistics.rounding import rounded
 from reports.units import GIB
 from trainables.results import Record
 
@@ -129,10 +129,8 @@ def _points(axes: Axes, group: Group, trials: list[Record], colours: Palette, ma
         alike = [each for each in placed if (each[1].method, each[1].status) == (method, status)]
         for (x, y), members in places(axes, [_xy(record) for _, record in alike]):
             at_place = [alike[index] for index in members]
-            cells, text = (
-                [row.cell for row, _ in at_place],
-                "\n\n".join(trial_text(group, *each) for each in at_place),
-            )
+            cells = [row.cell for row, _ in at_place]
+            text = "\n\n".join(trial_text(group, *each) for each in at_place)
             style = marker(status, colours[method])
             (point,) = axes.plot([x], [y], linestyle="", alpha=0.75, zorder=3, clip_on=False, **style)
             marks.add(point, cells, text)

@@ -13,6 +13,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any, cast
 
 from reports import units
+from reports.analysis.configs import leaves
 from reports.analysis.group import Group
 from reports.analysis.quality_names import objective_scale
 from trainables.results import Record
@@ -156,3 +157,14 @@ def statuses_of(records: Sequence[Record]) -> list[str]:
 def status_text(status: str) -> str:
     """A status in words."""
     return {"stopped": "stopped early"}.get(status, units.readable(status))
+
+
+def steps_text(record: Record) -> str | None:
+    """``40 of 100``: how many of its steps a trial made; ``None`` where that is not recorded."""
+    total = dict(leaves(record.config)).get("train.steps")
+    return f"{record.steps}{f' of {total}' if total else ''}" if record.steps is not None else None
+
+
+def finalist_text(record: Record) -> str:
+    """What follows the status or the id of a trial that trained a cell's best configuration again."""
+    return f", finalist (seed {record.seed})" if record.role == "finalist" else ""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.statistics.figures import figure
+from reports.statistics.rounding import rounded
 
 Array = NDArray[np.float64]
 
@@ -48,7 +48,7 @@ class Estimate:
     @property
     def quality(self) -> float:
         """The mean over seeds."""
-        return figure(float(self.qualities.mean()))
+        return rounded(float(self.qualities.mean()))
 
     @property
     def seeds(self) -> int:

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from reports.statistics.estimates import Array, Estimate
-from reports.statistics.figures import figures
 from reports.statistics.intervals import Interval, SeedVariance, beside_rows
 from reports.statistics.pareto import EQUAL_PEAKS
 from reports.statistics.resampling import drawn_counts
+from reports.statistics.rounding import rounded_decimals
 
 RESAMPLES = 1_000
 
@@ -124,7 +124,7 @@ def _best_within_their_memory(qualities: Array, peaks: list[int | None]) -> dict
 
 def _resampled(estimates: list[Estimate], counts: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
-        return figures(np.stack([estimate.resampled(counts) for estimate in estimates], axis=1))
+        return rounded_decimals(np.stack([estimate.resampled(counts) for estimate in estimates], axis=1))
 
 
 def _seed_noise(estimates: list[Estimate], seeds: SeedVariance | None) -> Array:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log, sqrt
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +18,19 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 RESAMPLES = 2_000
 MIN_VALUES = 3  # different ones, that a parabola needs
-EDGE_SHARE = 0.05  # of the width of the range
 SURE_SHARE = 0.9
 
 
 @dataclass(frozen=True)
 class ResponseCurve:
     """``optimum`` in the range from ``low`` to ``high``; ``interval``: its 95 % interval, ``None`` where the curve goes
-    through all trials. ``edge``: the end of the range that the optimum lies at.
+    through all trials.
     """
 
     low: float
     high: float
     optimum: float
     interval: tuple[float, float] | None
-    edge: Literal["low", "high"] | None
     coefficients: tuple[float, float, float]
 
     @property
@@ -64,8 +61,8 @@ def response_curve(
     ``None`` for fewer than three different values, or where all objectives are equal.
 
     >>> curve = response_curve([1e-4, 1e-3, 1e-2], [0.5, 0.9, 0.5], 1e-4, 1e-2)
-    >>> round(curve.optimum, 6), curve.edge
-    (0.001, None)
+    >>> round(curve.optimum, 6)
+    0.001
     """
     if len(set(values)) < MIN_VALUES or len(set(objectives)) < 2:
         return None
@@ -85,12 +82,8 @@ def response_curve(
         places_drawn = _optimum(fitted + errors @ solve.T)
         low_end, high_end = np.quantile(places_drawn, [0.025, 0.975])
         interval = (_value(float(low_end), low, high), _value(float(high_end), low, high))
-    share = (place + 1) / 2
-    edge: Literal["low", "high"] | None = (
-        "low" if share <= EDGE_SHARE else "high" if share >= 1 - EDGE_SHARE else None
-    )
     constant, linear, squared = (float(value) for value in fitted)
-    return ResponseCurve(low, high, _value(place, low, high), interval, edge, (constant, linear, squared))
+    return ResponseCurve(low, high, _value(place, low, high), interval, (constant, linear, squared))
 
 
 def _optimum(coefficients: Array) -> Array:

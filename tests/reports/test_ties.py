@@ -11,7 +11,7 @@ from reports.analysis.group import Group
 from reports.analysis.pairs import pair_rows
 from reports.analysis.recommendation.answer import answer
 from reports.pages.tables import quality_details
-from reports.statistics.figures import figure
+from reports.statistics.rounding import rounded
 from tests.helpers.run_folders import MIB, record, write_run, write_scores
 from trainables import results
 
@@ -42,7 +42,7 @@ def tied(tmp_path_factory: pytest.TempPathFactory) -> Group:
 def test_the_means_of_equal_cells_are_equal(tied: Group) -> None:
     assert (22 / 23 + 20 / 23) / 2 != (21 / 23 + 21 / 23) / 2
     by_name = {row.name: row for row in tied.rows}
-    assert by_name["full"].quality == by_name["lora"].quality == figure(21 / 23)
+    assert by_name["full"].quality == by_name["lora"].quality == rounded(21 / 23)
 
 
 def test_of_equal_cells_the_one_of_less_memory_is_first_and_alone_on_the_front(tied: Group) -> None:

@@ -8,11 +8,12 @@ from math import isinf
 from reports import units
 from reports.analysis.configs import leaves
 from reports.analysis.group import Group
-from reports.analysis.quality_names import quality_explanation
+from reports.analysis.quality_names import quality_explanation, quality_name
 from reports.analysis.recommendation import caveats
 from reports.analysis.row import Row
 from reports.analysis.runs.differences import difference_sentence
 from reports.statistics.pareto import EQUAL_PEAKS
+from reports.statistics.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,13 @@ def _only_one(group: Group, row: Row) -> str:
     only = "was tried" if len(group.rows) == 1 else "has a finished trial"
     return (
         f"Only {row.name}{_settings(row)} {only}, so there is nothing to compare it with: "
-        f"its {_metric(group)} is {_quality(row)}{memory}{_base_quality(group, row)}."
+        f"its {quality_name(group)} is {_quality(row)}{memory}{_base_quality(group, row)}."
     )
 
 
 def _recommendation(group: Group, row: Row, best: Row) -> str:
     use = "Nothing is settled; by what was measured, use" if _nothing_is_settled(group) else "Use"
-    start = f"{use} {row.name}{_settings(row)}: its {_metric(group)} of {_quality(row)}{_base_quality(group, row)}"
+    start = f"{use} {row.name}{_settings(row)}: its {quality_name(group)} of {_quality(row)}{_base_quality(group, row)}"
     if row is best:
         return f"{start} is the best{_measured(group, best)}{_memory_rank(group, row)}."
     verdict = group.verdict(row, best)
@@ -194,7 +195,7 @@ def _cheaper(group: Group, row: Row) -> str | None:
         return None
     limit = row.peak * (1 - EQUAL_PEAKS)
     cheaper = [
-        f"{other.name} {_how_much_worse(group, other, row)} at {units.percent(other.peak / row.peak)} of that memory"
+        (other, other.peak)
         for other in group.scored_rows
         if other.on_front and other.peak is not None and other.peak < limit
     ]
@@ -202,12 +203,16 @@ def _cheaper(group: Group, row: Row) -> str | None:
         return None
     # Rows are ordered by quality, and on the front a lower quality needs less memory: the last is the cheapest.
     named = cheaper if len(cheaper) < 3 else [cheaper[0], cheaper[-1]]
+    texts = [
+        f"{other.name} {_how_much_worse(group, other, row)} at {units.percent(peak / row.peak)} of that memory"
+        for other, peak in named
+    ]
     bound = (
         " 'Up to' is a one-sided bound, which lies nearer than the end of an interval."
-        if any("may be up to" in each for each in named)
+        if any(_has_only_a_bound(group.verdict(other, row)) for other, _ in named)
         else ""
     )
-    return f"If memory is short: {units.join(named)}.{bound}"
+    return f"If memory is short: {units.join(texts)}.{bound}"
 
 
 # What weights and gradients of full fine-tuning are held in, by train.precision.
@@ -242,9 +247,15 @@ def _how_much_worse(group: Group, row: Row, other: Row) -> str:
         low, high = sorted(abs(end) for end in verdict.comparison.interval)
         ends = f"{units.difference(low, group.unit, bare=True)} to {units.difference(high, group.unit, bare=True)}"
         return f"is {measured} worse (95 %: {ends})"
-    if isinf(verdict.worst):
+    if not _has_only_a_bound(verdict):
         return f"is {measured} worse as measured, on too few test rows to say more"
     return f"may be up to {units.difference(verdict.worst, group.unit)} worse ({measured} as measured)"
+
+
+def _has_only_a_bound(verdict: Verdict) -> bool:
+    """Whether of a difference no more is known than how much worse the cell is at most."""
+    settled = verdict.outcome in ("as good", "worse")
+    return not settled and verdict.worst is not None and not isinf(verdict.worst)
 
 
 def _settings(row: Row) -> str:
@@ -256,10 +267,6 @@ def _base_quality(group: Group, row: Row) -> str:
     # Its unit stands beside the quality before it.
     before = units.quality(base.quality, "fraction" if group.unit == "fraction" else None) if base else ""
     return f" ({'untuned' if base.start is None else 'before training'}: {before})" if base else ""
-
-
-def _metric(group: Group) -> str:
-    return units.readable(group.metric_record.quality_name if group.metric_record else None)
 
 
 def _quality(row: Row) -> str:

@@ -38,7 +38,7 @@ class RateSearch:
         return min(rates, default=self.low), max(rates, default=self.high)
 
     @property
-    def optimum(self) -> ResponseCurve | None:
+    def curve_with_optimum(self) -> ResponseCurve | None:
         """The curve, where its optimum lies among the rates that were tried."""
         low, high = self.tried
         inside = self.curve is not None and self.curve.has_maximum and low < self.curve.optimum < high

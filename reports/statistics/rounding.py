@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 DIGITS = 12  # of 16 that a float has; sums of a million rows are exact to 13 or more
 
 
-def figure(value: float) -> float:
+def rounded(value: float) -> float:
     """The value with :data:`DIGITS` significant digits.
 
-    >>> figure((22 / 23 + 20 / 23) / 2) == figure((21 / 23 + 21 / 23) / 2)
+    >>> rounded((22 / 23 + 20 / 23) / 2) == rounded((21 / 23 + 21 / 23) / 2)
     True
     """
     return float(f"{value:.{DIGITS}g}")
 
 
-def figures(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def rounded_decimals(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The values with :data:`DIGITS` digits after the point."""
     return np.round(values, DIGITS)
