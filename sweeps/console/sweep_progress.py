@@ -92,7 +92,7 @@ class SweepProgress:
         self._saving_line = Throttle(SAVING_SECONDS)
         self._signs: Sequence[Sign] = ()
         self._due_signs = DueSigns()
-        self._early_lines: list[str] = []  # until it is known in which folder the log is
+        self._unwritten_lines: list[str] = []  # of the log: its folder is not known yet, or can't be written
         self._refresh, self._write_tables = Throttle(REFRESH_SECONDS), Throttle(TABLES_SECONDS)
 
     def begin(self, plan: Plan, run: Path, slots: int) -> None:
@@ -166,15 +166,13 @@ class SweepProgress:
             print(line, file=sys.stderr)
         else:
             self._live.console.print(line, highlight=False)
-        self._early_lines.append(line)
+        self._unwritten_lines.append(line)
         if self._sweep is not None:
-            # A full disk must not end the sweep here; the screen has the line.
-            with (
-                suppress(OSError),
-                files.open_to_append(self._sweep.run_folder / "sweep.log") as log,
-            ):
-                log.writelines(f"{each}\n" for each in self._early_lines)
-            self._early_lines.clear()
+            # A full disk must not end the sweep here: the screen has the line, and the log gets it with a later one.
+            with suppress(OSError):
+                with files.open_to_append(self._sweep.run_folder / "sweep.log") as log:
+                    log.writelines(f"{each}\n" for each in self._unwritten_lines)
+                self._unwritten_lines.clear()
 
     def _announce_finished(self, sweep: SweepState) -> None:
         new = _finished(sweep.run_folder, known=sweep.records)

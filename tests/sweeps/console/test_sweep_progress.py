@@ -86,6 +86,20 @@ def test_what_is_said_before_the_run_folder_is_known_is_in_its_log_and_quiet_lin
     assert "said quietly" not in capsys.readouterr().err
 
 
+def test_a_line_that_could_not_be_written_is_in_the_log_before_the_next_one(
+    tmp_path: Path, run: Path
+) -> None:
+    progress = SweepProgress(Console(file=io.StringIO()))
+    progress.begin(plan(tmp_path), run, slots=2)
+    log = run / "sweep.log"
+    log.rename(run / "aside")
+    log.mkdir()  # which can't be written
+    progress.log("one")
+    log.rmdir()
+    progress.log("two")
+    assert [line[9:] for line in log.read_text().splitlines()] == ["one", "two"]
+
+
 def test_trials_that_finished_before_count_and_are_not_announced(
     tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
