@@ -199,7 +199,12 @@ def _changed_settings(plan: Plan, run: Path) -> list[Problem]:
     if before is None:
         what = f"the spec is not the one this run was started with (only search.trials may grow). {_restore(run)}"
         return [Problem(str(plan.spec.source.file), "", what)]
-    return _change_problems(plan.spec, run, identity.changes(before, _resolved_for_file(plan)))
+    changes = [
+        change
+        for change in identity.changes(before, _resolved_for_file(plan))
+        if not (change.path in BY_GPU and _is_filled_in(plan.spec, change.path))
+    ]
+    return _change_problems(plan.spec, run, changes)
 
 
 def _change_problems(spec: Spec, run: Path, changes: Iterable[identity.Change]) -> list[Problem]:

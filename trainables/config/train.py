@@ -16,6 +16,9 @@ Sharding = Literal["none", "fsdp"]
 Compile = Literal["auto", "on", "off"]
 Scheduler = Literal["constant", "linear", "cosine", "constant_with_warmup", "inverse_sqrt"]
 
+# Why no layers are compiled where several workers share weights.
+SHARDED = "weights are sharded, and gathered layer by layer"
+
 
 class TrainConfig(Frozen):
     """How a trial trains. ``batch_size``: rows of one forward pass, over all workers together.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from trainables.config.train import SHARDED
 from trainables.models.architecture.decoder_layers import decoder_layers
 from trainables.system import capabilities
 from trainables.training.compiler_cache import use_private_cache
@@ -90,7 +91,7 @@ def layers_for(
     ``steps``: of the whole trial. ``obstacle``: why the layers of its stage can't be compiled.
     """
     if policy.blueprint is not None:
-        obstacle = "weights are sharded, and gathered layer by layer"
+        obstacle = SHARDED
     work = Work.of(policy, steps, trainer.tokens_after(steps) / steps)
     reason = reason_against(train.compile, policy.device, work, obstacle)
     if reason is not None:
@@ -145,9 +146,8 @@ def _in_training_only(layer: nn.Module, backend: str) -> Callable[..., Any]:
 
 
 def _uncompile(layer: nn.Module) -> None:
-    vars(layer).pop(
-        "_compiled_call_impl", None
-    )  # as if it had never been there: a base that stays is compared
+    # As if it had never been there: a base that stays is compared.
+    vars(layer).pop("_compiled_call_impl", None)
 
 
 def _compile_seconds() -> float:

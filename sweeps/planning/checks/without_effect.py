@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sweeps.planning.draft import Draft
 from sweeps.spec.problems import Problem
-from sweeps.spec.settings import SearchConfig
 from sweeps.spec.tree import CellPath, node_at
+from trainables.config.train import SHARDED
 from trainables.data.rows import Text
 from trainables.trial.config import TrialConfig
 
@@ -21,9 +21,7 @@ Reasons = dict[CellPath, str]  # why each of these settings does nothing
 def warnings(checked: Sequence[CheckedDraft]) -> Iterator[Problem]:
     """What is written in the spec and takes effect in no trial of any cell that it holds for."""
     probes = [
-        (each.draft, dict(_without_effect(config, each.search)))
-        for each in checked
-        for config in each.configs
+        (each.draft, dict(_without_effect(config, each))) for each in checked for config in each.configs
     ]
     for path in dict.fromkeys(path for _, reasons in probes for path in reasons):
         yield from _in_vain(path, [probe for probe in probes if node_at(probe[0].parts, path) is not None])
@@ -40,13 +38,13 @@ def _in_vain(path: CellPath, probes: Sequence[tuple[Draft, Reasons]]) -> Iterato
             yield draft.problem(path, f"it has no effect: {reasons[path]}", error=False)
 
 
-def _without_effect(config: TrialConfig, search: SearchConfig | None) -> Iterator[tuple[CellPath, str]]:
+def _without_effect(config: TrialConfig, checked: CheckedDraft) -> Iterator[tuple[CellPath, str]]:
     yield from _in_data(config)
-    yield from _in_training(config)
+    yield from _in_training(config, checked.cell.resources.min_workers if checked.cell is not None else 1)
     for part, owner in (("stage", config.stage), ("method", config.method)):
         for key, reason in owner.without_effect() if owner is not None else ():
             yield (part, key), reason
-    if search is not None and search.scheduler == "none":
+    if checked.search is not None and checked.search.scheduler == "none":
         for key in ("grace_steps", "reduction_factor"):
             yield ("search", key), "search.scheduler is none, and only asha compares trials on their way"
 
@@ -74,13 +72,14 @@ def _in_data(config: TrialConfig) -> Iterator[tuple[CellPath, str]]:
             )
 
 
-def _in_training(config: TrialConfig) -> Iterator[tuple[CellPath, str]]:
+def _in_training(config: TrialConfig, workers: int) -> Iterator[tuple[CellPath, str]]:
     train, dtype = config.train, {"fp32": "float32", "pure_bf16": "bfloat16"}.get(config.train.precision)
     if dtype not in (None, config.model.dtype):
         yield ("model", "dtype"), f"train.precision: {train.precision} loads and saves all weights in {dtype}"
     if train.packing and train.group_by_length:
         yield ("train", "group_by_length"), "with packing, every batch has rows of the same length"
-    obstacle = "weights are sharded" if train.sharding != "none" else config.stage.compile_obstacle
+    sharded = train.sharding != "none" and workers > 1
+    obstacle = SHARDED if sharded else config.stage.compile_obstacle
     if train.compile == "on" and obstacle is not None:
         yield ("train", "compile"), obstacle
     if train.retry_out_of_memory and config.halved() is None:

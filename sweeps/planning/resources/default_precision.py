@@ -36,8 +36,7 @@ class DefaultPrecision:
         """
         if self.value == USUAL or not gpus or not leaves_open(draft):
             return {}
-        chosen = SHARED if _plain(draft, ("train", "sharding")) == "fsdp" else HALF
-        return _filled(chosen, tree, tree)
+        return _filled(_chosen(_plain(draft, ("train", "sharding"))), tree, tree)
 
     def note(self) -> str:
         """What the plan says about it."""
@@ -77,7 +76,12 @@ def fill(resolved: dict[str, Any], written: Mapping[str, Any], precision: str) -
     train = written.get("train")
     if precision == USUAL or (isinstance(train, dict) and "precision" in train):
         return resolved
-    return {**resolved, **_filled(HALF, resolved, written)}
+    chosen = _chosen(train.get("sharding") if isinstance(train, dict) else None)
+    return {**resolved, **_filled(chosen, resolved, written)}
+
+
+def _chosen(sharding: Any) -> Mapping[str, dict[str, str]]:
+    return SHARED if sharding == "fsdp" else HALF
 
 
 def _filled(

@@ -145,7 +145,7 @@ class Sizes:
             return Size(resources.min_workers, resources.cpus, gpus, 0 if gpus else self.uniform or 0)
         # On GPUs no main memory is reserved: the predicted peak is one of GPU memory.
         shared = self._shared(cell, memory)
-        # The workers of one trial can't share a GPU: NCCL refuses a group of which two are on one.
+        # The workers of one trial can't share a GPU.
         share = self._gpu_share(shared.peak_bytes) if shared.workers == 1 else 1.0
         gpus = share if resources.gpus == "auto" else resources.gpus
         return Size(shared.workers, resources.cpus, gpus, 0 if gpus else self._reservation(shared.peak_bytes))

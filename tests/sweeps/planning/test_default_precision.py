@@ -129,6 +129,8 @@ def test_shared_weights_train_in_fp32_where_loss_scaling_does_not_support_them(
     machine_with(TURING, TURING)
     planned = plan(workdir, SPEC, ("train.sharding=fsdp", "resources.workers=2"))
     assert computed_in(planned) == [("fp32", "bfloat16")] * 2
+    resolved = planned.resolved()
+    assert (resolved["train"]["precision"], resolved["model"]["dtype"]) == ("fp32", "bfloat16")
 
 
 def test_on_a_cluster_its_nodes_decide_and_are_asked_only_where_it_matters(workdir: Path) -> None:
@@ -169,6 +171,21 @@ def test_a_resumed_run_keeps_the_precision_that_it_began_with(workdir: Path, mac
         assert computed_in(resumed(workdir)) == [("fp16", "float16")] * 2
     with pytest.raises(SpecError, match=r"this run was started with fp16, and it is bf16 now"):
         resumed(workdir, "train.precision=bf16")
+
+
+def test_a_run_of_shared_weights_goes_on_whose_resolved_spec_says_fp16_as_earlier_versions_wrote(
+    workdir: Path, machine_with: Gpus
+) -> None:
+    machine_with(TURING, TURING)
+    sets, run = ("train.sharding=fsdp", "resources.workers=2"), workdir / "runs" / "tiny"
+    prepare(plan(workdir, SPEC, sets), run, resume=False)
+    resolved, environment = run / "resolved.yaml", run / "environment.json"
+    resolved.write_text(resolved.read_text().replace("precision: fp32", "precision: fp16"))
+    recorded = json.loads(environment.read_text())
+    recorded["plan"]["fingerprint"] = "of fp16"
+    environment.write_text(json.dumps(recorded))
+    assert "precision: fp16" in resolved.read_text()
+    assert computed_in(resumed(workdir, *sets)) == [("fp32", "bfloat16")] * 2
 
 
 def test_a_run_of_an_earlier_version_goes_on_in_bf16(workdir: Path, machine_with: Gpus) -> None:

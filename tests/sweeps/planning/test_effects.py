@@ -153,6 +153,10 @@ def test_a_short_trial_with_asha_is_a_note_where_the_spec_gives_no_grace_period(
             "search.grace_steps: it has no effect: search.scheduler is none",
         ),
         (["search.scheduler=none", "search.reduction_factor=2"], "search.reduction_factor: it has no effect"),
+        (
+            ["train.compile=on", "train.sharding=fsdp", "resources.workers=2"],
+            "train.compile: it has no effect: weights are sharded",
+        ),
         (["methods=[{kind: qlora, bits: 8, quant_type: fp4}]"], "methods[0].quant_type: it has no effect"),
         (["methods=[{kind: qlora, int8_threshold: 0}]"], "methods[0].int8_threshold: it has no effect"),
         (["methods=[{kind: freeze, layers: 0, head: true, end: first}]"], "methods[0].end: it has no effect"),
@@ -177,6 +181,7 @@ def test_what_other_settings_leave_nothing_to_decide_is_a_warning(
     "sets",
     [
         ["model.dtype=float32", "train.precision=fp32"],
+        ["train.compile=on", "train.sharding=fsdp", "resources.workers=auto"],
         ["train.retry_out_of_memory=true", "train.batch_size={choice: [1, 8]}", "search.trials=1"],
         ["methods=[{kind: qlora, bits: {choice: [4, 8]}, quant_type: fp4}]"],
         ["stages=[{kind: ppo, reward: commands, kl_horizon: 10, kl_target: 6}]", "data.train=commands"],
