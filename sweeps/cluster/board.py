@@ -35,9 +35,8 @@ class Board:
         self._activities: dict[str, Activity] = {}  # of trials in training that have no record yet
         self._heard: dict[str, float] = {}  # when their workers last gave a sign of life, monotonic
         self._abandoned: frozenset[str] = frozenset()  # trials that have no time to save themselves
-        self._written: set[tuple[int, float]] = (
-            set()
-        )  # checkpoints of this sweep: bytes, and bytes per second
+        # Checkpoints of this sweep: bytes, and bytes per second.
+        self._written: set[tuple[int, float]] = set()
         self._failures: dict[str, str] = {}
         self._log_lines: list[str] = []
 
@@ -94,7 +93,7 @@ class Board:
         return ending or node in self._draining or trial_id in self._moving
 
     def may_save(self, trial_id: str) -> bool:
-        """Whether a trial may begin a checkpoint: not one that has no time, beside those that have."""
+        """Whether a trial may begin a checkpoint: not if it was abandoned, as the time left is too short."""
         return trial_id not in self._abandoned
 
     def follow(self, trial_id: str, activity: Activity) -> None:

@@ -30,8 +30,8 @@ export PATH=$shared/venv/bin:$PATH # FILL IN
 container=()
 
 # Slurm sends the signal up to a minute late, so that this many seconds remain. A preemption gives GraceTime instead, and
-# signals this script first only with PreemptParameters=send_user_signal; otherwise Ray's processes end at once, and trials
-# go on from their last checkpoint, which is at most five minutes of training old.
+# signals this script first only with SlurmctldParameters=preempt_send_user_signal; otherwise Ray's processes end at once, and
+# trials go on from their last checkpoint, which is at most five minutes of training old.
 export PARETUNE_NOTICE_SECONDS=${PARETUNE_NOTICE_SECONDS:-300}
 export PARETUNE_HOME=$shared/home PARETUNE_SCRATCH=$scratch TMPDIR=$scratch SCRATCH=$scratch
 # --resume begins a run, too, and continues the one that this job or an earlier one has begun.

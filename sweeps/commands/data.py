@@ -92,16 +92,16 @@ def _show_target(
 
     target = data_target(name, model, template, sets)
     row_type = stage_class(stage).row_type if stage is not None else None
-    target = with_proposed_share(target, row_type or detect_row_type(target.data) or Conversation)
+    kind = row_type or detect_row_type(target.data) or Conversation
+    target = with_proposed_share(target, kind)
     if target.model is None:
         _show_description(target, row_type, as_json)
         return
     for note in target.notes():
         print(note, file=sys.stderr)
-    row_type = row_type or detect_row_type(target.data) or Conversation
     from trainables.trial.preview import preview_data
 
-    config = preview_config(target, stage or STAGES.get(row_type, "ppo"))
+    config = preview_config(target, stage or STAGES.get(kind, "ppo"))
     _show_previews(lambda: [(config, preview_data(config))], as_json)
 
 

@@ -71,7 +71,7 @@ def users_errors(*also: type[Exception]) -> Iterator[None]:
         if "home directory" not in str(error):  # as Python says of the home folder of nobody: ~name/...
             raise
         print(
-            "a path begins with ~ and the name of nobody who has a home folder here; write it out",
+            "a path begins with ~NAME, and there is no user NAME on this machine; write the path in full",
             file=sys.stderr,
         )
         raise typer.Exit(WRONG) from error

@@ -152,7 +152,7 @@ def tested_with() -> Capability:
 
     found = installed_otherwise(each.name for each in capabilities.requirements())
     others = [f"{name} {tested} (installed: {installed})" for name, (tested, installed) in found.items()]
-    detail = f"{', '.join(others)}; the others as installed" if others else "these versions"
+    detail = f"{', '.join(others)}; all others are the tested versions" if others else "these versions"
     return Capability("tested with", True, detail, needed=False)
 
 

@@ -19,6 +19,7 @@ from trainables.system.suggestions import did_you_mean
 
 DEFAULT_MODEL = "smollm2-135m"
 DEFAULT_MINUTES = 10.0
+NO_COLUMN = "-"  # the answer that no column has what is asked for
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,6 @@ def _data_files() -> list[str]:
     return [path.name for path in paths if read_foreign(path) is None]
 
 
-NOTHING = "-"  # an answer
-
-
 def _with_columns_asked(request: Request, ask: Callable[[str, str], str]) -> Request:
     """The request with a person's answers to which column is what, where the rows can't be read without them."""
     try:
@@ -102,12 +100,12 @@ def _with_columns_asked(request: Request, ask: Callable[[str, str], str]) -> Req
             ask(f"Columns are {listed}. The one with the question or request", error.likely["prompt"]), error
         )
         rest = [column for column in error.columns if column != prompt]
-        likely = error.likely["response"] if error.likely["response"] in rest else next(iter(rest), NOTHING)
-        asked = f"The one with the answer; {NOTHING} if there is none, and texts are learned as they are"
+        likely = error.likely["response"] if error.likely["response"] in rest else next(iter(rest), NO_COLUMN)
+        asked = f"The one with the answer; {NO_COLUMN} if there is none, and texts are learned as they are"
         response = ask(asked, likely)
         columns = (
             {"text": prompt}
-            if response == NOTHING
+            if response == NO_COLUMN
             else {"prompt": prompt, "response": _column(response, error)}
         )
         return replace(request, sets=(*request.sets, columns_override(columns)))

@@ -26,6 +26,7 @@ from sweeps.spec.problems import SpecError
 from trainables import results
 from trainables.storage import outage
 from trainables.storage.url_store import StorageError
+from trainables.system.machine import nvidia_devices
 from trainables.system.wording import counted
 
 if TYPE_CHECKING:
@@ -142,8 +143,7 @@ def refuse_too_large(plan: Plan) -> None:
     Memory is not checked: a trial that is predicted not to fit becomes a row of the report.
     """
     machine = node_resources.this_machine()
-    listed = len(list(Path("/dev").glob("nvidia[0-9]*")))  # those too that torch can't use
-    local = replace(machine, memory=None, gpus=max(machine.gpus, listed))
+    local = replace(machine, memory=None, gpus=max(machine.gpus, len(nvidia_devices())))
     for cell in plan.cells:
         size = replace(Sizes((local,)).smallest(cell), memory=0)
         if not fits([local], [size]):

@@ -11,9 +11,8 @@ def restore_process() -> None:
 
     from trainables.training.trainer_setup import clean_process
 
-    with suppress(
-        Exception
-    ):  # after an error of the device nothing can be freed, which `is_healthy` then says
+    # After an error of the device nothing can be freed, which `is_healthy` then says.
+    with suppress(Exception):
         clean_process()
         if torch.cuda.is_available():
             torch.cuda.synchronize()

@@ -9,10 +9,11 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
+from trainables.system.machine import DEVICES, nvidia_devices
+
 # torch reads the second name, too, and warns that it is the former one.
 VARIABLE, FORMER = "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"
 DEFAULT = "expandable_segments:True"
-DEVICES = Path("/dev")
 
 
 def set_default(environment: MutableMapping[str, str] = os.environ, devices: Path = DEVICES) -> None:
@@ -20,10 +21,8 @@ def set_default(environment: MutableMapping[str, str] = os.environ, devices: Pat
 
     To be called before CUDA is used, as torch reads it only once.
     """
-    has_gpu = any(
-        devices.glob("nvidia[0-9]*")
-    )  # Windows' subsystem for Linux, which has others, doesn't support it
-    if has_gpu and settings(environment) is None:
+    # Windows' subsystem for Linux, which has other devices, doesn't support it.
+    if nvidia_devices(devices) and settings(environment) is None:
         environment[VARIABLE] = DEFAULT
 
 

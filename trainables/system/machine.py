@@ -27,11 +27,10 @@ FEATURES = (
 MIN_FREE_BYTES = 2 * GIB  # enough for a small base model, its download and a run
 DRIVER_SECONDS = 5.0  # nvidia-smi hangs if the driver has a problem
 RUNS = Path("runs")
-GPU_DEVICES = (
-    "nvidia[0-9]*",
-    "kfd",
-    "dxg",
-)  # files in /dev: NVIDIA's, AMD's, those of Windows' subsystem for Linux
+DEVICES = Path("/dev")
+# Files in it: NVIDIA's, AMD's, those of Windows' subsystem for Linux.
+NVIDIA_DEVICES = "nvidia[0-9]*"
+GPU_DEVICES = (NVIDIA_DEVICES, "kfd", "dxg")
 
 
 def examine(output: Path = RUNS) -> list[Capability]:
@@ -135,12 +134,17 @@ def gpu_names() -> list[str]:
 
 def _gpu_properties() -> list[Any]:
     """Those of each GPU that torch can use. Imports torch only where the system has a device of that kind."""
-    if not any(any(Path("/dev").glob(pattern)) for pattern in GPU_DEVICES):
+    if not any(any(DEVICES.glob(pattern)) for pattern in GPU_DEVICES):
         return []
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return [torch.cuda.get_device_properties(index) for index in range(count)]
+
+
+def nvidia_devices(folder: Path = DEVICES) -> list[Path]:
+    """The device files of NVIDIA's GPUs, those too that torch can't use."""
+    return list(folder.glob(NVIDIA_DEVICES))
 
 
 def nvidia_driver() -> list[Capability]:

@@ -142,7 +142,7 @@ def _outcomes(setting: ForeignSetting, table: Table, values: Values) -> Iterator
         try:
             yield from list(table.rules[setting.key](setting.value, values))
         except (TypeError, ValueError, OverflowError):  # text for a number, a number for a list, infinity
-            yield Dropped("no number or name that it can have")
+            yield Dropped("its value is not one that this setting can have")
     elif setting.key in NEEDLESS_KEYS:
         yield Dropped(NEEDLESS_KEYS[setting.key])
     elif setting.key in FOREIGN_KEYS:

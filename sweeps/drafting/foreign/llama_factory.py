@@ -22,7 +22,7 @@ from sweeps.drafting.foreign.carry_over import (
     same,
 )
 from sweeps.drafting.foreign.template_names import template_rule
-from sweeps.drafting.foreign.trainer_rules import ATTENTION, COMMON, COMPUTED
+from sweeps.drafting.foreign.trainer_rules import ATTENTION, COMMON, COMPUTED, SPLIT_NOTE
 
 STAGES = {"sft": "sft", "pt": "pretrain", "rm": "reward", "ppo": "ppo", "dpo": "dpo", "kto": "kto"}
 LOSSES = {"sigmoid": None, "hinge": "hinge", "ipo": "ipo", "orpo": None, "simpo": None}
@@ -79,16 +79,9 @@ def _validation(value: Any, values: Values) -> Iterator[Outcome]:
     if not isinstance(value, int | float) or not value:
         return
     if value < 1:
-        yield Kept(
-            "data",
-            "eval_fraction",
-            value,
-            "split into validation rows, which steer the search, and test rows",
-        )
+        yield Kept("data", "eval_fraction", value, SPLIT_NOTE)
     else:
-        yield Kept(
-            "data", "eval_count", max(2, int(value)), "half of them steer the search, half give the quality"
-        )
+        yield Kept("data", "eval_count", max(2, int(value)), SPLIT_NOTE)
 
 
 def _packing(value: Any, values: Values) -> Iterator[Outcome]:

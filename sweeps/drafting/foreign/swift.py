@@ -25,7 +25,7 @@ from sweeps.drafting.foreign.carry_over import (
 )
 from sweeps.drafting.foreign.llama_factory import BACKENDS, IMAGES, ROPE
 from sweeps.drafting.foreign.template_names import template_rule
-from sweeps.drafting.foreign.trainer_rules import ATTENTION, COMMON, COMPUTED
+from sweeps.drafting.foreign.trainer_rules import ATTENTION, COMMON, COMPUTED, SPLIT_NOTE
 
 # What `swift rlhf` can be told to do; others have no counterpart.
 RLHF = {"dpo": "dpo", "orpo": "orpo", "simpo": "simpo", "kto": "kto", "rm": "reward", "ppo": "ppo"}
@@ -142,12 +142,7 @@ def _system(value: Any, values: Values) -> Iterator[Outcome]:
 
 def _split_ratio(value: Any, values: Values) -> Iterator[Outcome]:
     if isinstance(value, int | float) and 0 < value < 1:
-        yield Kept(
-            "data",
-            "eval_fraction",
-            value,
-            "split into validation rows, which steer the search, and test rows",
-        )
+        yield Kept("data", "eval_fraction", value, SPLIT_NOTE)
 
 
 def _rope(value: Any, values: Values) -> Iterator[Outcome]:

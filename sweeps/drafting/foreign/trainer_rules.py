@@ -39,6 +39,7 @@ ATTENTION = {
 }
 ALWAYS = "a sweep always does that"
 SAVED = "a trial keeps its last checkpoint and its model"
+SPLIT_NOTE = "split into validation rows, which steer the search, and test rows"
 COMPUTED = "rows are prepared once and kept; nothing has to be set"
 
 

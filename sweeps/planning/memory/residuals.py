@@ -35,6 +35,7 @@ from trainables.storage.home import home
 from trainables.storage.stored_values import read_stored, valid_entries
 
 if TYPE_CHECKING:
+    from trainables.config.train import TrainConfig
     from trainables.trial.config import TrialConfig
 
 # A peak that was mispredicted by more is a measurement of something else, and corrects nothing.
@@ -101,9 +102,12 @@ def similarity_key(config: TrialConfig, device: str, workers: int = 1) -> str:
     train = config.train
     parts = (device, config.stage.kind, method, train.precision, train.gradient_checkpointing, train.packing)
     shared = (f"{workers} workers", train.sharding) if workers > 1 else ()
-    # Of a CPU, the measured memory holds the compiler.
-    compiled = ("compiled",) if train.compile == "on" else ()
-    return "/".join(map(str, (*parts, *shared, *compiled)))
+    return "/".join(map(str, (*parts, *shared, *compiled_part(train))))
+
+
+def compiled_part(train: TrainConfig) -> tuple[str, ...]:
+    """What a key has of compiled layers: trials are faster, and the measured memory of a CPU holds the compiler."""
+    return ("compiled",) if train.compile == "on" else ()
 
 
 def model_key(model: PredictedModel) -> str:

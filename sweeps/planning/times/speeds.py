@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field
 
+from sweeps.planning.memory.residuals import compiled_part
 from trainables.storage import files
 from trainables.storage.home import home
 from trainables.storage.locks import locked
@@ -80,8 +81,7 @@ def similarity_key(config: TrialConfig, workers: int) -> str:
         config.stage.kind, method, scored, train.precision, model.dtype, train.gradient_checkpointing, train.packing,
         train.sharding, f"{workers} workers",
     )  # fmt: skip
-    compiled = ("compiled",) if train.compile == "on" else ()
-    return "/".join(map(str, (*parts, *compiled)))
+    return "/".join(map(str, (*parts, *compiled_part(train))))
 
 
 def data_key(config: TrialConfig) -> str:

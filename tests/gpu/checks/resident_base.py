@@ -23,10 +23,8 @@ def cases(bench: Bench) -> Iterator[Case]:
 
 
 def _repeats(bench: Bench, method: str) -> Finding:
-    settings = {
-        "large": "hqq" not in method,
-        "steps": bench.pick(4, 2),
-    }  # HQQ takes seconds for the large one
+    # HQQ takes seconds for the large one.
+    settings = {"large": "hqq" not in method, "steps": bench.pick(4, 2)}
     fresh = train(bench, trial_config(bench, method, **settings))
     bases = ResidentBase()
     # Another trial before it, so that it finds a base that one has trained on.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from statistics import median
 from typing import Any
 
 from tests.gpu.bench import Bench
@@ -16,8 +15,6 @@ from trainables.trial.config import TrialConfig
 # Of the trial's methods: the script's name of it.
 METHODS = {"lora": "lora", "full": "full", "qlora-4bit": "qlora"}
 
-
-ROUNDS = 1
 SLOWER = 0.97  # a ratio below is more than noise
 
 
@@ -32,16 +29,10 @@ def _compared(bench: Bench, method: str) -> Finding:
     if not bench.dry:
         _plain(bench, warm, METHODS[method])
         train(bench, warm)
-    pairs = [
-        (_plain(bench, timed, METHODS[method]), train(bench, timed).record.tokens_per_second or 0.0)
-        for _ in range(ROUNDS)
-    ]
-    ratio = median(ours / theirs for theirs, ours in pairs)
-    values = {
-        "tokens_per_second": median(ours for _, ours in pairs),
-        "tokens_per_second_of_trl": median(theirs for theirs, _ in pairs),
-        "ratio": ratio,
-    }
+    theirs = _plain(bench, timed, METHODS[method])
+    ours = train(bench, timed).record.tokens_per_second or 0.0
+    ratio = ours / theirs
+    values = {"tokens_per_second": ours, "tokens_per_second_of_trl": theirs, "ratio": ratio}
     slower = not bench.dry and ratio < SLOWER
     return Finding(values, "a trial is slower than the script" if slower else None)
 

@@ -93,6 +93,7 @@ def test_packages_of_other_versions_than_the_tested_ones_are_named(monkeypatch: 
     tested = tested_versions.versions()["torch"]
     assert (last.name, last.works, last.needed) == ("tested with", True, False)
     assert f"torch {tested} (installed: 2.11.0)" in last.detail
+    assert last.detail.endswith("; all others are the tested versions")
     assert "peft" not in last.detail
 
 
