@@ -114,7 +114,7 @@ class Record(Frozen):
     base_origin: BaseOrigin | None = None
     tf32: bool | None = None  # on a GPU: whether matrix products that are left in fp32 are computed in TF32
     allocator: str | None = None  # on a GPU: the settings of torch's allocator
-    compiled: str | None = None  # "30 layers in 12 s", or why layers were not compiled
+    compiled: str | None = None  # "30 layers in 12 s", or with `on` why layers were not compiled
     rope: str | None = None  # "yarn x 4"; None: the base model's own positions
     quantized_layers: int | None = None  # linear layers whose weights are quantized in memory
     # By kind of layer (attention, mlp, experts, router, other), the shares of the decoder's weights, from 0 to 1, that

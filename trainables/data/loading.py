@@ -290,7 +290,7 @@ def _identity(config: DataConfig, row_type: type, sources: Sequence[Source]) -> 
     """A hash of everything that decides the rows; a file that is written to changes it."""
     inputs = [
         {
-            "files": [_file_state(path) for path in source.files],
+            "files": [files.file_state(path) for path in source.files],
             "name": source.name,
             "reading": [source.format, dict(source.columns), dict(source.tags), source.max_rows],
         }
@@ -301,12 +301,6 @@ def _identity(config: DataConfig, row_type: type, sources: Sequence[Source]) -> 
         *(config.group, config.split_by),
     ]
     return files.sha256([VERSION, row_type.__name__, inputs, settings])
-
-
-def _file_state(path: Path) -> list[Any]:
-    status = path.stat()
-    # The inode too: a file that is replaced by a rename may keep its size and time.
-    return [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
 
 
 def _converted(config: DataConfig, row_type: type, sources: Sequence[Source], identity: str) -> ConvertedRows:

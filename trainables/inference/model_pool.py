@@ -15,7 +15,7 @@ from typing import Any
 
 from trainables.inference.result import Result
 from trainables.models import adapter_embeddings, resize_vocabulary
-from trainables.models.kernels import attends_in_16_bits, choose_attention
+from trainables.models.kernels import choose_attention
 from trainables.models.precision import choose_dtypes
 from trainables.models.vocabulary import missing_rows, resize_embedding
 from trainables.storage import files
@@ -160,8 +160,9 @@ def _sharing_key(result: Result, config: TrialConfig) -> str:
     quantization = {name: getattr(method, name) for name in method.base_form_settings} if method else {}
     # The factor of the scaling may be derived from the cutoff.
     rope_scaling = [model.rope.model_dump(mode="json"), config.data.cutoff] if model.rope else None
-    in_16_bits = attends_in_16_bits(config.train.precision, model.dtype)
-    attention = choose_attention(model.attention, config.data.cutoff, default_device(), in_16_bits=in_16_bits)
+    attention = choose_attention(
+        model.attention, config.data.cutoff, default_device(), in_16_bits=config.attends_in_16_bits
+    )
     return files.sha256(
         [
             str(result.folder()),

@@ -113,9 +113,8 @@ class Meter:
     peaks: dict[str, int] = field(default_factory=dict)
     baseline: int | None = None
     reserved: int | None = None  # the most in any phase
-    _phases: list[str] = field(
-        default_factory=list, init=False
-    )  # those that the process is in, the innermost last
+    # Those that the process is in, the innermost last.
+    _phases: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         if self.gauge is not None and self.baseline is None:

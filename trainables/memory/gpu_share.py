@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from trainables.system.byte_sizes import GIB
 
-CONTEXT_BYTES = (
-    GIB // 2
-)  # of a GPU, for the CUDA context of each process, which torch's allocator doesn't count
+# Of a GPU, for each process's CUDA context: torch's allocator doesn't count it.
+CONTEXT_BYTES = GIB // 2
 
 
 def allocator_limit(gpu_bytes: int, gpus: float) -> int | None:

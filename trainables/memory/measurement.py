@@ -151,7 +151,7 @@ def _read_weights(model: nn.Module) -> None:
         tensor.detach().view(-1)[:: 4096 // tensor.element_size() or 1].sum()
 
 
-# What errors say, in small letters, that are of no class of their own.
+# Lower-case texts of out-of-memory errors that have no class of their own.
 OUT_OF_MEMORY = (
     "can't allocate memory",  # torch's CPU allocator
     "cannot allocate memory",  # the system

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from trainables.stages.forward_pass import Batch
-from trainables.stages.preference import PairStage, draw_pairs, reference_sharding_obstacle
+from trainables.stages.preference import (
+    REFERENCE_IS_PLAIN,
+    PairStage,
+    draw_pairs,
+    reference_sharding_obstacle,
+)
 
 if TYPE_CHECKING:
     from trainables.config.train import TrainConfig
@@ -40,9 +45,7 @@ class DPO(PairStage):
     loss: Literal["sigmoid", "robust", "hinge", "ipo"] = "sigmoid"
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
 
-    compile_obstacle: ClassVar[str | None] = (
-        "the reference that dpo compares with is computed without, and would differ by rounding"
-    )
+    compile_obstacle: ClassVar[str | None] = REFERENCE_IS_PLAIN
     learning_rate_factor: ClassVar[float] = 0.1
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from trainables.data.rows import Labelled
 from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage, TrialParts
 from trainables.stages.forward_pass import Batch
 from trainables.stages.preference import (
+    REFERENCE_IS_PLAIN,
     Margins,
     answer_logprobs,
     answer_texts,
@@ -52,9 +53,7 @@ class KTO(TrainingStage):
 
     row_type: ClassVar[type] = Labelled
     min_worker_rows: ClassVar[int] = 2
-    compile_obstacle: ClassVar[str | None] = (
-        "the reference that kto compares with is computed without, and would differ by rounding"
-    )
+    compile_obstacle: ClassVar[str | None] = REFERENCE_IS_PLAIN
     learning_rate_factor: ClassVar[float] = 0.1
 
     def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from trainables.tokenization.token_table import Tokens
     from trainables.training.policy import Policy
 
+# Why layers are not compiled in a stage that compares a policy with itself before training.
+REFERENCE_IS_PLAIN = (
+    "the reference is computed with plain layers, from which compiled ones differ by rounding"
+)
+
 
 @dataclass(frozen=True)
 class Margins:

@@ -14,9 +14,8 @@ from trl import SFTTrainer
 class TokenLossTrainer(SFTTrainer):
     """The mean loss of a step's labelled tokens, and nothing besides."""
 
-    head_outputs: ClassVar[tuple[str, ...]] = (
-        "log_probs",
-    )  # of TRL's fused head, see ``training.fused_head``
+    # Of TRL's fused head, see ``training.fused_head``.
+    head_outputs: ClassVar[tuple[str, ...]] = ("log_probs",)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

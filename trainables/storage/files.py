@@ -127,6 +127,15 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_state(path: Path) -> list[Any]:
+    """What changes when a file is written to or replaced: its path, size and time, and its inode.
+
+    A file that is replaced by a rename may keep its size and time, but has another inode.
+    """
+    status = path.stat()
+    return [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
+
+
 def folder_bytes(folder: Path) -> int:
     """The size of all files under ``folder``, in bytes."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

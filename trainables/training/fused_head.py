@@ -10,7 +10,6 @@ import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trainables.tokenization.encode import IGNORED
@@ -40,7 +39,7 @@ def fused_head(trainer_class: type, policy: Policy) -> Iterator[None]:
         # Without the first change TRL refuses heads with an adapter.
         changes |= {"BaseTunerLayer": (), "add_fused_lm_head": add_whole_head}
     elif (outputs := getattr(trainer_class, "head_outputs", None)) is not None:
-        changes["add_fused_lm_head"] = partial(_add_head, outputs)
+        changes["add_fused_lm_head"] = functools.partial(_add_head, outputs)
     module = next((m for m in map(_module, trainer_class.__mro__) if m.startswith("trl.")), __name__)
     with _replaced(sys.modules[module], changes):
         yield

@@ -1,6 +1,6 @@
 """The trainer of a model that is sharded already (``training.fsdp``); each override says why.
 
-Checked with transformers 5.24, accelerate 1.15 and torch 2.13, which ``pyproject.toml`` holds them to.
+Checked with the versions in ``trainables/system/tested_versions.txt``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where the training loops of transformers and TRL are changed, for every stage; each override says why.
 
-Checked with transformers 5.24, TRL 1.16, accelerate 1.15 and torch 2.13, which ``pyproject.toml`` holds them to.
+Checked with the versions in ``trainables/system/tested_versions.txt``.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from trainables.config.model import ModelConfig
 from trainables.config.train import TrainConfig
 from trainables.config.trained_model import TrainedModel
 from trainables.methods import Method
+from trainables.models.kernels import attends_in_16_bits
 from trainables.results import Role
 from trainables.stages import Stage
 from trainables.storage import files
@@ -134,6 +135,11 @@ class TrialConfig(Frozen):
     def keeps_base(self) -> bool:
         """Whether the base model is the same after the trial, so that another one may train on it."""
         return self.method is None or self.method.keeps_base
+
+    @property
+    def attends_in_16_bits(self) -> bool:
+        """Whether queries and keys are of 16 bits in training and in scoring."""
+        return attends_in_16_bits(self.train.precision, self.model.dtype)
 
     def base_form(self) -> str:
         """A hash of the settings that decide in what form the base model is loaded: which model, dtype, quantization,

@@ -32,7 +32,7 @@ from trainables.models.architecture.reward_model import RewardModels
 from trainables.models.architecture.router_loss import set_router_loss
 from trainables.models.precision import Dtypes, choose_dtypes
 from trainables.stages.base import Task
-from trainables.storage.files import sha256
+from trainables.storage.files import file_state, sha256
 from trainables.templates.control_tokens import end_tokens
 from trainables.training import fsdp
 from trainables.training.policy import Policy, default_device
@@ -69,7 +69,7 @@ def load_base(config: TrialConfig, folder: Path) -> Any:
             config.data.cutoff,
             default_device(),
             supported_attention(settings.to_dict()),
-            kernels.attends_in_16_bits(config.train.precision, config.model.dtype),
+            config.attends_in_16_bits,
         ),
         "trust_remote_code": config.model.runs_remote_code,
         **placed,
@@ -103,18 +103,12 @@ def base_key(config: TrialConfig, folder: Path) -> str:
     return sha256(
         [
             config.base_form(),
-            [_file_states(each) for each in folders],
+            [[file_state(file) for file in sorted(each.iterdir()) if file.is_file()] for each in folders],
             kernels.choose_kernels(config.model.kernels),
             default_device(),
             torch.cuda.current_device() if default_device() == "cuda" else None,
         ]
     )
-
-
-def _file_states(folder: Path) -> list[list[Any]]:
-    """Names, sizes and times of a folder's files. A file that a rename put in place of another has another inode."""
-    states = [(file, file.stat()) for file in sorted(folder.iterdir()) if file.is_file()]
-    return [[str(file.resolve()), state.st_size, state.st_mtime_ns, state.st_ino] for file, state in states]
 
 
 def can_be_kept(config: TrialConfig) -> bool:

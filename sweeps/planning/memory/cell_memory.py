@@ -13,7 +13,7 @@ from trainables.memory.step import MemoryPrediction
 from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 from trainables.models.architecture.model_classes import ALL_ATTENTION, supported_attention
 from trainables.models.catalog import find_shape
-from trainables.models.kernels import attends_in_16_bits, choose_attention
+from trainables.models.kernels import choose_attention
 
 if TYPE_CHECKING:
     from sweeps.spec.settings import ResourcesConfig
@@ -54,9 +54,12 @@ class ConfigMemory:
             raise MemoryNotPredictable(
                 f"memory of {self.config.stage.kind} with these settings can't be predicted"
             )
-        in_16_bits = attends_in_16_bits(self.config.train.precision, self.config.model.dtype)
         implementation = choose_attention(
-            self.config.model.attention, self.config.data.cutoff, self.device, self.attention, in_16_bits
+            self.config.model.attention,
+            self.config.data.cutoff,
+            self.device,
+            self.attention,
+            self.config.attends_in_16_bits,
         )
         return self.model.predict(self.config, batch, self.device, implementation, self.workers)
 

@@ -43,7 +43,7 @@ class PPO(PPOSettings):
 
     row_type: ClassVar[type] = Prompt
     compile_obstacle: ClassVar[str | None] = (
-        "answers of ppo are sampled without, and their first ratio would not be 1"
+        "answers are sampled with plain layers, and the first ratios with compiled ones would not be 1"
     )
     learning_rate_factor: ClassVar[float] = 0.1
     encoding: ClassVar[tuple[str, ...]] = ("max_new_tokens",)
