@@ -88,14 +88,12 @@ def init(
 
 def _measure(file: Path) -> None:
     """Measures the speed of what a spec trains, where it isn't known; fetches its model."""
-    from sweeps.cluster.private_folder import private_temporary_files
     from sweeps.execution import speed_measurement
     from sweeps.planning import plan as planning
     from sweeps.spec.spec import read
 
-    with private_temporary_files():
-        made = planning.make(read(file), fetch=True)
-        speed_measurement.measure(made, partial(print, file=sys.stderr, flush=True))
+    made = planning.make(read(file), fetch=True)
+    speed_measurement.measure(made, partial(print, file=sys.stderr, flush=True))
 
 
 def _ask(question: str, default: str) -> str:

@@ -152,11 +152,9 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
 
 
 def _measure(made: Plan) -> None:
-    from sweeps.cluster.private_folder import private_temporary_files
     from sweeps.execution.speed_measurement import measure
 
-    with private_temporary_files():
-        measure(made, partial(print, file=sys.stderr, flush=True))
+    measure(made, partial(print, file=sys.stderr, flush=True))
 
 
 def _show_grid(model: str, batch_size: int, cutoff: int, memory_limit: int | None, as_json: bool) -> None:
