@@ -52,6 +52,8 @@ def _residuals(cells: Iterable[PredictedCell], records: Iterable[Record]) -> Ite
         if cell is None or cell.predicted is None or not (predicted and measured):
             continue
         config = TrialConfig.model_validate(record.config)
+        if record.device == "cuda" and config.train.optimizer.startswith("paged"):
+            continue  # the prediction has the optimizer's state, which a GPU's allocator doesn't give out
         model = residuals.model_key(cell.predicted.largest.model)
         similarity = residuals.similarity_key(config, record.device or "cpu", record.workers or 1)
         # A shape that is measured again replaces what was stored for it.

@@ -64,6 +64,17 @@ def test_a_measured_cell_is_predicted_as_it_was_measured(tmp_path: Path, tiny_mo
     assert corrected(after, "sft-lora") == Correction()  # another method has other errors
 
 
+@pytest.mark.parametrize(("optimizer", "count"), [("adamw_8bit", 1), ("paged_adamw_8bit", 0)])
+def test_a_peak_on_a_gpu_that_lacks_the_state_of_a_paged_optimizer_corrects_nothing(
+    tmp_path: Path, tiny_model: Path, optimizer: str, count: int
+) -> None:
+    text = SPEC.replace("train: {", f"train: {{optimizer: {optimizer}, ")
+    plan = planned(tmp_path / "spec", tiny_model, text)
+    record = measured(plan.cell("sft-full"), 0.6)
+    store_residuals(plan.cells, [record.model_copy(update={"device": "cuda"})])
+    assert len(residuals.stored_residuals()) == count
+
+
 def test_the_plan_notes_the_correction_and_its_reason(tmp_path: Path, tiny_model: Path) -> None:
     before = planned(tmp_path / "spec", tiny_model)
     store_residuals(before.cells, [measured(before.cell("sft-full"), 1.1)])
