@@ -15,6 +15,7 @@ import pytest
 from sweeps.spec import source
 from sweeps.spec.problems import SpecError
 from tests.helpers import specs
+from tests.helpers.model_families import causal_families
 from tests.helpers.specs import SPEC, problems
 from tests.helpers.trials import make_config, write_rows
 from trainables.config import limits
@@ -209,15 +210,15 @@ def test_a_pipe_in_a_models_folder_is_not_waited_for(workdir: Path, name: str) -
         ("num_hidden_layers", 10**9, 1_000),
         ("n_layer", 10**9, 1_000),
         ("num_nextn_predict_layers", 10**9, 1_000),
-        ("hidden_size", 10**9, 2**24),
-        ("intermediate_size", [64, 10**9], 2**24),
-        ("vocab_size", 10**12, 2**24),
-        ("vocab_size_per_layer_input", 10**12, 2**24),
-        ("num_local_experts", 10**9, 4_096),
+        ("hidden_size", 10**12, 2**31),
+        ("intermediate_size", [64, 10**12], 2**31),
+        ("vocab_size", 10**12, 2**31),
+        ("vocab_size_per_layer_input", 10**12, 2**31),
+        ("num_local_experts", 10**9, 2**15),
         ("num_attention_heads", 10**9, 2**16),
-        ("head_dim", 1e12, 2**24),
-        ("max_position_embeddings", 10**18, 2**27),
-        ("sliding_window", 10**12, 2**27),
+        ("head_dim", 1e12, 2**31),
+        ("max_position_embeddings", 10**18, 2**31),
+        ("sliding_window", 10**12, 2**31),
     ],
 )
 def test_a_size_in_a_models_config_that_no_model_has_is_refused_with_its_key_and_the_limit(
@@ -253,7 +254,21 @@ def test_a_list_of_layers_without_end_is_refused() -> None:
 def test_experts_count_in_all_layers_together() -> None:
     assert absurd_size({"num_hidden_layers": 61, "n_routed_experts": 384}) is None
     found = absurd_size({"text_config": {"num_hidden_layers": 999, "num_experts": 4_000}})
-    assert found == "text_config.num_experts is 4000 in 999 layers, and at most 65536 in all are possible"
+    assert found == "text_config.num_experts is 4000 in 999 layers, and at most 524288 in all are possible"
+
+
+def test_every_family_of_models_has_sizes_that_are_possible() -> None:
+    """By the defaults of its config class, which are those of a published model."""
+    from transformers import CONFIG_MAPPING
+
+    others = {"gemma4_assistant"}  # its class takes no defaults
+    refused = {
+        kind: absurd_size(CONFIG_MAPPING[kind]().to_dict())
+        for kind in causal_families()
+        if kind not in others
+    }
+    assert {kind: why for kind, why in refused.items() if why is not None} == {}
+    assert absurd_size({"layer_rope_theta": 10_000.0, "num_hidden_layers": 32, "num_experts": 64}) is None
 
 
 def test_a_config_as_deep_as_json_is_read_has_no_absurd_size() -> None:

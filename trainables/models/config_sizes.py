@@ -6,15 +6,17 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+# Counts of layers, of which each one takes time. Other keys have "layer" in them, too, as layer_rope_theta.
+LAYERS = re.compile(r"(^|_)(n_layers?|layers|depths?|blocks)$")
 # The first pattern that is in a key counts. The largest numbers of models that are published are in brackets.
 LIMITS = tuple(
-    (re.compile(pattern), limit)
+    (pattern, limit)
     for pattern, limit in (
-        (r"size|dim|vocab|embd|width|channel|rank|d_model|d_ff|ffn", 2**24),  # (a vocabulary of 500,002)
-        (r"layer|depth|block", 1_000),  # (126)
-        (r"expert", 4_096),  # (512)
-        (r"head|group", 2**16),  # (256)
-        (r"position|length|context|ctx|seq|window", 2**27),  # (10,485,760)
+        (LAYERS, 1_000),  # (126)
+        (re.compile(r"size|dim|vocab|embd|width|channel|rank|d_model|d_ff|ffn"), 2**31),  # (20,000,000)
+        (re.compile(r"experts?$"), 2**15),  # (16,384)
+        (re.compile(r"heads?$|groups?$"), 2**16),  # (256)
+        (re.compile(r"position|length|context|ctx|seq|window"), 2**31),  # (10,485,760)
     )
 )
 # Of these, every model has one or more, or a list with one for each layer.
@@ -23,8 +25,8 @@ NEEDED = frozenset(
 )
 MAX_ENTRIES = 2**16  # of a list or mapping (names of 21,843 classes)
 MAX_PATH = 200  # characters
-LAYERS, EXPERTS = re.compile(r"layer"), re.compile(r"experts$")
-MAX_EXPERTS = 2**16  # of all layers together (24,576)
+EXPERTS = re.compile(r"experts$")
+MAX_EXPERTS = 2**19  # of all layers together (393,216)
 
 
 def absurd_size(config: Mapping[str, Any]) -> str | None:
@@ -46,7 +48,7 @@ def absurd_size(config: Mapping[str, Any]) -> str | None:
         limit = next((limit for pattern, limit in LIMITS if pattern.search(key)), None)
         if limit is not None and number > limit:
             return f"{path} is {_shown(number)}, and at most {limit} are possible"
-    layers = max((number for path, number in numbers if LAYERS.search(path)), default=1)
+    layers = max((number for path, number in numbers if LAYERS.search(path.rpartition(".")[2])), default=1)
     for path, number in numbers:
         if EXPERTS.search(path) and number * layers > MAX_EXPERTS:
             return f"{path} is {number} in {layers} layers, and at most {MAX_EXPERTS} in all are possible"
