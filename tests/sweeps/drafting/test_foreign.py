@@ -361,8 +361,8 @@ def test_what_no_file_can_be_called_is_missing(tmp_path: Path) -> None:
         found = carried(tmp_path, changed(model_name_or_path=name, dataset=name, dataset_dir=name))
         inputs = find_inputs(found)
         assert len(inputs.missing) == 2
-    script = "swift sft --model a/b --dataset x#" + "9" * 5_000
-    assert find_inputs(carried(tmp_path, script, "theirs.sh")).data == {"train": "x"}
+    script = "swift sft --model a/b --dataset not-here#" + "9" * 5_000
+    assert find_inputs(carried(tmp_path, script, "theirs.sh")).data == {"train": "not-here"}
 
 
 def test_keys_of_others_services_are_not_shown(tmp_path: Path) -> None:
