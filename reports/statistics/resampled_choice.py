@@ -29,9 +29,10 @@ RESAMPLES = 1_000
 
 @dataclass(frozen=True)
 class ResampledChoice:
-    """``expected_quality`` of the best cell on new rows, with other seeds; ``expected_within``: the same of each cell
-    that is the best of those within its own peak memory, by its label; ``front_shares``: by the cell's label, how many
-    of the resamples have it on the Pareto front of quality and memory, from 0 to 1.
+    """``best``: the label of the best cell; ``expected_quality``: what it has on new rows, with other seeds;
+    ``expected_within``: the same of each cell that is the best of those within its own peak memory, by its label;
+    ``front_shares``: by the cell's label, how many of the resamples have it on the Pareto front of quality and memory,
+    from 0 to 1.
     """
 
     best: str
@@ -86,8 +87,10 @@ def resampled_choice(
     measured = sign * np.array([estimate.quality for estimate in estimates])
     labels, best = list(cells), int(np.argmax(measured))
 
+    known_by, known_on = chosen_by[usable], judged_by[usable]
+
     def expected_of(candidates: list[int]) -> float:
-        return sign * _expected(chosen_by[usable][:, candidates], judged_by[usable][:, candidates])
+        return sign * _expected(known_by[:, candidates], known_on[:, candidates])
 
     return ResampledChoice(
         labels[best],
