@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from safetensors.numpy import save_file
 
 from sweeps.planning.plan import Plan, make
@@ -40,6 +41,13 @@ def spec_folder(path: Path) -> Path:
     )
     rows = [json.dumps({"prompt": f"say {n}", "completion": str(n)}) for n in range(60)]
     (path / "rows.jsonl").write_text("\n".join(rows))
+    return path
+
+
+def own_spec_folder(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As :func:`spec_folder`, with the spec in ``spec.yaml`` and a cache of its own."""
+    monkeypatch.setenv("PARETUNE_HOME", str(path / "home"))
+    (spec_folder(path) / "spec.yaml").write_text(SPEC)
     return path
 
 

@@ -12,15 +12,14 @@ from sweeps.execution.run_folder import prepare
 from sweeps.execution.run_options import RunOptions
 from sweeps.planning.plan import Plan
 from sweeps.spec.spec import read
-from tests.helpers.specs import SPEC, plan, spec_folder
+from tests.helpers.specs import SPEC, own_spec_folder, plan
 
 FIRST = "2024-02-29"
 
 
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    (spec_folder(tmp_path) / "spec.yaml").write_text(SPEC)
+    own_spec_folder(tmp_path, monkeypatch)
     (tmp_path / "model" / "chat_template.jinja").write_text("{{ strftime_now('%Y') }}{{ messages }}")
     return tmp_path
 

@@ -20,7 +20,7 @@ from sweeps.planning.plan import Plan
 from sweeps.spec.problems import SpecError
 from sweeps.spec.spec import read
 from tests.helpers.places import place
-from tests.helpers.specs import SPEC, plan, spec_folder
+from tests.helpers.specs import SPEC, own_spec_folder, plan
 from trainables.system import capabilities, machine
 from trainables.system.byte_sizes import GIB
 
@@ -30,8 +30,7 @@ TURING, AMPERE, HOPPER = (7, 5), (8, 0), (9, 0)
 
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    (spec_folder(tmp_path) / "spec.yaml").write_text(SPEC)
+    own_spec_folder(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

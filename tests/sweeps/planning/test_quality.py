@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 
 from sweeps.planning.conventions import FIRST
-from tests.helpers.specs import SPEC, plan, problems, spec_folder
+from tests.helpers.specs import SPEC, own_spec_folder, plan, problems
 
 
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    (spec_folder(tmp_path) / "spec.yaml").write_text(SPEC)
-    return tmp_path
+    return own_spec_folder(tmp_path, monkeypatch)
 
 
 def quality(path: Path, *sets: str, **options: object) -> set[str | None]:
