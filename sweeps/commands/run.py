@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sweeps.runs.artifacts import BestTrials
     from sweeps.runs.location import RunLocation
     from sweeps.spec.spec import Spec
-    from sweeps.tracking.tracker import Tracker
+    from sweeps.tracking.recording import Trackers
 
 
 def add(
@@ -113,7 +113,7 @@ def add(
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep that can start: its plan has no errors, and its tracker accepted the spec's settings.
+    """A sweep that can start: its plan has no errors, and its trackers accepted the spec's settings.
 
     ``options.output`` is absolute, so that the command that resumes the run works in any folder.
     """
@@ -121,7 +121,7 @@ class Sweep:
     plan: Plan
     location: RunLocation
     options: RunOptions
-    tracker: Tracker
+    trackers: Trackers
 
     @classmethod
     def plan_spec(cls, spec: Spec, options: RunOptions, best_trials: BestTrials) -> Sweep:
@@ -136,7 +136,7 @@ class Sweep:
         from sweeps.runs.earlier_results import EarlierResults
         from sweeps.runs.layout import settled_in
         from sweeps.spec.spec import as_begun
-        from sweeps.tracking.tracker import Tracker
+        from sweeps.tracking.recording import Trackers
 
         run_location = location.new_run(options.output, spec.name)
         if options.resume:
@@ -156,7 +156,7 @@ class Sweep:
         plan = with_warnings(plan, run_location.output)
         refuse_errors(plan)
         absolute = replace(options, output=run_location.output)
-        return cls(plan, run_location, absolute, Tracker(plan, run_location.folder))
+        return cls(plan, run_location, absolute, Trackers(plan, run_location.folder))
 
     def refuse_unrunnable(self, detach: bool) -> None:
         """Raises ``SpecError`` where this machine, the cluster or the output can't carry the sweep.
@@ -229,7 +229,7 @@ class Sweep:
         location, options, progress = self.location, self.options, SweepProgress()
         location.mirror.report_outages(progress.log)
         again = options.resume_command(self.plan.spec.source.file, self.plan.spec.overrides)
-        with self.tracker.recording(progress.log, again, partial(progress.log, on_screen=False)):
+        with self.trackers.recording(progress.log, again, partial(progress.log, on_screen=False)):
             try:
                 launch.run(
                     self.plan,
@@ -244,10 +244,10 @@ class Sweep:
                 report = final_report(write_report, location.folder, location.display_name, progress.log)
                 if report is not None:
                     looks.mark_reported(location.folder)
-                    self.tracker.summarize()
+                    self.trackers.summarize()
             except (KeyboardInterrupt, StorageError) as error:
                 progress.end()
-                self.tracker.hurry()
+                self.trackers.hurry()
                 interrupted = isinstance(error, KeyboardInterrupt)
                 reason = "Interrupted" if interrupted else f"{error}"
                 # After Ctrl-C, a store that fails is waited for only briefly.

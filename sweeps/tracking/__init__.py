@@ -1,1 +1,1 @@
-"""Weights & Biases: what is sent, from a process of its own, and whether it can be reached."""
+"""Trackers: what is sent of a run folder to Weights & Biases and its like, each from a process of its own."""

@@ -328,7 +328,7 @@ def test_the_wandb_process_dies_and_the_sweep_continues(
     given = write_spec(tmp_path / "given", tiny_model, FULL.replace("wandb: off", "wandb: offline"))
     command = start(Home(tmp_path / "home", temporary), "run", given, "--output", run.parent)
     training(run, command)
-    senders = command.named("sweeps.tracking.wandb_process")
+    senders = command.named("sweeps.tracking.follower_process")
     assert senders
     for sender in senders:
         for process in (*psutil.Process(sender.pid).children(recursive=True), sender):

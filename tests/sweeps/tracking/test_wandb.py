@@ -17,14 +17,15 @@ from typing import Any
 import pytest
 
 from sweeps.execution import run_folder
-from sweeps.planning.checks import tracking
+from sweeps.planning.checks import wandb_variables
 from sweeps.planning.plan import Plan
 from sweeps.runs.layout import read_environment
 from sweeps.spec.problems import SpecError
 from sweeps.spec.wandb_names import name_fault
 from sweeps.tracking import connectivity, sweep_id
 from sweeps.tracking.connectivity import choose_mode
-from sweeps.tracking.tracker import Tracker
+from sweeps.tracking.recording import Trackers
+from sweeps.tracking.supervision import TrackerProcess
 from tests.helpers import run_folders, specs
 from tests.helpers.paths import ROOT
 from tests.helpers.sweeps import wandb_runs
@@ -70,7 +71,7 @@ def test_without_a_key_auto_is_offline_and_says_why() -> None:
 
 def test_required_online_mode_without_a_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"tracking\.wandb: online is impossible: no API key"):
-        Tracker(made(tmp_path, "online"), tmp_path / "run")
+        Trackers(made(tmp_path, "online"), tmp_path / "run")
 
 
 @pytest.mark.usefixtures("key")
@@ -251,7 +252,7 @@ WISHES = {
 
 
 def test_variables_of_another_run_are_left_out_and_wishes_are_kept() -> None:
-    assert tracking.variables_of_another_run(AGENT | WISHES) == sorted(AGENT)
+    assert wandb_variables.of_another_run(AGENT | WISHES) == sorted(AGENT)
 
 
 def test_every_setting_of_wandb_that_identifies_a_run_has_a_variable_that_is_left_out() -> None:
@@ -260,7 +261,7 @@ def test_every_setting_of_wandb_that_identifies_a_run_has_a_variable_that_is_lef
     parts = ("run_", "sweep_", "resume", "fork_", "launch", "job_", "program")
     identifying = [f"WANDB_{name.upper()}" for name in Settings.model_fields if name.startswith(parts)]
     assert len(identifying) > 10
-    assert tracking.variables_of_another_run(dict.fromkeys(identifying, "")) == sorted(identifying)
+    assert wandb_variables.of_another_run(dict.fromkeys(identifying, "")) == sorted(identifying)
 
 
 def test_the_plan_says_which_variables_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,10 +280,10 @@ def test_the_plan_says_which_variables_are_left_out(tmp_path: Path, monkeypatch:
 def test_off_starts_no_process_and_writes_no_file(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    tracker = Tracker(made(tmp_path, "off"), run)
+    trackers = Trackers(made(tmp_path, "off"), run)
     messages: list[str] = []
-    with tracker.recording(messages.append):
-        tracker.summarize()
+    with trackers.recording(messages.append):
+        trackers.summarize()
     assert messages == []
     assert list(run.iterdir()) == []
 
@@ -290,19 +291,14 @@ def test_off_starts_no_process_and_writes_no_file(tmp_path: Path) -> None:
 def test_the_mode_that_nobody_asked_for_is_said_quietly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ends_with_its_input = [sys.executable, "-c", "import sys; sys.stdin.read()"]
-    monkeypatch.setattr(
-        Tracker,
-        "_start",
-        lambda *given: subprocess.Popen(ends_with_its_input, stdin=subprocess.PIPE, text=True),
-    )
+    monkeypatch.setattr(TrackerProcess, "start", lambda process: None)
 
     def said(text: str, sets: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         loud: list[str] = []
         quiet: list[str] = []
-        tracker = Tracker(specs.plan(specs.spec_folder(folder), text, sets), folder)
-        with tracker.recording(loud.append, "--resume", quiet.append):
+        trackers = Trackers(specs.plan(specs.spec_folder(folder), text, sets), folder)
+        with trackers.recording(loud.append, "--resume", quiet.append):
             pass
         return loud, quiet
 
@@ -317,7 +313,7 @@ def test_the_driver_imports_no_wandb() -> None:
     code = (
         "import sys, reports.write, sweeps.cli, sweeps.execution.run_folder, sweeps.execution.launch;"
         "import sweeps.console.sweep_progress, sweeps.search.searcher;"
-        "import sweeps.execution.slot, sweeps.tracking.tracker; print('wandb' in sys.modules)"
+        "import sweeps.execution.slot, sweeps.tracking.recording; print('wandb' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip() == "False"
@@ -357,8 +353,8 @@ def test_a_run_folder_is_recorded_until_its_end(tmp_path: Path, monkeypatch: pyt
     found["failed"] = run_folders.failed(ids["failed"])
     messages: list[str] = []
 
-    tracker = Tracker(plan, run)
-    with tracker.recording(messages.append):
+    trackers = Trackers(plan, run)
+    with trackers.recording(messages.append):
         trials = {name: add_trial(run, record) for name, record in found.items()}
         for folder in trials.values():
             add_points(folder, 1, 2)
@@ -367,8 +363,8 @@ def test_a_run_folder_is_recorded_until_its_end(tmp_path: Path, monkeypatch: pyt
             add_points(trials[name], 3)
             results.write_record(trials[name], found[name])
         results.write_record(trials["again"], found["again"].model_copy(update={"status": "interrupted"}))
-        tracker.hurry()
-        tracker.finish_seconds = 30
+        trackers.hurry()
+        trackers.finish_seconds = 30
     first = wandb_runs(run)
     assert len(messages) == 1, messages
     assert {key.partition("-")[2]: reported.exit_code for key, reported in first.items()} == {
@@ -386,7 +382,7 @@ def test_a_run_folder_is_recorded_until_its_end(tmp_path: Path, monkeypatch: pyt
     assert well.summary["peak_train_bytes"] == found["well"].peak_train_bytes
     assert well.summary["status"] == "done"
 
-    with Tracker(plan, run).recording(messages.append):
+    with Trackers(plan, run).recording(messages.append):
         add_points(trials["again"], 3)
         results.write_record(trials["again"], found["again"])
     names = [path.name for path in (run / "wandb").glob("offline-run-*")]
@@ -398,9 +394,9 @@ def test_a_run_folder_is_recorded_until_its_end(tmp_path: Path, monkeypatch: pyt
 def summarized(tmp_path: Path, run: Path) -> list[str]:
     """Records a finished run offline, with its summary; returns what the tracker said."""
     messages: list[str] = []
-    tracker = Tracker(made(tmp_path, "offline"), run)
-    with tracker.recording(messages.append):
-        tracker.summarize()
+    trackers = Trackers(made(tmp_path, "offline"), run)
+    with trackers.recording(messages.append):
+        trackers.summarize()
     return messages
 
 
@@ -478,9 +474,9 @@ def test_a_tracker_that_dies_is_reported_at_once_and_at_the_end_with_what_to_do(
     run = tmp_path / "a run"
     files.write_json(run / "environment.json", {"name": "methods"})
     messages: list[str] = []
-    tracker = Tracker(made(tmp_path, "offline"), run)
-    with tracker.recording(messages.append, "paretune run my.yaml --resume"):
-        process = tracker._process
+    trackers = Trackers(made(tmp_path, "offline"), run)
+    with trackers.recording(messages.append, "paretune run my.yaml --resume"):
+        process = trackers.processes[0].process
         assert process is not None
         os.kill(process.pid, signal.SIGKILL)
         deadline = time.monotonic() + 10
@@ -488,7 +484,7 @@ def test_a_tracker_that_dies_is_reported_at_once_and_at_the_end_with_what_to_do(
             time.sleep(0.05)
         assert len(messages) == 2
         assert messages[1].startswith("W&B tracking failed with exit code -9. The sweep continues without it")
-        tracker.summarize()
+        trackers.summarize()
     log = run / "wandb" / "tracker.log"
     assert messages[2:] == [
         "W&B tracking failed with exit code -9. To record what is missing: paretune run my.yaml --resume. To send "
@@ -500,7 +496,7 @@ def test_the_reason_of_a_tracker_that_fails_is_in_the_first_line(tmp_path: Path)
     run = tmp_path / "run"
     run.mkdir()  # without the environment.json that it reads
     messages: list[str] = []
-    with Tracker(made(tmp_path, "offline"), run).recording(messages.append):
+    with Trackers(made(tmp_path, "offline"), run).recording(messages.append):
         deadline = time.monotonic() + 60
         while len(messages) < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -513,9 +509,9 @@ def test_uploads_that_take_too_long_are_reported_with_how_to_send_the_rest(tmp_p
     run = tmp_path / "run"
     files.write_json(run / "environment.json", {"name": "methods"})
     messages: list[str] = []
-    tracker = Tracker(made(tmp_path, "offline"), run)
-    tracker.finish_seconds = 0.01
-    with tracker.recording(messages.append, "paretune run my.yaml --resume"):
+    trackers = Trackers(made(tmp_path, "offline"), run)
+    trackers.finish_seconds = 0.01
+    with trackers.recording(messages.append, "paretune run my.yaml --resume"):
         pass
     assert messages[1].startswith(
         "W&B tracking did not end within 0.01 s. To record what is missing: paretune run my.yaml --resume."
@@ -526,9 +522,9 @@ def test_a_tracker_that_fails_does_not_affect_the_sweep_and_is_reported_in_one_l
     run = tmp_path / "run"
     run.mkdir()  # without the environment.json that it reads
     messages: list[str] = []
-    tracker = Tracker(made(tmp_path, "offline"), run)
-    with tracker.recording(messages.append):
+    trackers = Trackers(made(tmp_path, "offline"), run)
+    with trackers.recording(messages.append):
         time.sleep(0.1)
-        tracker.summarize()
+        trackers.summarize()
     assert "failed with exit code 1" in messages[-1]
     assert messages[-1].endswith("; see " + str(run / "wandb" / "tracker.log"))

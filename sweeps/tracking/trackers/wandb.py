@@ -1,0 +1,74 @@
+"""Weights & Biases: one run per trial as it trains, and one summary run with the comparison.
+
+The id of a trial's W&B run consists of the sweep's id and the trial's, so that the same trial of another sweep is
+another run, and that of a resumed or longer sweep the same. ``group`` is the sweep's name, ``job_type`` the cell, and a
+step is a training step. The mode is decided before the process starts: W&B has no opportunity to prompt the user.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import ClassVar, Self
+
+from sweeps.planning.checks import wandb_variables
+from sweeps.spec.settings import TrackingConfig
+from sweeps.tracking.base import FollowedRun, TrackedRun, Tracker
+from sweeps.tracking.connectivity import Mode, choose_mode
+
+
+class WeightsAndBiases(Tracker):
+    """Records in the run folder's ``wandb``, and where ``mode`` is ``online``, sends it at once."""
+
+    name: ClassVar[str] = "wandb"
+    label: ClassVar[str] = "W&B"
+
+    mode: Mode
+    reason: str  # of the mode
+    project: str
+    entity: str | None
+
+    @classmethod
+    def requested(cls, tracking: TrackingConfig) -> Self | None:
+        if not wandb_variables.is_on(tracking) or tracking.wandb == "off":
+            return None
+        mode, reason = choose_mode(tracking.wandb)
+        return cls(mode=mode, reason=reason, project=tracking.project, entity=tracking.entity)
+
+    @property
+    def quiet(self) -> bool:
+        return self.mode == "offline"
+
+    def announcement(self, folder: Path) -> str:
+        return f"{self.mode}, {self.reason}" + (f": {self.how_to_send(folder)}" if self.quiet else "")
+
+    def notes(self) -> Iterable[str]:
+        return wandb_variables.left_out(self.project)
+
+    def environment(self, folder: Path, empty: Path, inherited: Mapping[str, str]) -> dict[str, str]:
+        # W&B writes nothing outside of the run folder.
+        names = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR")
+        variables = {name: str(folder / "own") for name in names}
+        # W&B reads settings in its folder of configuration and in `wandb` of the working folder. Those in a run or
+        # beside a data set may be somebody else's, and could have the API key sent to any server.
+        variables |= {"WANDB_DIR": str(folder.parent), "WANDB_CONFIG_DIR": str(empty)}
+        variables |= {"WANDB_ENTITY": self.entity} if self.entity else {}
+        left_out = wandb_variables.of_another_run(inherited)
+        kept = {name: value for name, value in inherited.items() if name not in left_out}
+        return {
+            "WANDB_START_METHOD": "thread",
+            **kept,
+            **variables,
+            "WANDB_MODE": self.mode,
+            "WANDB_SILENT": "true",
+        }
+
+    def how_to_send(self, folder: Path) -> str:
+        # The pattern stays outside of the quotes, for the shell to expand.
+        return f"wandb sync {shlex.quote(str(folder))}/{'offline-run' if self.mode == 'offline' else 'run'}-*"
+
+    def open(self, run: FollowedRun) -> TrackedRun:
+        from sweeps.tracking.trackers.wandb_runs import WandbRuns
+
+        return WandbRuns(run, self.project)
