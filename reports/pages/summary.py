@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from reports.analysis import merge_notes
 from reports.analysis.data_preview import missing_data_note
@@ -16,19 +17,45 @@ from reports.pages.report import NO_ANSWER, Report
 from reports.pages.tables import Table
 from trainables.results import Run
 
+# The titles of the sections.
+ANSWER, COMPARISON, DATA = "The answer", "Comparison", "What the models saw"
+USE, FAILURES, REPEAT = "Using the results", "Failures and early stops", "How to repeat it"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the summary: ``text`` is its Markdown, without the title."""
+
+    title: str
+    text: str
+
 
 def summary(report: Report) -> str:
     """The answer, the comparison, what did not finish, and how to repeat it, as Markdown."""
-    return "\n\n".join(part for part in _parts(report) if part) + "\n"
+    head = f"# {escape_markdown(report.title)}", escape_markdown(report.question or ""), f"_{report.facts}_"
+    parts = [part for each in sections(report) for part in (f"## {each.title}", each.text)]
+    return _joined([*head, *parts]) + "\n"
 
 
-def _parts(report: Report) -> Iterator[str]:
-    yield f"# {escape_markdown(report.title)}"
-    # Parts may be empty, here and below: `summary` leaves these out.
-    yield escape_markdown(report.question or "")
-    yield f"_{report.facts}_"
-    yield from _answer(report)
-    yield "## Comparison"
+def sections(report: Report) -> tuple[Section, ...]:
+    """The sections of the summary, in their order."""
+    content = {
+        ANSWER: _answer(report),
+        COMPARISON: _comparisons(report),
+        DATA: _data(report),
+        USE: (_commands(list(next_steps.commands(group))) for group in report.groups),
+        FAILURES: _failures(report),
+        REPEAT: _repeats(report),
+    }
+    return tuple(Section(title, _joined(parts)) for title, parts in content.items())
+
+
+def _joined(parts: Iterable[str]) -> str:
+    """Paragraphs; parts may be empty."""
+    return "\n\n".join(part for part in parts if part)
+
+
+def _comparisons(report: Report) -> Iterator[str]:
     yield f"{NOTES['comparison']} {reproduce.memory_source(report.runs)}"
     for group in report.groups:
         yield f"### {escape_markdown(group.title)}" if len(report.groups) > 1 else ""
@@ -38,26 +65,28 @@ def _parts(report: Report) -> Iterator[str]:
         yield NOTES["across"]
         yield from _comparison(group)
     yield _bullets([note for run in report.runs for note in merge_notes.notes(run)])
-    yield "## What the models saw"
+
+
+def _data(report: Report) -> Iterator[str]:
     for preview in report.data_previews:
         yield f"### {escape_markdown(preview.title)}" if len(report.data_previews) > 1 else ""
         yield escape_markdown(preview.facts)
         yield _bullets(preview.remarks)
     yield escape_markdown(missing_data_note(report.runs))
-    yield "## Using the results"
-    for group in report.groups:
-        yield _commands(list(next_steps.commands(group)))
-    yield "## Failures and early stops"
+
+
+def _failures(report: Report) -> Iterator[str]:
     unfinished = trial_tables.unfinished(report.groups)
     yield _table(unfinished) if unfinished.rows else "Every trial ran to the end."
-    yield "## How to repeat it"
+
+
+def _repeats(report: Report) -> Iterator[str]:
     for run in report.runs:
         yield from _repeat(run, several=len(report.runs) > 1)
     yield reproduce.REPEATABILITY
 
 
 def _answer(report: Report) -> Iterator[str]:
-    yield "## The answer"
     if report.unfinished_sentence is not None:
         yield f"**{escape_markdown(report.unfinished_sentence)}**"
         resuming = [each.command for each in report.unfinished if each.command is not None]
