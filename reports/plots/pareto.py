@@ -11,17 +11,8 @@ from reports.plots.drawing import Drawing
 from reports.plots.labels import Label, place
 from reports.plots.marks import Marks, cell_text, trial_text
 from reports.plots.overlaps import moved, places, side_by_side
-from reports.plots.style import (
-    INK,
-    MUTED,
-    PAPER,
-    Palette,
-    figure,
-    marker,
-    quality_axis,
-    status_handles,
-    statuses_of,
-)
+from reports.plots.pareto_axes import legend_handles, note_beyond, set_axes
+from reports.plots.style import INK, MUTED, PAPER, Palette, figure, marker, statuses_of
 from reports.plots.view import CROWD, View, view
 from reports.statistics.rounding import rounded
 from reports.units import GIB
@@ -30,7 +21,6 @@ from trainables.results import Record
 SURE = 0.95  # of resamples in which a cell is on the front
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
@@ -51,11 +41,11 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     others = [record for record in trials if not any(_is_point_of(record, row) for row in bests)]
     within = [record for record in others if shown.place(_xy(record)[1]) == 0]
     sure = _surely_on_front(group, bests)
-    _axes(axes, group, shown)
-    _note_beyond(axes, group, shown, others)
+    set_axes(axes, group, shown)
+    note_beyond(axes, group, shown, [_xy(record)[1] for record in others])
     _front(axes, [row for row in bests if row.on_front])
     made.legend(
-        handles=_legend(statuses_of(within), sure, bests),
+        handles=legend_handles(statuses_of(within), sure, bests),
         loc="outside upper left",
         ncols=3,
         handletextpad=0.4,
@@ -177,70 +167,6 @@ def _front(axes: Axes, front: list[Row]) -> None:
         corners += [(x, corners[-1][1]), (x, y)] if corners else [(x, y)]
     xs, ys = [x for x, _ in corners], [y for _, y in corners]
     axes.plot(xs, ys, color=INK, linewidth=1.2, alpha=0.8, zorder=1)
-
-
-def _axes(axes: Axes, group: Group, shown: View) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    assert group.metric_record is not None
-    if shown.logarithmic:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: units.number(value)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlim(shown.x)
-    axes.set_ylim(shown.y)
-    axes.locator_params(axis="x", nbins=7)
-    axes.grid(visible=False, axis="x")
-    axes.set_xlabel("peak memory (GiB)")
-    metric = units.readable(group.metric_record.quality_name)
-    axes.set_ylabel(f"{metric}{'' if group.higher_is_better else ' (lower is better)'}")
-    quality_axis(axes, group.metric_record.quality_unit)
-    base = group.base
-    if base is not None and base.quality is not None and shown.place(base.quality) == 0:
-        axes.axhline(base.quality, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
-        axes.annotate(
-            base.display_name, (1, base.quality), xycoords=("axes fraction", "data"), xytext=(0, 4),
-            textcoords="offset points", ha="right", va="bottom", color=MUTED, fontsize=9.5,
-        )  # fmt: skip
-
-
-def _note_beyond(axes: Axes, group: Group, shown: View, others: list[Record]) -> None:
-    """Says at the upper and lower edge what lies beyond them."""
-    for side, arrow, y, offset, align in ((1, "↑", 1, -4, "top"), (-1, "↓", 0, 5, "bottom")):
-        base = group.base if group.base is not None and group.base.quality is not None else None
-        names = []
-        if base is not None and shown.place(base.quality or 0.0) == side:
-            quality = units.quality(base.quality, group.unit if group.unit == "fraction" else None)
-            names.append(f"{base.display_name} {quality}")
-        trials = sum(shown.place(_xy(record)[1]) == side for record in others)
-        if trials:
-            names.append(units.count(trials, "trial"))
-        if names:
-            axes.annotate(
-                f"{arrow} {', '.join(names)}", (1, y), xycoords="axes fraction", xytext=(0, offset),
-                textcoords="offset points", ha="right", va=align, color=MUTED, fontsize=9.5,
-            )  # fmt: skip
-
-
-def _legend(statuses: list[str], sure: list[Row], bests: list[Row]) -> list[Artist]:
-    from matplotlib.lines import Line2D
-
-    filled: dict[str, Any] = {"markersize": 10, "markerfacecolor": MUTED, "markeredgecolor": PAPER}
-    hollow: dict[str, Any] = {"markersize": 8, "markerfacecolor": PAPER, "markeredgecolor": MUTED}
-    cells = (
-        [Line2D([], [], linestyle="", marker="o", label="cell, surely on the front", **filled)]
-        if sure
-        else []
-    )
-    if len(sure) < len(bests):
-        label = "cell, not surely on it" if sure else "cell, not surely on the front"
-        cells += [Line2D([], [], linestyle="", marker="o", markeredgewidth=2, label=label, **hollow)]
-    return [
-        *cells,
-        *status_handles(statuses),
-        Line2D([], [], color=INK, linewidth=1.2, label="Pareto front"),
-    ]
 
 
 def _alt(group: Group, bests: list[Row], trials: int) -> str:

@@ -101,8 +101,9 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
             import json
 
             from sweeps.planning.assessment.power import power_json
+            from sweeps.planning.plan_json import plan_json
 
-            tree = made.to_json(memory_limit) | {"power": power_json(made, detectable())}
+            tree = plan_json(made, memory_limit) | {"power": power_json(made, detectable())}
             typer.echo(json.dumps(tree, indent=2, ensure_ascii=False))
         else:
             from sweeps.console.guarded_console import GuardedConsole

@@ -18,14 +18,16 @@ from sweeps.drafting.held_out import (
     held_out_share,
     is_given,
 )
+from sweeps.drafting.method_lines import (
+    left_out_methods,
+    memory_choice,
+    method_entries,
+)
 from sweeps.drafting.methods import Memory, MethodChoice, choose_methods
 from sweeps.drafting.proposal import (
     STAGE_COMMENTS,
     Ingredients,
     Proposal,
-    left_out_methods,
-    memory_choice,
-    method_entries,
     steps_line,
     written_data,
     written_path,

@@ -26,14 +26,16 @@ from sweeps.drafting.foreign_lines import (
 )
 from sweeps.drafting.from_data import Answers, head, model_choice
 from sweeps.drafting.held_out import Share, held_out_share
-from sweeps.drafting.methods import CANDIDATES, Memory, MethodChoice, choose_methods
-from sweeps.drafting.proposal import (
+from sweeps.drafting.method_lines import (
     METHOD_COMMENTS,
-    Ingredients,
-    Proposal,
     left_out_methods,
     memory_choice,
     method_entries,
+)
+from sweeps.drafting.methods import CANDIDATES, Memory, MethodChoice, choose_methods
+from sweeps.drafting.proposal import (
+    Ingredients,
+    Proposal,
 )
 from sweeps.drafting.reward_to_do import reward_to_do
 from sweeps.drafting.row_facts import RowFacts, row_facts

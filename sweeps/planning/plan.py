@@ -14,12 +14,11 @@ from typing import Any
 from sweeps.planning import identity, yardsticks
 from sweeps.planning.bases import base_config, base_configs
 from sweeps.planning.cell import Cell
-from sweeps.planning.checks import dependencies, fairness, held_out, seeds, tracking, without_effect
+from sweeps.planning.checks import amounts, dependencies, fairness, held_out, seeds, tracking, without_effect
 from sweeps.planning.checks.cell import CheckedDraft, check_draft
 from sweeps.planning.checks.requirements import Requirement
 from sweeps.planning.checks.search_notes import search_notes
 from sweeps.planning.conventions import CURRENT, Conventions
-from sweeps.planning.draft import Draft
 from sweeps.planning.filters import select_drafts
 from sweeps.planning.grid import make_drafts
 from sweeps.planning.inputs import InputFinder
@@ -27,19 +26,16 @@ from sweeps.planning.links import with_dependencies
 from sweeps.planning.memory import calibration
 from sweeps.planning.memory.cell_memory import ConfigMemory, with_fewest_workers
 from sweeps.planning.memory.fit import Fit, assess_fit
-from sweeps.planning.plan_json import cell_json, fit_json, problem_json, trial_json
 from sweeps.planning.resources import default_gpus, default_precision, default_trials
 from sweeps.planning.resources.place import Place, this_machine
 from sweeps.planning.times.prediction import PlanTime, predict_times
-from sweeps.planning.times.wording import cell_time_json, time_json
 from sweeps.runs.earlier_results import EarlierResults
 from sweeps.runs.layout import Settled
 from sweeps.spec.byte_sizes import parse_bytes
-from sweeps.spec.problems import Problem, SpecError, unique
+from sweeps.spec.problems import Problem, unique
 from sweeps.spec.settings import ResourcesConfig
 from sweeps.spec.spec import Spec
 from sweeps.spec.tree import node_at
-from trainables.config import limits
 from trainables.storage import files
 from trainables.trial.config import TrialConfig
 
@@ -135,25 +131,6 @@ class Plan:
         at_once = self.spec.resources.concurrent or 1
         return predict_times(self.cells, self.bases, at_once, again.per_cell // again.top, again.top)
 
-    def to_json(self, capacity: int | None = None) -> dict[str, Any]:
-        """The plan as ``paretune plan --json`` prints it; with ``capacity`` (bytes) also what fits in it."""
-        fits: dict[str, Any] = {}
-        if capacity is not None:
-            fits = {"memory_limit_bytes": capacity, "fits": [fit_json(fit) for fit in self.fits(capacity)]}
-        times = self.times()
-        return {
-            **fits,
-            "name": self.spec.name,
-            "cells": [cell_json(cell) | cell_time_json(times.cells[cell.name]) for cell in self.cells],
-            "base": [trial_json(base) for base in self.bases],
-            "trials": self.trials,
-            "finalists": self.finalists,
-            "time": time_json(times),
-            "resources": {name: getattr(self.spec.resources, name) for name in ("workers", *CHOSEN)},
-            "problems": [problem_json(problem) for problem in self.problems],
-            "notes": list(self.notes),
-        }
-
 
 def make(
     spec: Spec,
@@ -180,7 +157,7 @@ def make(
     """
     earlier = earlier or EarlierResults()
     drafts, draft_problems = make_drafts(spec, earlier)
-    _refuse_too_many_probes(spec, drafts)
+    amounts.refuse_too_many_probes(spec, drafts)
     selected, filter_problems = select_drafts(drafts, stage, method)
     date = date or today()
     finder = InputFinder(fetch, date, conventions)
@@ -215,7 +192,7 @@ def make(
                 *dependencies.problems(checked),
                 *seeds.problems(checked),
                 *([] if one_trial else held_out.problems(checked)),
-                *_too_many_trials(spec, cells),
+                *amounts.too_many_trials(spec, cells),
                 *tracking.problems(spec.tracking),
             ]
         ),
@@ -251,27 +228,10 @@ def _lacks_gpus(checked: CheckedDraft) -> bool:
     return node_at(checked.draft.parts, ("resources", "gpus")) is None
 
 
-def _refuse_too_many_probes(spec: Spec, drafts: Sequence[Draft]) -> None:
-    """Raises ``SpecError`` where checking every end and choice of all cells would take minutes."""
-    probes = sum(len(domain.probes()) for draft in drafts for domain in draft.space.values())
-    if probes > limits.PROBES:
-        what = (
-            f"{probes:,} ends and choices to be searched in {len(drafts):,} cells; a sweep has at most "
-            f"{limits.PROBES:,}. List fewer choices, or write a range, as {{int: [low, high]}}"
-        )
-        raise SpecError(spec.source.problem(("methods",), what))
-
-
 def _date_notes(cells: Sequence[Cell]) -> Iterator[str]:
     for date in dict.fromkeys(cell.tree["data"].get("date") for cell in cells):
         if date is not None:
             yield f"the chat template writes the date of the run's first start, {date} (data.date: another one)"
-
-
-def _too_many_trials(spec: Spec, cells: Sequence[Cell]) -> Iterator[Problem]:
-    if (trials := sum(cell.trials for cell in cells)) > limits.SWEEP_TRIALS:
-        what = f"{trials:,} trials in {len(cells):,} cells; a sweep has at most {limits.SWEEP_TRIALS:,}"
-        yield spec.source.problem(("search", "trials"), what)
 
 
 def _largest_peak(cell: Cell, capacity: int) -> ConfigMemory:

@@ -1,4 +1,4 @@
-"""A plan's parts as ``paretune plan --json`` prints them."""
+"""A plan and its parts as ``paretune plan --json`` prints them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,31 @@ from typing import Any
 
 from sweeps.planning.cell import Cell
 from sweeps.planning.memory.fit import Fit
+from sweeps.planning.plan import CHOSEN, Plan
+from sweeps.planning.times.wording import cell_time_json, time_json
 from sweeps.spec.problems import Problem
 from sweeps.spec.settings import STARTUP
 from trainables.trial.config import TrialConfig
+
+
+def plan_json(plan: Plan, capacity: int | None = None) -> dict[str, Any]:
+    """The whole plan; with ``capacity`` (bytes) also what fits in it."""
+    fits: dict[str, Any] = {}
+    if capacity is not None:
+        fits = {"memory_limit_bytes": capacity, "fits": [fit_json(fit) for fit in plan.fits(capacity)]}
+    times = plan.times()
+    return {
+        **fits,
+        "name": plan.spec.name,
+        "cells": [cell_json(cell) | cell_time_json(times.cells[cell.name]) for cell in plan.cells],
+        "base": [trial_json(base) for base in plan.bases],
+        "trials": plan.trials,
+        "finalists": plan.finalists,
+        "time": time_json(times),
+        "resources": {name: getattr(plan.spec.resources, name) for name in ("workers", *CHOSEN)},
+        "problems": [problem_json(problem) for problem in plan.problems],
+        "notes": list(plan.notes),
+    }
 
 
 def fit_json(fit: Fit) -> dict[str, Any]:

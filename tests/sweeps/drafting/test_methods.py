@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sweeps.drafting.budget import Budget, choose_batch, choose_budget, usual_share
+from sweeps.drafting.method_lines import memory_choice
 from sweeps.drafting.methods import FEWEST, Memory, choose_methods, fitting_names, memory_here
-from sweeps.drafting.proposal import memory_choice
 from sweeps.drafting.row_facts import RowFacts
 from sweeps.planning.memory import method_grid
 from trainables.system import machine

@@ -10,6 +10,7 @@ import pytest
 
 from sweeps.planning.learning_rates import width_factor
 from sweeps.planning.plan import make
+from sweeps.planning.plan_json import plan_json
 from sweeps.spec.spec import read, shipped_specs
 from tests.helpers.specs import SPEC, plan, problems, spec_folder
 from trainables.models.folder import Architecture
@@ -115,7 +116,7 @@ def test_the_plan_says_from_which_trial_on_results_steer(
 ) -> None:
     planned = plan(workdir, SPEC, sets)
     assert note in planned.notes
-    assert {cell["steered_from_trial"] for cell in planned.to_json()["cells"]} == {steered}
+    assert {cell["steered_from_trial"] for cell in plan_json(planned)["cells"]} == {steered}
 
 
 def test_a_space_that_is_tried_as_a_whole_is_no_search(workdir: Path) -> None:

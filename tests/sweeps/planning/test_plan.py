@@ -15,6 +15,7 @@ from rich.console import Console
 from sweeps.console.plan_table import show_plan
 from sweeps.planning.checks.probes import probe_values
 from sweeps.planning.plan import Cell, Plan, make
+from sweeps.planning.plan_json import plan_json
 from sweeps.spec.domain_parser import Choice, Log
 from sweeps.spec.naming import MAX_LENGTH, distinguishing_tags, is_safe, join_name, safe_name, setting_tag
 from sweeps.spec.settings import SearchConfig
@@ -495,7 +496,7 @@ def test_the_resolved_spec_holds_defaults_overrides_and_domains_and_plans_the_sa
 
 
 def test_the_plan_as_json_says_all_that_a_run_would_do(workdir: Path) -> None:
-    planned = plan(workdir, SPEC, ("search.trials=4",)).to_json()
+    planned = plan_json(plan(workdir, SPEC, ("search.trials=4",)))
     assert json.loads(json.dumps(planned)) == planned
     assert planned["name"] == "tiny"
     assert planned["trials"] == 8
@@ -528,7 +529,7 @@ def test_the_plan_as_json_says_all_that_a_run_would_do(workdir: Path) -> None:
 
 
 def test_problems_in_json_tell_errors_from_warnings(workdir: Path) -> None:
-    found = plan(workdir, SPEC, ("methods[0].train.steps=4", "methods[1].rank=0")).to_json()["problems"]
+    found = plan_json(plan(workdir, SPEC, ("methods[0].train.steps=4", "methods[1].rank=0")))["problems"]
     assert found == [
         {
             "where": "--set methods[1].rank",
@@ -537,7 +538,7 @@ def test_problems_in_json_tell_errors_from_warnings(workdir: Path) -> None:
             "severity": "error",
         }
     ]
-    (warning,) = plan(workdir, SPEC, ("methods[0].train.steps=4",)).to_json()["problems"]
+    (warning,) = plan_json(plan(workdir, SPEC, ("methods[0].train.steps=4",)))["problems"]
     assert warning["severity"] == "warning"
 
 
@@ -738,6 +739,6 @@ def test_memory_that_no_formula_describes_is_that_of_a_traced_step(
     text = sweeps.SPEC.replace("{kind: full}", method)
     planned = make(read(str(sweeps.write_spec(tmp_path, tiny_model, text))))
     assert not planned.errors
-    first, second = planned.to_json()["cells"]
+    first, second = plan_json(planned)["cells"]
     assert (first["predicted"]["source"], second["predicted"]["source"]) == ("traced", "formula")
     assert first["predicted_peak_bytes"] > 0

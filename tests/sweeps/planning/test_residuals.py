@@ -13,6 +13,7 @@ from sweeps.planning.memory import calibration, residuals
 from sweeps.planning.memory.calibration import store_residuals
 from sweeps.planning.memory.residuals import Correction, cache_file
 from sweeps.planning.plan import Plan, make
+from sweeps.planning.plan_json import plan_json
 from sweeps.spec.spec import read
 from tests.helpers.sweeps import SPEC, write_spec
 from tests.helpers.tiny_model import make_model
@@ -81,7 +82,7 @@ def test_the_plan_notes_the_correction_and_its_reason(tmp_path: Path, tiny_model
     after = planned(tmp_path / "spec", tiny_model)
     message = "predicted peaks are corrected by earlier measurements: sft-full +10.0% (1 measurement)"
     assert message in after.notes
-    reported = after.to_json()["cells"][0]["predicted"]
+    reported = plan_json(after)["cells"][0]["predicted"]
     assert reported["correction"] == {"factor": pytest.approx(1.1, rel=1e-6), "count": 1, "same_model": True}
     assert reported["peak_bytes"] > sum(reported[name] for name in ("weights_bytes", "gradients_bytes"))
     assert not any("corrected" in note for note in before.notes)

@@ -17,6 +17,7 @@ from sweeps.cli import app
 from sweeps.execution import speed_measurement
 from sweeps.planning.cell import Cell
 from sweeps.planning.plan import Plan
+from sweeps.planning.plan_json import plan_json
 from sweeps.planning.times import speeds
 from sweeps.planning.times.prediction import PlanTime
 from sweeps.planning.times.speeds import Speed
@@ -79,7 +80,7 @@ def test_minutes_are_unknown_until_a_trial_like_them_has_run(folder: Path) -> No
         "the minutes of sft-full, sft-lora are unknown: no such trial has run on this machine. "
     )
     assert "paretune plan my.yaml --measure trains a few steps of each" in line
-    written = made.to_json()
+    written = plan_json(made)
     assert written["time"]["minutes"] is None
     assert [cell["trial_minutes"] for cell in written["cells"]] == [None, None]
 
@@ -183,7 +184,7 @@ def test_the_plan_has_minutes_for_each_cell_and_in_all(folder: Path) -> None:
     assert (
         "trials that are behind may end at steps 2, 6 (ASHA); search.scheduler: none turns that off" in shown
     )
-    written = planned(folder).to_json()
+    written = plan_json(planned(folder))
     assert written["time"]["minutes"] == pytest.approx(32.6, abs=0.5)
     assert written["time"]["unknown"] == []
     assert written["cells"][1]["trial_minutes"] == pytest.approx(10.8, abs=0.1)

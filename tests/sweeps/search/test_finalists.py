@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sweeps.planning.plan import Plan
+from sweeps.planning.plan_json import plan_json
 from sweeps.spec.spec import as_begun, read
 from tests.helpers.searches import Tune, config_of, end, search_of
 from tests.helpers.specs import ONE, SPEC, plan, problems
@@ -136,7 +137,7 @@ def test_the_plan_says_how_many_finalists_follow(workdir: Path) -> None:
     assert "then 6 finalists: each cell's best config again with 3 other seeds (finalists.seeds)" in summary(
         planned
     )
-    assert planned.to_json()["finalists"] == 6
+    assert plan_json(planned)["finalists"] == 6
 
 
 @pytest.mark.parametrize(
