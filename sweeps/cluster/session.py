@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -16,11 +15,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from sweeps.cluster.private_folder import RAY, private_folder
+from sweeps.cluster import local_ray
+from sweeps.cluster.private_folder import private_folder
 from sweeps.cluster.remote_tasks import first_line
 from sweeps.spec.problems import Problem, SpecError
 from trainables.system import allocator, quiet
@@ -99,7 +98,7 @@ def session(
             if address is not None:
                 _join(address, worker_output)
             else:
-                _start(folder, {**local_options, "log_to_driver": worker_output})
+                local_ray.start(folder, {**local_options, "log_to_driver": worker_output})
         for name in ("ray", "ray.tune", "ray.train"):
             logging.getLogger(name).setLevel(logging.ERROR)
         # Ray's reports of processes that died are for the log; our records say which trials failed.
@@ -124,58 +123,6 @@ def _working_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
-
-
-@cache
-def _token() -> str:
-    """The token of every Ray that this process starts, one after another: Ray goes on with the first that it reads."""
-    return secrets.token_hex(32)
-
-
-def _start(folder: Path, local_options: Mapping[str, Any]) -> None:
-    """Starts Ray for this machine alone: it listens on the loopback interface, requires this run's own token, and keeps
-    its files in ``folder``.
-    """
-    import ray
-    from ray._private import ray_constants
-
-    # Otherwise Ray writes a token to the home folder, for every user to read.
-    os.environ["RAY_AUTH_TOKEN"] = _token()
-    # Ray's default is to require the token. A shell may have a setting for another cluster.
-    os.environ.pop("RAY_AUTH_MODE", None)
-    # A node that no other nodes can reach has the address 127.0.0.1, and Ray's servers listen there alone.
-    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    # "local": not the cluster that RAY_ADDRESS names, or a file in the temporary folder, which anybody may write.
-    with _separate_process_groups():
-        ray.init(
-            address="local",
-            **local_options,
-            include_dashboard=False,
-            logging_level=logging.ERROR,
-            _temp_dir=str(folder / RAY),
-        )
-
-
-@contextmanager
-def _separate_process_groups() -> Iterator[None]:
-    """Puts the processes that Ray starts in the block into process groups of their own; they still end with this one.
-
-    A terminal, ``timeout`` and job schedulers send signals to whole groups. This process then has its trials save
-    themselves, which needs a living Ray.
-    """
-    from ray._private import services as module
-    from ray._private import utils
-
-    services: Any = module  # otherwise mypy refuses another class in place of ConsolePopen
-    start = services.ConsolePopen
-    # Where the system doesn't end children with their parent, Ray ends them by their parent's group.
-    if utils.detect_fate_sharing_support():
-        services.ConsolePopen = partial(start, process_group=0)
-    try:
-        yield
-    finally:
-        services.ConsolePopen = start
 
 
 def answers_anyone(ray: Any) -> bool:
