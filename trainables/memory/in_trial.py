@@ -2,7 +2,8 @@
 
 A process of its own, as on a CPU, would need the trial's memory a second time on the same GPU. The first trial of a
 memory shape in a run trains two steps on the longest batch before its own first one, so that this batch is among those
-that are read. Everything that these steps change is undone.
+that are read. Everything that these steps change is undone. For that, the machine's memory has to hold a copy of the
+weights that are trained; where it can't, the peaks are those of the trial's own batches.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from typing import Any
 from trainables.memory.figures import Memory, TensorCounter, predicted_peak, weight_bytes
 from trainables.memory.gauges import CudaAllocator, Gauge, Meter
 from trainables.memory.longest_batch import longest_rows, train_longest
-from trainables.memory.policy_snapshot import preserved
+from trainables.memory.policy_snapshot import copied_bytes, preserved
 from trainables.memory.predicted_model import PredictedModel
 from trainables.models import locate
 from trainables.models.folder import read_architecture
 from trainables.storage import files
+from trainables.system import machine
+from trainables.system.byte_sizes import GIB
 from trainables.training.phases import Phases
 from trainables.training.policy import Policy
 from trainables.training.trainer_setup import clean_process
@@ -37,6 +40,7 @@ SHARED = (
     "peak_eval_bytes",
     "reserved_bytes",
 )
+SPARE_BYTES = GIB  # of the machine's memory that the copies of weights leave free
 
 
 @dataclass(frozen=True)
@@ -133,9 +137,11 @@ class TrialMeter:
     def train_longest(self, policy: Policy, rows: Sequence[Any], phases: Phases) -> None:
         """Trains on the longest of the training ``rows`` and undoes it, unless the run knows this memory.
 
+        Without room for the copies that undo it, nothing is done: ``row_tokens``, ``gradient_bytes``,
+        ``optimizer_bytes`` and the prediction stay unknown.
         ``phases`` says where an error has occurred. All workers have to call it.
         """
-        if self._known or self.config.method is None:
+        if self._known or self.config.method is None or not _fits_beside_others(copied_bytes(policy)):
             return
         worst, counter = _worst_case(self.config), TensorCounter()
         longest, row_tokens = longest_rows(worst, policy, rows)
@@ -180,6 +186,15 @@ class TrialMeter:
         peaks = {f"peak_{name}_bytes": self._meter.peaks.get(name) for name in ("load", "train", "eval")}
         unknown: dict[str, int | None] = dict.fromkeys(SHARED)
         return unknown | self._counted | peaks | {"reserved_bytes": self._meter.reserved}
+
+
+def _fits_beside_others(copies: int) -> bool:
+    """Whether this machine has the memory for the copies of all workers, which may all be here; they agree on it."""
+    (largest,) = largest_over_workers([copies])
+    room = machine.available_memory_bytes()
+    # 0: the system doesn't say.
+    short = 0 < room < largest * worker_count() + SPARE_BYTES
+    return largest_over_workers([int(short)]) == [0]
 
 
 def _worst_case(config: TrialConfig) -> TrialConfig:

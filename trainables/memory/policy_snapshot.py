@@ -24,7 +24,7 @@ def preserved(policy: Policy) -> Iterator[None]:
     numbers, state = RandomState.now(), ModelState(policy.model, checked=False)
     # Trainers keep a reference's weights with the policy, and what the model was asked once.
     kept, reference = dict(vars(policy)), dict(policy.reference_weights)
-    trained = [_Copy(p) for p in policy.model.parameters() if p.requires_grad]
+    trained = [_Copy(tensor) for tensor in _trained(policy)]
     buffers = [_Copy(buffer) for buffer in policy.model.buffers()]
     yield
     state.restore()
@@ -39,6 +39,16 @@ def preserved(policy: Policy) -> Iterator[None]:
         if not copy.is_unchanged():
             copy.restore()
     numbers.restore()
+
+
+def copied_bytes(policy: Policy) -> int:
+    """The bytes of the machine's memory that :func:`preserved` takes for this worker's copies."""
+    shards = (fsdp.local_shard(tensor.detach()) for tensor in (*_trained(policy), *policy.model.buffers()))
+    return sum(shard.numel() * shard.element_size() for shard in shards)
+
+
+def _trained(policy: Policy) -> list[Tensor]:
+    return [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
 
 
 class _Copy:

@@ -25,6 +25,7 @@ from trainables.results import Record
 from trainables.runner import lifecycle
 from trainables.runner.run import TrialContext, run_trial
 from trainables.stages.ppo.reward_rules import RULES
+from trainables.system import machine
 from trainables.system.byte_sizes import GIB
 from trainables.training.stage_trainer import StageTrainer
 from trainables.training.trainer_setup import clean_process
@@ -237,6 +238,19 @@ def test_peaks_are_those_of_the_phases_and_of_the_longest_batch(
     assert record.reserved_bytes == 2 * WEIGHTS
     assert record.memory_source == "cuda"
     assert record.predicted_peak_bytes is not None
+
+
+def test_without_room_for_a_copy_of_the_trained_weights_the_trials_own_batches_are_read(
+    tiny_model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allocator = Allocator()
+    driven = Driven(allocator, monkeypatch)
+    monkeypatch.setattr(machine, "available_memory_bytes", lambda: GIB)
+    config = make_config(tiny_model, rows, {"kind": "full"}, steps=1)
+    record = run(config, tmp_path, memory_gauge=InTrial(lambda: allocator))
+    ((batch, tokens),) = driven.batches
+    assert record.peak_train_bytes == WEIGHTS + batch * tokens
+    assert (record.gradient_bytes, record.predicted_peak_bytes) == (None, None)
 
 
 def test_a_base_that_stays_belongs_to_the_trials_that_use_it_and_not_to_the_baseline(
