@@ -14,9 +14,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainables.trial.config import TrialConfig
 
 STEPS, BATCH, RATE, CUTOFF = 16, 8, 2e-3, 128
-METHODS = ("lora", "full")
+METHODS = ("lora", "full", "qlora")
 
 
 def plain(method: str) -> float:
@@ -30,27 +34,32 @@ def plain(method: str) -> float:
     return PlainScript(folder, data, method, STEPS, BATCH, RATE).tokens_per_second()
 
 
-def ours(method: str) -> float:
+def trial_config(method: str, stage: str = "sft", steps: int = STEPS) -> TrialConfig:
     """The same as one trial of ours."""
     from trainables.config.data import DataConfig
     from trainables.config.model import ModelConfig
     from trainables.config.train import TrainConfig
-    from trainables.methods import Full, LoRA
-    from trainables.runner.run import TrialContext, run_trial
-    from trainables.stages import SFT
     from trainables.trial.config import TrialConfig
 
-    config = TrialConfig(
-        cell=f"sft-{method}",
-        method_name=method,
-        model=ModelConfig(name="smollm2-135m"),
-        data=DataConfig(train="commands", eval_rows=8, cutoff=CUTOFF),
-        stage=SFT(),
-        method=LoRA(rank=8, alpha=16) if method == "lora" else Full(),
-        train=TrainConfig(steps=STEPS, batch_size=BATCH, learning_rate=RATE),
+    return TrialConfig.model_validate(
+        {
+            "cell": f"{stage}-{method}",
+            "method_name": method,
+            "model": ModelConfig(name="smollm2-135m"),
+            "data": DataConfig(train="commands", eval_rows=8, cutoff=CUTOFF),
+            "stage": {"kind": stage},
+            "method": {"kind": method, **({"rank": 8, "alpha": 16} if "lora" in method else {})},
+            "train": TrainConfig(steps=steps, batch_size=BATCH, learning_rate=RATE),
+        }
     )
+
+
+def ours(method: str) -> float:
+    """Tokens per second of the same as one trial of ours."""
+    from trainables.runner.run import TrialContext, run_trial
+
     with tempfile.TemporaryDirectory() as output:
-        record = run_trial(config, TrialContext(Path(output)))
+        record = run_trial(trial_config(method), TrialContext(Path(output)))
     assert record.tokens_per_second is not None, record.error
     return record.tokens_per_second
 

@@ -75,7 +75,10 @@ def load_with_kernels(
     ``cutoff``: the longest row, in tokens. ``trains_whole``: whether the base's own weights train. Raises
     ``ValueError`` for a model that Liger has no kernels for, and ``ModelError`` for one whose files lack weights.
     """
+    from trainables.models.cpu_products import use_fast_products
+
     _undo_liger()
+    use_fast_products()
     if kernel == "unsloth":
         return _load_with_unsloth(folder, options, cutoff, trains_whole)
     model, loaded = loader.from_pretrained(folder, output_loading_info=True, **options)

@@ -1,0 +1,86 @@
+"""Products of 16-bit tensors on CPUs without instructions for them are exact up to one rounding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainables.models import cpu_products
+
+# The distance of two neighbouring numbers by their size; a rounded number is off by half of it.
+SPACING = {torch.bfloat16: 2**-7, torch.float16: 2**-10}
+
+
+@pytest.fixture(autouse=True)
+def _replaced() -> None:
+    if not cpu_products.use_fast_products():
+        pytest.skip("this CPU has instructions for 16 bits")
+
+
+def random(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape))).to(dtype)
+
+
+def assert_rounded_once(product: Tensor, exact: Tensor) -> None:
+    assert product.shape == exact.shape
+    # 32-bit sums of numbers near 1 are off by 1e-4 at most for the lengths below.
+    error = (product.double() - exact).abs() - 1e-4
+    assert (error <= exact.abs() * SPACING[product.dtype] / 2 * 1.001).all()
+
+
+@pytest.mark.parametrize("dtype", list(SPACING))
+@pytest.mark.parametrize(
+    ("rows", "inner", "columns"),
+    [(3, 40, 50), (1, 40, 50), (7, 1500, 900), (900, 1500, 7), (3, 9000, 20), (0, 4, 5), (4, 0, 5)],
+)
+def test_a_product_is_that_of_64_bits_rounded_once(
+    rows: int, inner: int, columns: int, dtype: torch.dtype
+) -> None:
+    one, other = random(rows, inner, dtype=dtype), random(inner, columns, dtype=dtype)
+    exact = one.double() @ other.double()
+    assert_rounded_once(one @ other, exact)
+    assert_rounded_once(one @ other.t().contiguous().t(), exact)
+    assert_rounded_once(one.t().contiguous().t() @ other, exact)
+
+
+def test_a_batch_of_products_and_added_matrices_are_too() -> None:
+    one, other, bias = random(5, 30, 40), random(5, 40, 20), random(20)
+    exact = one.double() @ other.double()
+    assert_rounded_once(one @ other, exact)
+    assert_rounded_once(torch.baddbmm(bias, one, other, beta=0.5, alpha=2), 0.5 * bias.double() + 2 * exact)
+    assert_rounded_once(torch.addmm(bias, one[0], other[0], beta=3), 3 * bias.double() + exact[0])
+    # As in torch, what is not counted may be infinite.
+    unread = torch.full((20,), torch.nan, dtype=torch.bfloat16)
+    assert_rounded_once(torch.addmm(unread, one[0], other[0], beta=0), exact[0])
+
+
+def test_a_layer_and_its_gradients_under_autocast_are_those_of_32_bits() -> None:
+    torch.manual_seed(0)
+    layer, inputs = torch.nn.Linear(64, 48), torch.randn(4, 9, 64, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = layer(inputs)
+    assert output.dtype == torch.bfloat16
+    output.float().square().sum().backward()
+    found = [layer.weight.grad, layer.bias.grad, inputs.grad]
+    layer.zero_grad()
+    inputs.grad = None
+    functional.linear(inputs, layer.weight, layer.bias).square().sum().backward()
+    for gradient, exact in zip(found, [layer.weight.grad, layer.bias.grad, inputs.grad], strict=True):
+        assert gradient is not None
+        assert exact is not None
+        assert (gradient - exact).norm() < 0.01 * exact.norm()
+
+
+def test_products_of_32_and_64_bits_and_of_integers_are_torchs_own() -> None:
+    for dtype in (torch.float32, torch.float64, torch.int64):
+        one, other = (
+            torch.arange(6).reshape(2, 3).to(dtype),
+            torch.arange(12).reshape(3, 4).to(dtype),
+        )
+        expected = torch.tensor([[20, 23, 26, 29], [56, 68, 80, 92]]).to(dtype)
+        assert torch.equal(one @ other, expected)
+        assert torch.equal(torch.bmm(one[None], other[None])[0], expected)
+        assert torch.equal(torch.addmm(other[0], one, other), expected + other[0])
+        assert torch.equal(torch.baddbmm(other[0], one[None], other[None])[0], expected + other[0])
