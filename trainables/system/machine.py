@@ -48,7 +48,7 @@ def processor() -> Capability:
     if fast:
         speed = f"bfloat16 in hardware ({', '.join(fast)})"
     elif computes_bf16():
-        speed = "no bfloat16 in hardware: products of it are computed in 32 bits"
+        speed = "no bfloat16 in hardware, so bf16 is slow"
     else:
         speed = f"{NO_BF16_PRODUCTS}; trials without train.precision train in fp32"
     return Capability("processor", True, f"{cpu_cores()} cores, {_cpu_name()}, {speed}", needed=False)
