@@ -80,6 +80,12 @@ def plan_notes(run: Run) -> list[str]:
     return [str(note) for part in parts for note in run.environment.get(part) or []]
 
 
+_PREDICTED = (
+    "Of trials that were stopped early, whose settings no finished trial had in what memory depends on, it is "
+    "predicted alone."
+)
+
+
 def memory_source(runs: Iterable[Run]) -> str:
     """How memory was measured, in a sentence."""
     sources = {record.memory_source for run in runs for record in run.records}
@@ -89,7 +95,10 @@ def memory_source(runs: Iterable[Run]) -> str:
         "cuda": "on the GPU as the peak of allocated memory on the worker that needed most",
     }
     used = [text for source, text in ways.items() if source in sources]
-    return f"Memory was measured {'; and '.join(used)}." if used else "No memory was measured in this run."
+    measured = (
+        f"Memory was measured {'; and '.join(used)}." if used else "No memory was measured in this run."
+    )
+    return f"{measured} {_PREDICTED}" if "predicted" in sources else measured
 
 
 def _text(value: Any) -> str:

@@ -52,7 +52,7 @@ def _reason(cell: Cell, record: Record) -> str:
 
 
 _REASONS = {
-    "stopped": "its objective was behind others at this step; it was scored as it was then",
+    "stopped": "its objective was behind others at this step",
     "out_of_memory": "there was not enough memory",
     "interrupted": "the run was interrupted; paretune run --resume finishes it",
     "failed": "no reason was recorded",
@@ -69,9 +69,19 @@ _PLACES = {
 
 
 def reason(record: Record) -> str:
-    """Why a trial did not run to the end: its error, or what its status means; and where memory ran out."""
+    """Why a trial did not run to the end: its error, why it was stopped, or what its status means. And where memory ran
+    out, and what is not known of a trial that was stopped.
+    """
     place = _PLACES.get(record.out_of_memory_in or "", "") if record.status == "out_of_memory" else ""
-    return place + ((record.error or "").strip() or _REASONS.get(record.status, ""))
+    why = (record.error or record.stop_reason or "").strip() or _REASONS.get(record.status, "")
+    return place + why + (f"; {_not_known(record)}" if record.status == "stopped" else "")
+
+
+def _not_known(record: Record) -> str:
+    if record.quality is not None:
+        return "it was scored as it was then"
+    memory = ", and its memory is predicted, not measured" if record.memory_source == "predicted" else ""
+    return f"it was not scored on the test rows{memory}"
 
 
 def trials(group: Group) -> Table:
@@ -101,6 +111,7 @@ def trial_work(group: Group) -> Table:
             "tokens/s": lambda _, record: units.number(record.tokens_per_second),
             "setup time": lambda _, record: units.duration(record.setup_seconds),
             "evaluation time": lambda _, record: units.duration(record.eval_seconds),
+            "predicted peak": lambda _, record: units.gib(record.predicted_peak_bytes),
             "memory measured in trial": lambda _, record: record.memory_trial or units.UNKNOWN,
             "batch size after running out of memory": lambda _, record: units.number(
                 record.retried_batch_size

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from trainables.training.pausing import Pausing
+
 if TYPE_CHECKING:
     from trainables.training.activity import Activity
     from trainables.training.training_callback import Decision
@@ -22,8 +24,14 @@ class StepLines:
         self._last: float | None = None  # when the last line was printed, or training began
         self._finishing = False
 
+    loss_rungs: frozenset[int] = frozenset()
+    pausing = Pausing()
+
     def report(self, step: int, values: dict[str, float]) -> Decision:
         return "continue"
+
+    def stop_reason(self) -> str | None:
+        return None
 
     def interrupted(self) -> bool:
         return False

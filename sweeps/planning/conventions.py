@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+from sweeps.spec.settings import SEARCH_VERSION
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,10 @@ class Conventions:
 
 
 FIRST = Conventions(version=1, split_by=None, by_length=False, one_cutoff=False, tools_need_place=False)
-CURRENT = Conventions(
-    version=2, split_by="first_turn", by_length=True, one_cutoff=True, tools_need_place=True
-)
+SECOND = Conventions(version=2, split_by="first_turn", by_length=True, one_cutoff=True, tools_need_place=True)
+# Versions before it searched by `EARLIER_SEARCH` where their specs left a setting out.
+CURRENT = replace(SECOND, version=SEARCH_VERSION)
+BY_VERSION = {each.version: each for each in (FIRST, SECOND, CURRENT)}
 
 
 def conventions_of(environment: Mapping[str, Any] | None) -> Conventions:
@@ -32,4 +35,4 @@ def conventions_of(environment: Mapping[str, Any] | None) -> Conventions:
     if environment is None:
         return CURRENT
     # Version 1 wrote none.
-    return CURRENT if (environment.get("plan") or {}).get("conventions") == CURRENT.version else FIRST
+    return BY_VERSION.get((environment.get("plan") or {}).get("conventions", FIRST.version), FIRST)

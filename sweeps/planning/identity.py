@@ -11,6 +11,7 @@ from sweeps.spec.domain_parser import is_domain
 from sweeps.spec.key_path import KeyPath
 from sweeps.spec.problems import format_value
 from sweeps.spec.schema import SECTION_CLASSES
+from sweeps.spec.settings import EARLIER_SEARCH
 
 # Limits of memory, concurrency and waiting decide when or whether a trial runs, not what it is.
 RESOURCES = ("workers", "cpus", "gpus")
@@ -83,13 +84,15 @@ def _is_entries(value: Any) -> bool:
 
 
 def _is_later_setting(change: Change) -> bool:
-    """Whether a setting did not exist when the run was started, and is at its default.
+    """Whether a setting did not exist when the run was started, and is at its default, or as it was before it existed.
 
     A resolved spec holds the defaults of its sections: what is missing there was no setting then.
     """
     if len(change.path) != 2 or change.before is not MISSING:
         return False
     section, key = change.path
+    if section == "search" and change.now == EARLIER_SEARCH.get(str(key), MISSING):
+        return True
     cls = SECTION_CLASSES.get(str(section))
     field = cls.model_fields.get(str(key)) if cls is not None else None
     if field is None or field.is_required():

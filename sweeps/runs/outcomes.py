@@ -13,9 +13,10 @@ def status_words(status: str) -> str:
 
 
 def outcome(record: Record) -> str:
-    """``done``, ``out of memory``, or ``stopped early at step 5 of 20: behind the others``."""
+    """``done``, ``out of memory``, or ``stopped early at step 5 of 20: behind the others``, or another reason."""
     words = status_words(record.status)
     if record.status != "stopped" or record.steps is None:
         return words
     steps = (record.config.get("train") or {}).get("steps")
-    return f"{words} at step {record.steps}{f' of {steps}' if steps else ''}: behind the others"
+    reason = record.stop_reason or "behind the others"
+    return f"{words} at step {record.steps}{f' of {steps}' if steps else ''}: {reason}"

@@ -51,7 +51,7 @@ class RunState:
     the folder of ``paretune try``. ``unfinished``: trials that have begun and have no final record. ``waits``: what
     trials wait for that could run, a sentence each.
     ``finalists``: how many times each of how many best configs of a cell are trained again, ``{"seeds": 3, "top": 1}``;
-    empty for runs that have none. ``damaged``: a sentence for each trial that has a file which can't be read.
+    empty for runs that have none. ``first_comparison``: how the cells compared at their first rung. ``damaged``: a sentence for each trial that has a file which can't be read.
     """
 
     run: str
@@ -62,6 +62,7 @@ class RunState:
     finalists: dict[str, int] = field(default_factory=dict)
     damaged: tuple[str, ...] = ()
     waits: tuple[str, ...] = ()
+    first_comparison: dict[str, Any] | None = None
 
     @property
     def training(self) -> tuple[UnfinishedTrial, ...]:
@@ -108,6 +109,7 @@ class RunState:
             "training": [vars(trial) for trial in self.training],
             "unfinished": [vars(trial) for trial in self.unfinished],
             "waits": list(self.waits),
+            "first_comparison": self.first_comparison,
             "damaged": list(self.damaged),
         }
 
@@ -149,6 +151,7 @@ def run_state(
         finalists,
         tuple(damaged),
         signs.waits,
+        (environment or {}).get("first_comparison"),
     )
 
 
@@ -229,11 +232,16 @@ def table(state: RunState) -> Table:
 
 
 def _counts(cell: str, state: RunState) -> str:
-    """``3/6, 1 stopped early``."""
+    """``3/6, 1 stopped early and not scored``."""
     records = [record for record in state.records if record.cell == cell]
-    other = Counter(status_words(record.status) for record in records if record.status != "done")
+    other = Counter(_ended(record) for record in records if record.status != "done")
     count = f"{len(records)}/{state.trials_of(cell)}" if state.budgets else str(len(records))
     return ", ".join([count, *(f"{number} {words}" for words, number in sorted(other.items()))])
+
+
+def _ended(record: Record) -> str:
+    unscored = record.status == "stopped" and record.quality is None
+    return f"{status_words(record.status)}{' and not scored' if unscored else ''}"
 
 
 def _progress(trial: UnfinishedTrial, state: RunState) -> str:
@@ -253,8 +261,14 @@ def summary(state: RunState) -> str:
     process = f": {state.holder}" if state.holder else ""
     if not state.budgets:
         return "\n".join(["trials of `paretune try`, outside of any sweep", *state.damaged])
+    first = [state.first_comparison["text"]] if state.first_comparison else []
     return "\n".join(
-        [f"{state.activity}{process}; {remaining_text(state)}", *state.waits[:SHOWN_WAITS], *state.damaged]
+        [
+            f"{state.activity}{process}; {remaining_text(state)}",
+            *first,
+            *state.waits[:SHOWN_WAITS],
+            *state.damaged,
+        ]
     )
 
 

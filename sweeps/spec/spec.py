@@ -15,6 +15,8 @@ from sweeps.spec.naming import is_safe
 from sweeps.spec.problems import Problem, SpecError, unique
 from sweeps.spec.schema import ENTRY_CLASSES, PARTS, SECTION_CLASSES, SECTIONS
 from sweeps.spec.settings import (
+    EARLIER_SEARCH,
+    SEARCH_VERSION,
     FinalistsConfig,
     ReportConfig,
     ResourcesConfig,
@@ -75,11 +77,21 @@ class Spec:
 
 def as_begun(spec: Spec, environment: Mapping[str, Any]) -> Spec:
     """A spec as a run that is resumed began with it, by the run's ``environment.json``: one of an earlier version has
-    finalists only if the spec names them now.
+    finalists only if the spec names them now, and searches as it did then where the spec doesn't say how.
     """
-    if "finalists" in spec.source.tree or "finalists" in environment.get("plan", {}):
+    begun = environment.get("plan", {})
+    if (begun.get("conventions") or 1) < SEARCH_VERSION:
+        spec = from_source(_with_earlier_search(spec.source))
+    if "finalists" in spec.source.tree or "finalists" in begun:
         return spec
     return replace(spec, finalists=FinalistsConfig(seeds=1))
+
+
+def _with_earlier_search(written: Source) -> Source:
+    search = written.tree.get("search") or {}
+    if not isinstance(search, dict):
+        return written  # which is among the spec's problems
+    return replace(written, tree={**written.tree, "search": {**EARLIER_SEARCH, **search}})
 
 
 def read(argument: str | Path, sets: Sequence[str] = ()) -> Spec:

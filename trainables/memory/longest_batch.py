@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.memory.figures import predicted_peak
+from trainables.memory.predicted_model import PredictedModel
+from trainables.models import locate
+from trainables.models.folder import read_architecture
 from trainables.tokenization import batching
 from trainables.training.compiled_layers import layers_for
 from trainables.training.trainer_setup import training_arguments, use_method_optimizer
@@ -30,6 +34,15 @@ def longest_rows(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> tu
     tokens = config.stage.tokens(policy.tokenizer, rows, config.data.cutoff)
     chosen = batching.fill_longest_first(tokens.lengths, config.data.cutoff)
     return [rows[int(tokens.rows[place])] for place in chosen], int(tokens.lengths[chosen].sum())
+
+
+def predict_peak(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> int | None:
+    """The peak in bytes of training on the longest of the ``rows``, predicted and not measured; ``None`` where it can't
+    be.
+    """
+    worst = config.model_copy(update={"stage": config.stage.worst_case()})
+    model = PredictedModel.of_files(read_architecture(locate.model_folder(config.model)))
+    return predicted_peak(worst, model, policy, longest_rows(worst, policy, rows)[1])
 
 
 def train_longest(

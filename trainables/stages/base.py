@@ -118,6 +118,7 @@ class TrainingStage(Frozen, ABC):
     nothing_left: ClassVar[str] = "nothing but an end token is left to learn"  # of rows without an example
     # Why its decoder layers are not compiled; None where they can be.
     compile_obstacle: ClassVar[str | None] = None
+    loss_falls: ClassVar[bool] = True  # whether the training loss falls in a trial that learns
     logged_metrics: ClassVar[tuple[str, ...]] = ()  # what its trainer logs besides loss and gradient norm
 
     def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:

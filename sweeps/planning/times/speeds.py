@@ -106,6 +106,9 @@ def speed_of(cell: Cell, record: Record, **changes: Any) -> Speed | None:
 
     if record.status not in ENDED_WELL or record.host != socket.gethostname():
         return None
+    # One that was not scored was not measured either: what a whole trial takes beside training, it doesn't say.
+    if record.status == "stopped" and record.test_seconds is None:
+        return None
     config = TrialConfig.model_validate(record.config)
     other = _other_seconds(record)
     if other is None or not record.total_params or record.retried_batch_size is not None:

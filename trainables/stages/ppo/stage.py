@@ -47,6 +47,7 @@ class PPO(PPOSettings):
     )
     learning_rate_factor: ClassVar[float] = 0.1
     encoding: ClassVar[tuple[str, ...]] = ("max_new_tokens",)
+    loss_falls: ClassVar[bool] = False  # it is that of answers which change
     logged_metrics: ClassVar[tuple[str, ...]] = (
         "reward",
         "kl",
