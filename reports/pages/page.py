@@ -151,7 +151,9 @@ def _unplaced_trials(group: Group) -> str:
     unplaced = sum(record.quality is None or record.peak_bytes is None for record in records)
     if not unplaced:
         return ""
-    return f"Not in the figure, because their quality or memory is unknown: {units.count(unplaced, 'trial')}."
+    stopped = sum(record.status == "stopped" and record.quality is None for record in records)
+    why = f" ({stopped} stopped early, and therefore not scored)" if stopped else ""
+    return f"Not in the figure, because their quality or memory is unknown: {units.count(unplaced, 'trial')}{why}."
 
 
 def _searched_settings(groups: Iterable[Group]) -> str:
