@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import UnionType
@@ -32,14 +32,21 @@ Role = Literal["search", "base", "finalist"]
 Phase = Literal["load", "forward", "backward", "step", "eval"]
 # Of a trial's base model: loaded for the trial; kept in memory from the trial before; or loaded because that trial had
 # changed it.
+# What an objective is of: validation rows, or the training loss on batches that were not seen before.
+Comparison = Literal["validation", "training"]
 BaseOrigin = Literal["loaded", "kept", "changed"]
 # Of keys in `environment.json`; others are shown as they are.
 ENVIRONMENT_TYPES: Mapping[str, type | UnionType] = {
     "plan": dict, "report": dict, "test_rows": dict, "packages": dict, "seconds": int | float,
-    "memory_bytes": int | float,
+    "memory_bytes": int | float, "first_comparison": dict,
 }  # fmt: skip
+PAGES_FILE = "tracking.json"  # of trackers' pages that show a run
 # How the error of a trial begins whose cell continues from one without a finished trial.
 NOTHING_TO_START_FROM = "it continues from the best trial of"
+
+
+# In a curve: minus the mean training loss that trials are compared by.
+TRAINING_OBJECTIVE = "training_objective"
 
 
 class Record(Frozen):
@@ -62,11 +69,14 @@ class Record(Frozen):
     config: dict[str, Any]
     status: Status
     error: str | None = None
+    # Why a trial was stopped early, in words; None: its objective was behind that of others of its cell.
+    stop_reason: str | None = None
 
     # Quality: `objective` is from the validation rows and steers the search; `quality` is from the test rows, which
     # play no part in any choice.
     objective: float | None = None  # higher is better
     objective_name: str | None = None
+    compared_by: Comparison | None = None  # what the objective is of; None: the validation rows
     quality: float | None = None
     quality_name: str | None = None
     quality_higher_is_better: bool | None = None
@@ -75,7 +85,8 @@ class Record(Frozen):
     metrics: dict[str, float] = Field(default_factory=dict)
 
     # Memory. Peaks are above `baseline_bytes`, the memory of the process before it loads anything.
-    memory_source: Literal["cuda", "rss"] | None = None
+    # "predicted": nothing was measured, and `predicted_peak_bytes` stands alone.
+    memory_source: Literal["cuda", "rss", "predicted"] | None = None
     memory_shape: str | None = None  # hash of the settings that memory depends on
     memory_trial: str | None = None  # the trial in which this shape was measured
     baseline_bytes: int | None = None
@@ -137,6 +148,11 @@ class Record(Frozen):
     template_sha256: str | None = None
     commit: str | None = None
     packages: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def validation_objective(self) -> float | None:
+        """The objective on the validation rows; ``None`` where the trial was stopped by its training loss."""
+        return None if self.compared_by == "training" else self.objective
 
     @property
     def peak_bytes(self) -> int | None:
@@ -263,6 +279,16 @@ def objectives(trial_folder: Path) -> list[tuple[int, float]]:
     return [(p["step"], p["value"]) for p in read_curve(trial_folder) if p["name"] == "objective"]
 
 
+def rung_values(trial_folder: Path, rungs: Mapping[int, Comparison]) -> dict[int, float]:
+    """What a trial was compared by at each of ``rungs`` that it has reached, by step; higher is better."""
+    names = {"validation": "objective", "training": TRAINING_OBJECTIVE}
+    return {
+        point["step"]: point["value"]
+        for point in read_curve(trial_folder)
+        if point["step"] in rungs and point["name"] == names[rungs[point["step"]]]
+    }
+
+
 def read_curve(trial_folder: Path) -> Iterator[dict[str, Any]]:
     """The points of ``curve.jsonl``, ``{"step": 1, "name": ..., "value": ...}``, by name and step.
 
@@ -358,7 +384,8 @@ class Run:
     ``records``: every trial's record, in the order in which trials started. ``curves``: trial_id, step, name, value.
     ``spec``: the text of ``spec.yaml``, ``None`` without one. ``environment``: ``environment.json``, ``{}``
     without one. ``data``: a preview of the rows, an entry for each stage, model and data set (``data.json``, which
-    ``sweeps.console.data_preview.to_json`` describes); empty without one.
+    ``sweeps.console.data_preview.to_json`` describes); empty without one. ``pages``: those of trackers that show the
+    run, addresses by what they show (``tracking.json``).
     """
 
     folder: Path
@@ -367,6 +394,7 @@ class Run:
     spec: str | None
     environment: dict[str, Any]
     data: tuple[dict[str, Any], ...] = ()
+    pages: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -417,7 +445,28 @@ def _with_other_files(run: Path, records: list[Record], curves: pa.Table) -> Run
         spec=spec.read_text(encoding="utf-8", errors="replace") if spec.exists() else None,
         environment=_environment(run / "environment.json"),
         data=_data_previews(run / "data.json"),
+        pages=tracker_pages(run),
     )
+
+
+def tracker_pages(run: Path) -> dict[str, str]:
+    """The addresses of trackers' pages about a run, by what they show; only such as are safe to open.
+
+    Empty where the file is missing or can't be read: it holds nothing that was measured.
+    """
+    path = run / PAGES_FILE
+    try:
+        trackers = read_object(path) if path.exists() else {}
+    except DamagedFile:
+        return {}
+    pages = [each.get("pages") for each in trackers.values() if isinstance(each, dict)]
+    return {
+        str(label): str(address)
+        for shown in pages
+        if isinstance(shown, dict)
+        for label, address in shown.items()
+        if str(address).startswith(("https://", "http://"))
+    }
 
 
 def _environment(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import units
-from reports.analysis import merge_notes
+from reports.analysis import comparison_notes
 from reports.analysis.data_preview import missing_data_note
 from reports.analysis.group import Group
 from reports.analysis.recommendation.front_steps import front_sentence
@@ -42,7 +42,7 @@ def index_page(report: Report, figures: Figures) -> str:
         figures=figures,
         notes=NOTES,
         no_answer=NO_ANSWER,
-        merge_notes=[note for run in report.runs for note in merge_notes.notes(run)],
+        comparison_notes=[note for run in report.runs for note in comparison_notes.notes(run)],
         memory_source=reproduce.memory_source(report.runs),
         missing_data_note=missing_data_note(report.runs),
         samples_file=next_steps.SAMPLES_FILE,

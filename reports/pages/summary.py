@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from reports.analysis import merge_notes
+from reports.analysis import comparison_notes
 from reports.analysis.data_preview import missing_data_note
 from reports.analysis.group import Group
 from reports.analysis.recommendation.front_steps import front_sentence
@@ -64,7 +64,7 @@ def _comparisons(report: Report) -> Iterator[str]:
         yield f"### {escape_markdown(group.title)}"
         yield NOTES["across"]
         yield from _comparison(group)
-    yield _bullets([note for run in report.runs for note in merge_notes.notes(run)])
+    yield _bullets([note for run in report.runs for note in comparison_notes.notes(run)])
 
 
 def _data(report: Report) -> Iterator[str]:

@@ -28,7 +28,9 @@ class Board:
     """Which trials to stop, which nodes are draining, whether the sweep is ending, and what trials are doing."""
 
     def __init__(self) -> None:
-        self._stopped: set[str] = set()
+        # By trial, the reason in words; None: it is behind the others of its cell.
+        self._stopped: dict[str, str | None] = {}
+        self._paused: set[str] = set()  # until they are handed out again
         self._interrupted = False
         self._draining: frozenset[str] = frozenset()  # nodes that will be taken down
         self._moving: set[str] = set()
@@ -49,12 +51,29 @@ class Board:
         lines, self._log_lines = self._log_lines, []
         return lines
 
-    def stop(self, trial_id: str) -> None:
-        """Has a trial end early, as the search has decided."""
-        self._stopped.add(trial_id)
+    def stop(self, trial_id: str, reason: str | None = None) -> None:
+        """Has a trial end early, as the search has decided: for the ``reason``, or as it is behind others."""
+        self._stopped[trial_id] = reason
 
     def stopped(self, trial_id: str) -> bool:
         return trial_id in self._stopped
+
+    def pause(self, trial_id: str) -> None:
+        """Has a trial end for now, until the others of its cell have come as far."""
+        self._paused.add(trial_id)
+
+    def decision(self, trial_id: str) -> str:
+        """What a trial does that has reported: ``stop``, ``pause`` or ``continue``."""
+        if trial_id in self._stopped:
+            return "stop"
+        return "pause" if trial_id in self._paused else "continue"
+
+    def begun(self, trial_id: str) -> None:
+        """Notes that a trial was handed to a slot, perhaps again after a pause."""
+        self._paused.discard(trial_id)
+
+    def stop_reason(self, trial_id: str) -> str | None:
+        return self._stopped.get(trial_id)
 
     def interrupt(self, seconds: float | None = None, bytes_per_second: float | None = None) -> None:
         """Has every trial save itself and end: the sweep was interrupted.
@@ -70,6 +89,10 @@ class Board:
 
     def interrupted(self) -> bool:
         return self._interrupted
+
+    def ends(self, trial_id: str) -> bool:
+        """Whether a trial that was interrupted is left where it is: the sweep ends, or has paused the trial."""
+        return self._interrupted or trial_id in self._paused
 
     def set_draining(self, nodes: list[str]) -> None:
         """Sets which nodes will be taken down: trials that run there save themselves and continue elsewhere."""

@@ -163,7 +163,6 @@ def _summary(plan: Plan, times: PlanTime) -> Iterator[str]:
         seeds, top = plan.spec.finalists.seeds, plan.spec.finalists.top
         best = "best config" if top == 1 else f"{top} best configs"
         yield f"then {plan.finalists} finalists: each cell's {best} again with {seeds} other seeds (finalists.seeds)"
-    yield from _early_ends(plan)
     if plan.cells:
         yield from time_lines(times, str(plan.spec.source.file))
     yield from plan.notes
@@ -173,15 +172,3 @@ def _summary(plan: Plan, times: PlanTime) -> Iterator[str]:
             reasons.setdefault(cell.not_predicted, []).append(cell.name)
     for reason, names in reasons.items():
         yield f"the predicted peak of {', '.join(names)} is unknown: {reason}"
-
-
-def _early_ends(plan: Plan) -> Iterator[str]:
-    """At which steps trials may end before their last one, once for all cells that are alike in that."""
-    by_rungs: dict[tuple[int, ...], list[str]] = {}
-    for cell in plan.cells:
-        if cell.rungs and cell.trials > 1:
-            by_rungs.setdefault(cell.rungs, []).append(cell.name)
-    for rungs, names in by_rungs.items():
-        which = "trials" if len(by_rungs) == 1 else f"trials of {', '.join(names)}"
-        steps = f"step{'s' if len(rungs) > 1 else ''} {', '.join(map(str, rungs))}"
-        yield f"{which} that are behind may end at {steps} (ASHA); search.scheduler: none turns that off"

@@ -89,6 +89,13 @@ def set_aside_damaged(run: Path) -> list[Path]:
     return moved
 
 
+def keep_first_comparison(run: Path, comparison: dict[str, Any]) -> None:
+    """Keeps how the cells compared at their first rung, for the status and the report."""
+    files.write_json(
+        run / "environment.json", {**(read_environment(run) or {}), "first_comparison": comparison}
+    )
+
+
 def add_seconds(run: Path, seconds: float) -> None:
     """Adds to the wall-clock time of a run over all its sessions."""
     environment = read_environment(run) or {}
@@ -117,6 +124,7 @@ def _describe(plan: Plan, run: Path, previous: dict[str, Any]) -> dict[str, Any]
         "python": sys.version.split()[0],
         "packages": provenance.package_versions(),
         "seconds": previous.get("seconds", 0.0),
+        **{name: previous[name] for name in ("first_comparison",) if name in previous},
         **machine.describe_machine(),
     }
 

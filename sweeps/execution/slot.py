@@ -37,7 +37,9 @@ GROUP_FAILURES = 8  # times a slot's group may be rebuilt before the slot itself
 class Slot(tune.Trainable):
     """Runs one trial at a time, by ``trial_id`` and ``cell`` in Tune's config.
 
-    ``evaluate_at`` holds, by cell, the steps at which the search decides whether a trial stops.
+    ``rungs`` holds, by cell, the steps at which the search decides whether a trial stops, and what it is compared by
+    there; those up to ``passed`` lie behind the trial. ``ending`` are the rules by which trials of the search end,
+    ``pausing`` those by which they save themselves when they pause.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -94,15 +96,24 @@ class Slot(tune.Trainable):
             "trial_id": self.job_id,
             "run": config["run"],
             "config": json.loads(scratch.read_run_file(config["run"], f"trials/{self.job_id}/config.json")),
-            # Only the search compares trials on their way.
-            "evaluate_at": config["evaluate_at"].get(config["cell"], [])
-            if config["role"] == "search"
-            else [],
+            **self._comparisons(config),
+            "ending": config["ending"].get(config["cell"], {}) if config["role"] == "search" else {},
             "slot": self.name,
             "slot_trial": self.trials_served,
         }
         self.trials_served += 1
+        ray.get(self.board.begun.remote(self.job_id))
         ray.get(self.hub.give.remote(job))
+
+    def _comparisons(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The steps at which the trial is compared, by validation and by training loss. Only the search does that."""
+        rungs = config["rungs"].get(config["cell"], {}) if config["role"] == "search" else {}
+        left = {step: by for step, by in rungs.items() if step > config["passed"]}
+        return {
+            "evaluate_at": [step for step, by in left.items() if by == "validation"],
+            "loss_rungs": [step for step, by in left.items() if by == "training"],
+            "pausing": config["pausing"].get(config["cell"], {}),
+        }
 
     def _check_nodes(self) -> None:
         """Before each trial: ends the slot if its node will be taken down, and gives back what dead slots hold."""
@@ -118,7 +129,7 @@ class Slot(tune.Trainable):
         """Answers the group's last report with the search's decision, then waits for the next report or the end."""
         # Tune's scheduler has seen the last report by now, and has told the board if the trial is to stop.
         if self.unanswered is not None:
-            decision = "stop" if ray.get(self.board.stopped.remote(self.job_id)) else "continue"
+            decision = ray.get(self.board.decision.remote(self.job_id))
             ray.get(self.hub.decide.remote(self.job_id, self.unanswered, decision))
             self.unanswered = None
         event = self._next_event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,18 @@ from sweeps.execution.loop_tasks import (
     once_a_second,
 )
 from sweeps.execution.preview_process import preview_written
+from sweeps.execution.run_folder import keep_first_comparison
 from sweeps.execution.running_trials import RunningTrials, WaitingTrials
 from sweeps.planning.assessment.notice import notice_of
-from sweeps.planning.plan import Plan
+from sweeps.planning.plan import Cell, Plan
 from sweeps.planning.resources.sizes import Sizes
+from sweeps.runs.layout import read_environment
 from sweeps.runs.mirror import RunMirror
 from sweeps.runs.resume_points import resume_points
 from sweeps.search import trial_sizes
 from sweeps.search.admission import Admission
 from sweeps.search.capacity import CapacityRequests, CapacityWatch
+from sweeps.search.first_comparison import FirstComparison
 from sweeps.search.remaining_work import RemainingWork
 from sweeps.search.searcher import CellSearch, LoopCallback
 from sweeps.search.shutdown import Shutdown
@@ -106,7 +110,7 @@ class SweepDriver:
             if self.address:
                 staging.stage(ray, plan, self.run_folder, self.mirror.store, progress.log)
             sizes = Sizes.for_cells(plan.cells, at_start, slots, self.force)
-            queue = TrialQueue(self._work, sizes, admission)
+            queue = TrialQueue(self._work, sizes, admission, self._predicted_seconds())
             for warning in trial_sizes.warnings(plan, sizes):
                 progress.log(warning)
             requests = CapacityRequests(ray) if self.address else None
@@ -134,10 +138,26 @@ class SweepDriver:
             if self.shutdown.requested:
                 raise self.mirror.failure or SweepInterrupted
 
+    @cached_property
+    def _disk_speed(self) -> float | None:
+        """Bytes per second at which checkpoints are written; ``None`` for a run at a URL, and where it is unknown."""
+        return checkpoint_speed(self.run_folder) if self.mirror.store is None else None
+
+    def _pausing(self, cell: Cell) -> dict[str, Any]:
+        """By what a trial of the cell decides whether it saves itself when it pauses."""
+        if not (cell.rungs and cell.search.breadth_first):
+            return {}
+        speed = {"bytes_per_second": self._disk_speed} if self._disk_speed else {}
+        return {"share": 1 / cell.search.reduction_factor, **speed}
+
+    def _predicted_seconds(self) -> dict[str, float]:
+        """Of a whole trial of each cell, where it is known."""
+        known = self.plan.times().cells.items()
+        return {name: time.trial.seconds for name, time in known if time is not None}
+
     def _interruption(self, board: Any) -> Interruption:
         notice = notice_of(self.plan.spec.resources)
-        on_disk = notice is not None and self.mirror.store is None
-        speed = checkpoint_speed(self.run_folder) if on_disk else None
+        speed = self._disk_speed if notice is not None else None
         on_cluster = self.address is not None
         return Interruption(
             self.shutdown, board, self.progress, self.mirror, on_cluster, notice, bytes_per_second=speed
@@ -148,6 +168,7 @@ class SweepDriver:
     ) -> list[Task]:
         tasks: list[Task] = [
             self.progress.tick,
+            *self._first_comparison(),
             once_a_second(StopRequests(self.run_folder, interruption.request)),
             once_a_second(interruption),
             once_a_second(FolderWatch(self.run_folder, self.progress.log)),
@@ -157,6 +178,15 @@ class SweepDriver:
         if self.mirror.store is not None:
             tasks.append(once_a_second(SlotLogs(board, self.run_folder)))
         return tasks
+
+    def _first_comparison(self) -> list[Task]:
+        """The task that compares the cells at their first rung, unless that was done before the run was resumed."""
+        known = read_environment(self.run_folder) or {}
+        if "first_comparison" in known:
+            return []
+        keep = partial(keep_first_comparison, self.run_folder)
+        seconds = known.get("seconds", 0.0)
+        return [once_a_second(FirstComparison(self._work, self.run_folder, self.progress.log, keep, seconds))]
 
     def _signs_of_life(self, search: CellSearch, board: Any, slots: int) -> list[Task]:
         """The tasks that say what trials are doing and waiting for."""
@@ -203,7 +233,9 @@ class SweepDriver:
                 "ray_state": str(ray_state) if self.address is None else None,
                 "board": board_name,
                 "stall_seconds": plan.spec.resources.stall_seconds,
-                "evaluate_at": {cell.name: list(cell.rungs) for cell in plan.cells},
+                "rungs": {cell.name: cell.comparisons for cell in plan.cells},
+                "pausing": {cell.name: self._pausing(cell) for cell in plan.cells},
+                "ending": {cell.name: cell.ending.model_dump(mode="json") for cell in plan.cells},
             },
             tune_config=tune.TuneConfig(
                 search_alg=search,

@@ -16,6 +16,8 @@ from sweeps.planning.memory.cell_memory import CellMemory
 from sweeps.planning.quality_rows import QualityRows
 from sweeps.spec.domain_parser import Domain
 from sweeps.spec.settings import ResourcesConfig, SearchConfig
+from trainables.config.ending import EndingRules
+from trainables.results import Comparison
 from trainables.trial.config import TrialConfig
 
 LEARNING_RATE = "train.learning_rate"
@@ -38,8 +40,9 @@ class Cell:
     resources: ResourcesConfig  # of one trial
     trials: int  # as the search says, or every config of a smaller space
     steps: int  # of a trial that runs its full length
-    rungs: tuple[int, ...]  # the steps at which ASHA compares trials; none without a scheduler
+    rungs: tuple[int, ...]  # the steps at which trials are compared; none without a scheduler
     seed: int  # of the sampler
+    training_rungs: frozenset[int] = frozenset()  # those of them at which it is by training loss
     data_notes: tuple[str, ...] = ()  # how the rows were read, and what is held out
     data_warnings: tuple[str, ...] = ()  # rows that were left out or look unfinished
     predicted: CellMemory | None = None  # where memory can be predicted
@@ -48,12 +51,24 @@ class Cell:
     # Rows that a full-length trial trains on, in ascending order; several if the space varies them.
     row_counts: tuple[int, ...] = ()
     quality_rows: QualityRows | None = None  # None where nothing is held out
+    # Settings, by leaf, that the cell of its name found in an earlier run, the best first; its search begins with them.
+    starts: tuple[Mapping[str, Any], ...] = ()
     validation_rows: int = 0  # that each of its trials' objective is of
+
+    @property
+    def comparisons(self) -> dict[int, Comparison]:
+        """What trials are compared by at each rung."""
+        return {rung: "training" if rung in self.training_rungs else "validation" for rung in self.rungs}
 
     @property
     def depends_on(self) -> tuple[str, ...]:
         """The cells whose best trials its own continue from or are rewarded by."""
         return tuple(dict.fromkeys(trained["cell"] for _, _, trained in trained_references(self.tree)))
+
+    @property
+    def ending(self) -> EndingRules:
+        """How its trials may end early. One that is alone is the cell's result, however its curve looks."""
+        return self.search.ending if self.trials > 1 else EndingRules()
 
     @property
     def holds_out(self) -> bool:

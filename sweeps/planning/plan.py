@@ -11,14 +11,24 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sweeps.planning import identity, yardsticks
+from sweeps.planning import identity, rungs, yardsticks
 from sweeps.planning.bases import base_config, base_configs
 from sweeps.planning.cell import Cell
-from sweeps.planning.checks import amounts, dependencies, fairness, held_out, seeds, tracking, without_effect
+from sweeps.planning.checks import (
+    amounts,
+    dependencies,
+    fairness,
+    held_out,
+    samplers,
+    seeds,
+    tracking,
+    without_effect,
+)
 from sweeps.planning.checks.cell import CheckedDraft, check_draft
 from sweeps.planning.checks.requirements import Requirement
 from sweeps.planning.checks.search_notes import search_notes
 from sweeps.planning.conventions import CURRENT, Conventions
+from sweeps.planning.earlier_searches import with_earlier_searches
 from sweeps.planning.filters import select_drafts
 from sweeps.planning.grid import make_drafts
 from sweeps.planning.inputs import InputFinder
@@ -169,7 +179,8 @@ def make(
     planned = with_dependencies(selected, drafts)
     precision = default_precision.choose(planned, spec.resources, place)
     checked = [check_draft(draft, spec.resources, finder, local, precision) for draft in planned]
-    checked = yardsticks.with_one_cutoff(checked, conventions)
+    searches = with_earlier_searches(yardsticks.with_one_cutoff(checked, conventions))
+    checked = list(searches.checked)
     cells = tuple(each.cell for each in checked if each.cell is not None)
     trials = default_trials.choose(cells, spec.resources, place)
     cells, spec = (
@@ -189,6 +200,7 @@ def make(
                 *fairness.warnings(checked),
                 *yardsticks.warnings(checked),
                 *without_effect.warnings(checked),
+                *samplers.problems(checked),
                 *dependencies.problems(checked),
                 *seeds.problems(checked),
                 *([] if one_trial else held_out.problems(checked)),
@@ -202,6 +214,8 @@ def make(
             *default_precision.notes(precision, cells, place),
             *trials.notes,
             *search_notes(cells),
+            *searches.notes,
+            *rungs.notes(cells),
             *fairness.notes(cells),
             *yardsticks.notes(cells),
             *held_out.notes(cells),

@@ -1,4 +1,4 @@
-"""The scheduler of a whole sweep: asynchronous successive halving (ASHA) for every cell that requests it."""
+"""The scheduler of a whole sweep: which trials stop or pause at a rung, in every cell that compares trials."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from trainables.training.checkpoints import newest_complete, step_of
 
 
 class CellAsha(FIFOScheduler):
-    """Ray Tune's asynchronous successive halving (Li et al., 2018, arXiv:1810.05934), one for each cell.
+    """Ray Tune's asynchronous successive halving (Li et al., 2018, arXiv:1810.05934), one for each cell in depth. In
+    breadth every trial pauses at a rung (``promotion``).
 
     A trial that falls behind the others of its cell is marked as stopped on the board. Its workers read that, and score
     the trial at the step it has reached: Tune never terminates it.
@@ -27,7 +28,8 @@ class CellAsha(FIFOScheduler):
         super().__init__()
         self.board = board
         self.cells = {cell.name: cell for cell in plan.cells if cell.rungs}
-        self.halvings: dict[str, Any] = {name: _make_halving(cell) for name, cell in self.cells.items()}
+        in_depth = {name: cell for name, cell in self.cells.items() if not cell.search.breadth_first}
+        self.halvings: dict[str, Any] = {name: _make_halving(cell) for name, cell in in_depth.items()}
         self._replay(run)
 
     def _replay(self, run: Path) -> None:
@@ -42,7 +44,7 @@ class CellAsha(FIFOScheduler):
             until = math.inf if results.has_ended(folder) else _saved_step(folder)
             # Ray's scheduler looks trials up by id, and must hear of one before its first result.
             self._add_trial(cell, folder.name)
-            for step, objective in results.objectives(folder):
+            for step, objective in results.rung_values(folder, self.cells[cell].comparisons).items():
                 # The last step is no comparison, here as in `on_trial_result`.
                 if step <= min(until, self.cells[cell].steps - 1):
                     self._compare(cell, folder.name, step, objective)
@@ -56,8 +58,12 @@ class CellAsha(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         cell, step = trial.config["cell"], result["step"]
-        searched = cell in self.halvings and trial.config["role"] == "search"
-        if searched and not result.get("done") and step < self.cells[cell].steps:
+        searched = cell in self.cells and trial.config["role"] == "search"
+        if not searched or result.get("done") or step >= self.cells[cell].steps:
+            return TrialScheduler.CONTINUE
+        if cell not in self.halvings:
+            ray.get(find_board(self.board).pause.remote(trial.config["trial_id"]))
+        else:
             verdict = self._compare(cell, trial.config["trial_id"], step, result["objective"])
             if verdict == TrialScheduler.STOP:
                 ray.get(find_board(self.board).stop.remote(trial.config["trial_id"]))

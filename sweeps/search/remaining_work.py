@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from sweeps.planning.plan import Plan
 from sweeps.planning.resources.sizes import TooLarge
 from sweeps.search.finalists import finalists
+from sweeps.search.paused_trials import PausedTrials
 from sweeps.search.predecessors import NothingToStartFrom, Pipeline, Waiting
 from sweeps.search.study import CellStudy
 from trainables import results
@@ -23,18 +25,24 @@ class RemainingWork:
 
     ``waiting`` holds trials that run before anything new is proposed: the unfinished ones, then the base models. A cell
     that continues from another is held back until that one has ended; cells that depend on nothing run on meanwhile.
-    When a cell's search has ended, its finalists are waiting, too.
+    ``later`` holds trials that run when nothing new can be proposed: those that go on after a rung and, when a cell's
+    search has ended, its finalists. ``paused`` are those that wait for a comparison, ``without_finalists`` the cells
+    whose search has not ended.
     """
 
     def __init__(self, plan: Plan, run: Path) -> None:
         self.run = run
         self.studies = {cell.name: CellStudy(run, cell) for cell in plan.cells}
         self.waiting: list[TrialConfig] = []
+        self.later: list[TrialConfig] = []
+        self.paused = PausedTrials(run)
+        # Cells of which a trial has paused or ended since the last comparison.
+        self._to_compare = set(self.studies)
         self._pipeline = Pipeline(run)
         self._held_cells = {name: study for name, study in self.studies.items() if study.cell.depends_on}
         self._held_bases = list(plan.bases)
         self._finalists = plan.spec.finalists
-        self._without_finalists = dict(self.studies) if plan.spec.finalists.per_cell else {}
+        self.without_finalists = dict(self.studies) if plan.spec.finalists.per_cell else {}
         # Before `release`, which has to know which of these cells have ended already.
         for study in self.released_studies():
             self._resume(study)
@@ -49,8 +57,9 @@ class RemainingWork:
         return self.studies.get(config.cell) if config.role == "search" else None
 
     def any_held(self) -> bool:
-        """Whether a cell, a base model or a cell's finalists are held back."""
-        return bool(self._held_cells or self._held_bases or self._without_finalists)
+        """Whether a cell, a base model, a paused trial or a cell's finalists are held back."""
+        held = self._held_cells or self._held_bases or self.without_finalists
+        return bool(held or self.paused)
 
     def held(self) -> Iterator[tuple[str, str]]:
         """What is held back and for what, as (name, words): ``("dpo-lora", "the end of sft-lora, ...")``."""
@@ -61,17 +70,19 @@ class RemainingWork:
         for base in self._held_bases:
             scored = " and ".join(source.label for _, _, source in base.trained())
             yield base.cell, f"{scored}, which it scores"
-        for name in self._without_finalists:
+        for cell, count in Counter(config.cell for config in self.paused).items():
+            yield f"the comparison of {cell}", f"trials that have not come as far; {count} have"
+        for name in self.without_finalists:
             if name not in self._held_cells:
                 yield f"the next finalist of {name}", "the end of its search"
 
     def any_remaining(self) -> bool:
         """Whether a trial remains to be run, or a study doesn't know yet how one of its trials ended."""
         unfinished = any(not study.ended() for study in self.studies.values())
-        return bool(self.waiting) or self.any_held() or unfinished
+        return bool(self.waiting or self.later) or self.any_held() or unfinished
 
     def release(self) -> bool:
-        """Releases cells, base models and finalists that no longer wait for a cell; returns whether there were any."""
+        """Releases cells, base models, paused trials and finalists that wait no longer; returns whether there were any."""
         released = False
         # Repeated, because a cell that has nothing to start from ends at once, and others may depend on it. The check
         # reads every study, so it is skipped when nothing is held back.
@@ -80,22 +91,46 @@ class RemainingWork:
         return released
 
     def _release_once(self) -> bool:
+        promoted = [name for name in sorted(self._to_compare) if self._compare(name)]
         self._pipeline.ended |= {study.cell.name for study in self.released_studies() if study.ended()}
         # Over copies, because releasing a cell or a base removes it from the collection.
         cells = [name for name in list(self._held_cells) if self._release_cell(name)]
         bases = [base for base in list(self._held_bases) if self._release_base(base)]
-        with_finalists = [name for name in list(self._without_finalists) if self._release_finalists(name)]
-        return bool(cells or bases or with_finalists)
+        with_finalists = [name for name in list(self.without_finalists) if self._release_finalists(name)]
+        return bool(promoted or cells or bases or with_finalists)
+
+    def pause(self, config: TrialConfig) -> bool:
+        """Takes a trial that has ended without a result if it has paused; returns whether it has."""
+        study = self.study_of(config)
+        return study is not None and self.paused.take(study, config)
+
+    def note_change(self, cell: str) -> None:
+        """Notes that a trial of a cell has paused or ended, so that others may be compared with it."""
+        if cell in self.studies:  # and no untrained model
+            self._to_compare.add(cell)
+
+    def _compare(self, name: str) -> bool:
+        """Lets the best of a cell's paused trials go on, and stops those that are behind; returns whether any was."""
+        study = self.studies[name]
+        if name in self._held_cells or not study.cell.search.breadth_first:
+            self._to_compare.discard(name)
+            return False
+        if study.has_more():
+            return False
+        self._to_compare.discard(name)
+        promoted, behind = self.paused.decide(study)
+        self.later += promoted
+        for config in behind:
+            tell_study(study, self.paused.stop(study, config))
+        return bool(promoted or behind)
 
     def _release_finalists(self, name: str) -> bool:
         """Lets a cell's finalists run, if its search has ended; returns whether it has."""
         if name in self._held_cells or not self.studies[name].ended():
             return False
         configs = finalists(self.studies[name], self._finalists, self.run)
-        self.waiting += [
-            config for config in configs if not results.has_ended(self.folder(config.trial_id()))
-        ]
-        del self._without_finalists[name]
+        self.later += [config for config in configs if not results.has_ended(self.folder(config.trial_id()))]
+        del self.without_finalists[name]
         return True
 
     def _release_cell(self, name: str) -> bool:
@@ -111,6 +146,7 @@ class RemainingWork:
             study.cancel()
         else:
             self._resume(study)
+            self._to_compare.add(name)
         del self._held_cells[name]
         return True
 
@@ -131,16 +167,18 @@ class RemainingWork:
         for config in study.unfinished():
             folder = self.folder(config.trial_id())
             record = results.read_record(folder)
-            if record is not None and record.status != "interrupted":
+            ended = record is not None and record.status != "interrupted"
+            if ended or study.cell.search.breadth_first:
                 # Only the rungs, as in a live sweep: validations between them aren't reported to the driver.
-                for step, objective in results.objectives(folder):
-                    if step in study.cell.rungs:
-                        study.report(record.trial_id, step, objective)
+                for step, value in results.rung_values(folder, study.cell.comparisons).items():
+                    study.report(config.trial_id(), step, value)
+            if record is not None and ended:
                 tell_study(study, record)
         # Asked again: the trials that were told above are no longer among them.
-        self.waiting += study.unfinished()
+        unfinished = study.unfinished()
         # Trials that the study knows the end of and the run folder doesn't: their records were damaged.
-        self.waiting += study.finished_without(lambda trial_id: results.has_ended(self.folder(trial_id)))
+        unfinished += study.finished_without(lambda trial_id: results.has_ended(self.folder(trial_id)))
+        self.waiting += [config for config in unfinished if not self.paused.take(study, config)]
 
     def folder(self, trial_id: str) -> Path:
         return self.run / "trials" / trial_id
@@ -173,6 +211,9 @@ class RemainingWork:
 
 def tell_study(study: CellStudy, record: Record) -> None:
     """Tells a study how a trial ended, and by which share of the memory it was predicted to exceed it."""
+    if record.status == "stopped" and record.steps is not None and record.objective is not None:
+        # One that ended by its own curve has stopped at no rung.
+        study.report(record.trial_id, record.steps, record.objective)
     excess = None
     if record.predicted_peak_bytes and record.room_bytes:
         excess = record.predicted_peak_bytes / record.room_bytes - 1

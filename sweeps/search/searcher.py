@@ -59,7 +59,8 @@ class CellSearch(Searcher):
             return Searcher.FINISHED
         self.queue.admission.begin(our_id, next_trial.size)
         size = asdict(next_trial.size)
-        return {"trial_id": our_id, "cell": config.cell, "role": config.role, "size": size}
+        passed = self.work.paused.passed.get(our_id, 0)
+        return {"trial_id": our_id, "cell": config.cell, "role": config.role, "size": size, "passed": passed}
 
     def running(self) -> list[TrialConfig]:
         """The trials that were handed out and have not ended, in the order of their start."""
@@ -97,8 +98,11 @@ class CellSearch(Searcher):
             reason = "its slot died again and again while running it; sweep.log says how"
             record = self.work.record_failed(self._configs[our_id], reason)
         study = self.work.study_of(self._configs[our_id])
-        if study is not None and record is not None and record.status != "interrupted":
+        if record is not None and record.status == "interrupted":
+            self.work.pause(self._configs[our_id])
+        elif study is not None and record is not None:
             tell_study(study, record)
+        self.work.note_change(self._configs[our_id].cell)
         self.work.release()
 
     def _collected(self, our_id: str, lost: str | None) -> bool:

@@ -1,9 +1,11 @@
-"""Which trial starts next: waiting trials first, then new ones of each cell in turn, where there is capacity."""
+"""Which trial starts next, where there is capacity: waiting trials, new ones of each cell in turn, then those that go
+on after a comparison, and finalists.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -20,6 +22,7 @@ MAX_OVERTAKES = 8
 # By how many trials a cell may be ahead of the others, so that an idle slot of the right size is used again, and with
 # it the base model that it holds.
 MAX_LEAD = 2
+NOTHING_PREDICTED: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,17 @@ class TrialQueue:
 
     A cell's share never depends on how well it does: the next trial is one of the cell with the fewest trials.
     ``sizes`` gives what each trial needs and which ones are not started at all, ``admission`` what there is capacity
-    for now.
+    for now, ``seconds`` how long a whole trial of each cell is predicted to take, where that is known.
     """
 
-    def __init__(self, work: RemainingWork, sizes: Sizes, admission: Admission) -> None:
-        self.work, self.sizes, self.admission = work, sizes, admission
+    def __init__(
+        self,
+        work: RemainingWork,
+        sizes: Sizes,
+        admission: Admission,
+        seconds: Mapping[str, float] = NOTHING_PREDICTED,
+    ) -> None:
+        self.work, self.sizes, self.admission, self.seconds = work, sizes, admission, seconds
         self._smallest: dict[str, Size] = {}  # by cell
         self._first_bases: dict[str, str] = {}  # by cell: the form of its first trial's base
         self._left_bases: dict[str, str | None] = {}  # by trial: what its slot holds after it
@@ -68,19 +77,24 @@ class TrialQueue:
 
     def any(self) -> bool:
         """Whether there is a trial to run, whether or not there is capacity for it."""
-        return bool(self.work.waiting) or any(study.has_more() for study in self.work.released_studies())
+        return bool(self.work.waiting or self.work.later) or any(
+            study.has_more() for study in self.work.released_studies()
+        )
 
     def without_capacity(self) -> list[tuple[str, Size]]:
         """What would have to wait now, in the order of the queue: a trial's id or a cell, and what it needs."""
         if self.admission.full:
             return []
-        trials = [(config.trial_id(), self._size(config)) for config in self.work.waiting]
+        waiting, later = (
+            [(config.trial_id(), self._size(config)) for config in trials]
+            for trials in (self.work.waiting, self._longest_first())
+        )
         cells = [
             (study.cell.name, self._smallest_size(study.cell))
             for study in self._in_turn()
             if study.has_more()
         ]
-        return [*trials, *cells]
+        return [*waiting, *cells, *later]
 
     def holds_up(self, name: str) -> bool:
         """Whether a trial or cell without capacity has been overtaken so often that all others wait for it."""
@@ -95,7 +109,12 @@ class TrialQueue:
             return None
         overtaken: list[str] = []
         # Lazily: asking a study for a proposal changes it, so not before the candidates ahead of it were tried.
-        for candidate in chain(self._next_waiting(), self._next_proposed()):
+        following = chain(
+            self._next_of(self.work.waiting, self.work.waiting),
+            self._next_proposed(),
+            self._next_of(self.work.later, self._longest_first()),
+        )
+        for candidate in following:
             if isinstance(candidate, NextTrial):
                 config = candidate.config
                 self._overtakes.started(config, overtaken)
@@ -106,12 +125,28 @@ class TrialQueue:
             overtaken.append(candidate)
         return None
 
-    def _next_waiting(self) -> Iterator[NextTrial | str]:
-        """For each waiting trial: the trial itself if it can start now, else its id."""
-        for config in list(self.work.waiting):
+    def _longest_first(self) -> list[TrialConfig]:
+        """Trials that run when nothing new can be proposed, the one first on which most has to follow: so the end of
+        the sweep is not one long trial on an idle machine.
+        """
+
+        def seconds_to_follow(config: TrialConfig) -> float:
+            whole = self.seconds.get(config.cell, 0.0)
+            study = self.work.study_of(config)
+            if study is None:
+                return whole
+            left = 1 - self.work.paused.passed.get(config.trial_id(), 0) / study.cell.steps
+            # A cell's finalists can train side by side, but not before its search has ended.
+            return whole * (left + (config.cell in self.work.without_finalists))
+
+        return sorted(self.work.later, key=seconds_to_follow, reverse=True)
+
+    def _next_of(self, queue: list[TrialConfig], trials: Sequence[TrialConfig]) -> Iterator[NextTrial | str]:
+        """For each of ``trials`` in ``queue``: the trial itself if it can start now, else its id."""
+        for config in list(trials):
             size = self._size(config)
             if self.admission.fits(size):
-                self.work.waiting.remove(config)
+                queue.remove(config)
                 yield NextTrial(config, size)
             else:
                 yield config.trial_id()
@@ -161,7 +196,10 @@ class TrialQueue:
         fewer of these; so the order stays where results matter, but for a single slot, which has none.
         """
         studies = self.work.released_studies()
-        regardless = all(study.cell.search.steers_from is None and not study.cell.rungs for study in studies)
+        searches = [(study.cell.search, study.cell.rungs) for study in studies]
+        regardless = all(
+            search.steers_from is None and (search.breadth_first or not rungs) for search, rungs in searches
+        )
         if self.admission.last_trial is None or not (regardless or self.admission.limit == 1):
             return None
         return self._left_bases.get(self.admission.last_trial)

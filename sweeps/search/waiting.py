@@ -29,7 +29,7 @@ class Wait:
 def waits(queue: TrialQueue) -> Iterator[Wait]:
     """What waits while fewer trials run than could, in the order of the queue; empty where all can start at once."""
     admission = queue.admission
-    cells = {config.trial_id(): config.cell for config in queue.work.waiting}
+    cells = {config.trial_id(): config.cell for config in (*queue.work.waiting, *queue.work.later)}
     first: str | None = None  # that all behind it wait for
     for name, size in queue.without_capacity():
         shown = f"{cells[name]} {name}" if name in cells else f"the next trial of {name}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -10,14 +12,34 @@ from sweeps.spec.byte_sizes import parse_memory
 from sweeps.spec.wandb_names import name_fault
 from trainables.config import limits
 from trainables.config.base import Frozen
+from trainables.config.ending import EarlyExitReason, EndingRules
 
 STARTUP = 5  # trials of a cell before those whose settings depend on results (sampler: tpe)
+# What a search did where its spec left the setting out, in runs that began before this version of the conventions.
+SEARCH_VERSION = 3
+EARLIER_SEARCH: Mapping[str, Any] = {
+    "score_stopped": True,
+    "early_exit": [],
+    "order": "depth",
+    "rungs_by": "validation",
+}
+FIRST_RUNG = 10  # where a search in breadth compares trials first: after a tenth of their steps
+LAST_RUNG = 0.5  # the share of the steps after which stopping a trial saves less than its pause takes
 MAX_GPU_SHARES = 8  # into which `gpus: auto` divides one GPU
 
 
 class SearchConfig(Frozen):
-    """``trials`` in each cell. ASHA first compares them after ``grace_steps`` (by default a quarter of a trial), then
-    each time they are ``reduction_factor`` times as far, and stops all but the best of them.
+    """``trials`` in each cell, whose settings ``sampler`` proposes. They are first compared after ``grace_steps``, then
+    each time they are ``reduction_factor`` times as far, and all but the best of them are stopped: by ``training`` loss,
+    on the ``validation`` rows, or (``auto``) by training loss where that is a loss on rows that were not seen before.
+
+    ``order``: in ``breadth`` all trials of all cells come as far as the first comparison before any goes on, and the
+    best of a cell are known when all are compared (successive halving; by default first after a tenth of a trial). In
+    ``depth`` a trial goes on as long as it is among the best so far (ASHA; first after a quarter of a trial).
+
+    ``score_stopped``: trials that were stopped are scored on the test rows and their memory is measured, too.
+    ``early_exit``: for which reasons a trial ends by its own curve, once they have held for ``exit_reports`` reports in
+    a row.
     """
 
     trials: Annotated[int, limits.at_most(limits.TRIALS)] = Field(default=8, ge=1)
@@ -26,6 +48,16 @@ class SearchConfig(Frozen):
     seed: int = Field(default=0, ge=0, lt=2**32)
     grace_steps: int | None = Field(default=None, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
+    rungs_by: Literal["auto", "training", "validation"] = "auto"
+    order: Literal["breadth", "depth"] = "breadth"
+    score_stopped: bool = False
+    early_exit: tuple[EarlyExitReason, ...] = ("diverged",)
+    exit_reports: int = Field(default=3, ge=2)
+
+    @property
+    def ending(self) -> EndingRules:
+        """How trials may end early, for the trials themselves."""
+        return EndingRules(**{name: getattr(self, name) for name in EndingRules.model_fields})
 
     @property
     def steers_from(self) -> int | None:
@@ -36,17 +68,29 @@ class SearchConfig(Frozen):
         """
         return STARTUP + 1 if self.sampler == "tpe" and self.trials > STARTUP else None
 
-    def rungs(self, steps: int) -> tuple[int, ...]:
-        """The steps at which ASHA compares trials of ``steps`` steps.
-
-        >>> SearchConfig(grace_steps=4).rungs(40)
-        (4, 12, 36)
+    @property
+    def breadth_first(self) -> bool:
+        """Whether trials pause at a rung until their cell's others are there. What is scored when it is stopped, is
+        stopped at once.
         """
-        rungs, rung = [], self.grace_steps or max(1, steps // 4)
+        return self.scheduler == "asha" and self.order == "breadth" and not self.score_stopped
+
+    def rungs(self, steps: int, trials: int | None = None) -> tuple[int, ...]:
+        """The steps at which a cell's trials of ``steps`` steps are compared. ``trials``: of a cell, by default as many
+        as the search has.
+
+        >>> SearchConfig(order="depth", grace_steps=4).rungs(40), SearchConfig().rungs(40)
+        ((4, 12, 36), (4, 12))
+        """
+        if self.scheduler != "asha":
+            return ()
+        rungs: list[int] = []
+        rung = self.grace_steps or max(1, steps // (FIRST_RUNG if self.breadth_first else 4))
+        left = self.trials if trials is None else trials
         # A rung at the last step could stop nothing: the trial ends there anyway.
-        while self.scheduler == "asha" and rung < steps:
+        while rung < steps and not (self.breadth_first and rungs and (left == 1 or rung > LAST_RUNG * steps)):
             rungs.append(rung)
-            rung *= self.reduction_factor
+            rung, left = rung * self.reduction_factor, math.ceil(left / self.reduction_factor)
         return tuple(rungs)
 
 

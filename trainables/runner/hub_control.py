@@ -9,6 +9,9 @@ from typing import Any
 import ray
 
 from trainables.training.activity import Activity
+from trainables.training.pausing import Pausing
+
+PAUSING = Pausing()
 
 
 class SweepGone(BaseException):
@@ -26,8 +29,9 @@ def actor_result(answer: Any) -> Any:
 class HubControl:
     """The search's decisions on a trial, asked through the slot's hub.
 
-    The search decides only at the steps ``report_at``. Other validation results are in the curve alone, and cost the
-    driver nothing. ``kept_here``: whether a checkpoint is safe where it is written; at a URL it has to be uploaded.
+    The search decides only at the steps ``report_at``, by validation, and ``loss_rungs``, by training loss. Other
+    validation results are in the curve alone, and cost the driver nothing. ``kept_here``: whether a checkpoint is safe
+    where it is written; at a URL it has to be uploaded. ``pausing``: whether a trial that pauses saves itself.
     """
 
     def __init__(
@@ -38,8 +42,11 @@ class HubControl:
         report_at: frozenset[int] = frozenset(),
         node: str = "",
         kept_here: bool = True,
+        loss_rungs: frozenset[int] = frozenset(),
+        pausing: Pausing = PAUSING,
     ) -> None:
-        self.hub, self.board, self.trial_id, self.report_at, self.node = hub, board, trial_id, report_at, node
+        self.hub, self.board, self.trial_id, self.node = hub, board, trial_id, node
+        self.report_at, self.loss_rungs, self.pausing = report_at | loss_rungs, loss_rungs, pausing
         self.kept_here = kept_here
         self._safe_step: int | None = None  # of the checkpoint at the run's URL that the trial began at
 
@@ -51,6 +58,10 @@ class HubControl:
             event = {"kind": "report", "trial_id": self.trial_id, "step": step, **values}
             actor_result(self.hub.report.remote(event))
         return actor_result(self.hub.answer.remote(self.trial_id, step))
+
+    def stop_reason(self) -> str | None:
+        reason: str | None = actor_result(self.board.stop_reason.remote(self.trial_id))
+        return reason
 
     def alive(self) -> None:
         """Gives a sign of life."""

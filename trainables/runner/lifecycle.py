@@ -17,11 +17,12 @@ from trainables import templates
 from trainables.config.train import TrainConfig
 from trainables.data import loading
 from trainables.data.kept_together import group_names
+from trainables.memory.longest_batch import predict_peak
 from trainables.methods.weight_shares import shares_of
 from trainables.models import kernels, rope_scaling
 from trainables.models.architecture.router_loss import router_settings
 from trainables.quantizers.counts import count_parameters, count_quantized
-from trainables.results import Status
+from trainables.results import Status, read_curve
 from trainables.runner.trial_state import Trial
 from trainables.stages.base import Scores
 from trainables.storage import files
@@ -29,6 +30,7 @@ from trainables.training import fsdp, fsdp_checkpoint, reference_policy
 from trainables.training.checkpoints import LOGPROBS_BEFORE, Progress, last_checkpoint, newest_complete
 from trainables.training.compiled_layers import layers_for
 from trainables.training.device_settings import device_facts
+from trainables.training.early_exit import EarlyExit
 from trainables.training.policy import Policy
 from trainables.training.trainer_setup import clean_process, training_arguments, use_method_optimizer
 from trainables.training.training_callback import TrialCallback, require_finite
@@ -52,7 +54,7 @@ def run_phases(trial: Trial, evaluate_at: frozenset[int]) -> Status:
     with ExitStack() as lending:
         policy = _load_policy(trial, tokenizer, lending)
         status = _train_and_score(trial, policy, rows, evaluate_at)
-        if status == "interrupted":
+        if status == "interrupted" and not trial.paused:
             trial.context.bases.drop()
     return status
 
@@ -98,9 +100,15 @@ def _train_and_score(trial: Trial, policy: Policy, rows: loading.Data, evaluate_
     if status != "interrupted" and (is_first_worker() or policy.blueprint is not None):
         if config.method is not None:
             _save(trial, policy)
-        if config.data.holds_out:
-            with trial.evaluating():
-                _score(trial, policy, rows, metric.name)
+        if trial.is_scored(status):
+            if config.data.holds_out:
+                with trial.evaluating():
+                    _score(trial, policy, rows, metric.name)
+        elif not trial.meter.reads:
+            trial.facts["predicted_peak_bytes"] = predict_peak(config, policy, rows.train)
+    # While it pauses it may be stopped.
+    if trial.paused and is_first_worker() and not trial.meter.reads:
+        trial.facts["predicted_peak_bytes"] = predict_peak(config, policy, rows.train)
     if policy.blueprint is not None:
         trial.meter.share()  # all workers have scored
     return status
@@ -162,6 +170,8 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
         tokens_after=trainer.tokens_after,
         autosave=train.save_steps is None,
         logs=config.stage.logged_metrics,
+        early_exit=_early_exit(trial, steps, resumed[1].step if resumed else 0),
+        unlogged_loss=trainer.unlogged_loss,
     )
     trainer.add_callback(callback)
     trial.phases.track(trainer)
@@ -177,10 +187,24 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
         callback.close()
         # After an error, too: the record of a failed trial says how far it came.
         _record_progress(trial, callback.progress)
+    trial.paused = callback.decision == "pause"
     # At the last step there is nothing left to stop or to interrupt.
     if callback.progress.step >= steps:
         return "done"
     return "stopped" if callback.progress.stopped else "interrupted"
+
+
+def _early_exit(trial: Trial, steps: int, from_step: int) -> EarlyExit | None:
+    """When the trial ends by its own curve, of which the part before ``from_step`` is there; ``None``: never."""
+    train, rules = trial.config.train, trial.ending
+    if not trial.config.stage.loss_falls:
+        by_objective = tuple(reason for reason in rules.early_exit if reason != "diverged")
+        rules = rules.model_copy(update={"early_exit": by_objective})
+    if not rules.early_exit:
+        return None
+    curve = EarlyExit(rules, steps, train.total_warmup(steps), train.logging_steps)
+    curve.replay(read_curve(trial.folder), until=from_step)
+    return curve
 
 
 def _evaluation_steps(train: TrainConfig, steps: int, others: frozenset[int]) -> frozenset[int]:
@@ -206,6 +230,8 @@ def _record_progress(trial: Trial, progress: Progress) -> None:
         "eval_seconds": progress.eval_seconds,
         "tokens_per_second": progress.tokens / progress.train_seconds if progress.train_seconds else None,
         "objective": progress.values.get("objective"),
+        "compared_by": progress.compared_by if "objective" in progress.values else None,
+        "stop_reason": progress.stop_reason,
     }
 
 

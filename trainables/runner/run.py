@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from trainables.config.ending import EndingRules
 from trainables.memory.in_trial import InTrial
 from trainables.memory.measurement import is_out_of_memory
 from trainables.memory.measuring_process import MeasuringFailed
@@ -33,6 +34,9 @@ from trainables.trial.config import TrialConfig
 __all__ = ["TrialContext", "end_trial", "is_out_of_memory", "run_trial", "would_retry"]
 
 
+OUTSIDE_OF_SEARCH = EndingRules()
+
+
 class MemoryGauge(Protocol):
     """Measures the memory of configs apart from their trials; a ``MeasuringProcess`` does."""
 
@@ -47,13 +51,15 @@ def run_trial(
     memory_gauge: MemoryGauge | InTrial | None = None,
     halved: bool = False,
     local_config: TrialConfig | None = None,
+    ending: EndingRules = OUTSIDE_OF_SEARCH,
 ) -> Record:
     """Runs a trial, or resumes it from its last complete checkpoint, and returns the record it wrote.
 
     ``evaluate_at``: steps at which the validation result is reported to ``control``, besides ``eval_steps`` and the
     last one. ``memory_gauge`` measures memory after the trial or, if it is an :class:`InTrial`, while it runs; ``None``
     where memory isn't measured. ``halved``: memory ran out before, so the trial runs with half the rows at a time.
-    ``local_config`` is the config with paths on this machine, where ``config`` has others.
+    ``local_config`` is the config with paths on this machine, where ``config`` has others. ``ending``: how the trial
+    may end early, and whether it is scored and measured then.
 
     What goes wrong inside the trial is not raised: the record's status and error say it. Raises what it meets when the
     run folder can't be written to (``outage.storage_failure``); called again, it resumes. Raises
@@ -66,6 +72,7 @@ def run_trial(
         control or NoControl(),
         {"started_at": provenance.now()},
         in_trial=memory_gauge if isinstance(memory_gauge, InTrial) else None,
+        ending=ending,
     )
     if is_first_worker():
         files.write_json(trial.folder / "config.json", config.model_dump(mode="json"))
@@ -136,7 +143,15 @@ def _with_half_the_rows(trial: Trial) -> Trial | None:
     kept = ("started_at", "out_of_memory_in")
     facts = {name: value for name, value in trial.facts.items() if name in kept}
     facts["retried_batch_size"] = halved.train.batch_size
-    return Trial(trial.requested, halved, trial.context, trial.control, facts, in_trial=trial.in_trial)
+    return Trial(
+        trial.requested,
+        halved,
+        trial.context,
+        trial.control,
+        facts,
+        in_trial=trial.in_trial,
+        ending=trial.ending,
+    )
 
 
 def _clear_checkpoints(config: TrialConfig, folder: Path, record: Record) -> None:
@@ -154,18 +169,25 @@ def end_trial(config: TrialConfig, context: TrialContext, status: Status, error:
 
 
 def _record_with_memory(trial: Trial, status: Status, memory_gauge: MemoryGauge | InTrial | None) -> Record:
-    """The trial's record; its memory is measured unless the run has a measurement of the same shape."""
+    """The trial's record; its memory is measured unless the run has a measurement of the same shape, or the trial is
+    not scored either.
+    """
     # One worker asks for all: measuring processes form a group of their own; what was read in the trial is shared.
-    if memory_gauge is None or status == "interrupted" or not is_first_worker():
+    unfinished = status == "interrupted" and not trial.paused
+    if memory_gauge is None or unfinished or not is_first_worker():
         return trial.record(status)
     gauge = trial.meter if isinstance(memory_gauge, InTrial) else memory_gauge
     shape = trial.config.memory_shape(trial.context.workers)
     trial.facts["memory_shape"] = shape
+    known = trial.context.run / "memory" / f"{shape}.json"
+
+    def measure() -> dict[str, Any]:
+        return {"memory_trial": trial.requested.trial_id(), **gauge.measure(trial.config)}
+
+    if not (trial.is_scored(status) or known.exists()):
+        return _record_with_prediction(trial, status, measure if trial.meter.reads else None)
     try:
-        measured = read_or_create(
-            trial.context.run / "memory" / f"{shape}.json",
-            lambda: {"memory_trial": trial.requested.trial_id(), **gauge.measure(trial.config)},
-        )
+        measured = read_or_create(known, measure)
     except MeasuringFailed as error:
         if error.terminated:
             return trial.record("interrupted", "it was ended while its memory was measured")
@@ -174,6 +196,22 @@ def _record_with_memory(trial: Trial, status: Status, memory_gauge: MemoryGauge 
             "out_of_memory" if error.out_of_memory else "failed", f"measuring memory: {error}"
         )
     trial.facts |= {name: value for name, value in measured.items() if name in Record.model_fields}
+    return trial.record(status)
+
+
+def _record_with_prediction(
+    trial: Trial, status: Status, measure: Callable[[], dict[str, Any]] | None
+) -> Record:
+    """The record of a trial that was stopped and is not scored, by the first of its memory shape. ``measure``: what was
+    read in the trial, where it was.
+
+    What was read is not kept for the shape: scoring, which may take more, has not been in it.
+    """
+    if measure is None:
+        trial.facts["memory_source"] = "predicted"
+    else:
+        read = {**measure(), "peak_eval_bytes": None}
+        trial.facts |= {name: value for name, value in read.items() if name in Record.model_fields}
     return trial.record(status)
 
 

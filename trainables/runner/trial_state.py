@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainables.config.ending import EndingRules
 from trainables.memory.in_trial import InTrial, TrialMeter
 from trainables.results import Record, Status
 from trainables.system import provenance
@@ -45,6 +46,7 @@ class Trial:
 
     ``requested`` is the config that gives the trial its id; ``config`` is what runs: its paths are on this machine, and
     it may have fewer rows at a time. ``in_trial``: how its memory is read while it runs, where that is done.
+    ``ending``: how it may end early.
     """
 
     requested: TrialConfig
@@ -56,6 +58,8 @@ class Trial:
     # Whether workers may be waiting for one another, so that one that fails alone has to take the others with it.
     in_lockstep: bool = field(default_factory=lambda: worker_count() > 1)
     in_trial: InTrial | None = None
+    ending: EndingRules = field(default_factory=EndingRules)
+    paused: bool = False  # rather than interrupted: it goes on later, or was one of the worse of its cell
     meter: TrialMeter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,6 +68,10 @@ class Trial:
     @property
     def folder(self) -> Path:
         return self.context.folder(self.requested)
+
+    def is_scored(self, status: Status) -> bool:
+        """Whether a trial that has trained, and ended so, is scored on the test rows and its memory measured."""
+        return status == "done" or (status == "stopped" and self.ending.score_stopped)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

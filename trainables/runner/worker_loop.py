@@ -2,7 +2,7 @@
 
 It talks to its slot through the hub, an actor of which it calls ``next_job(done_id, rank, oom_kills, where, group)``,
 ``alive()``, ``checkpoint_saved()``, ``report(event)``, ``answer(trial_id, step)``, ``moved()``, ``failed(record)``.
-Of the sweep's board it calls ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``, ``ended(trial_id)``,
+Of the sweep's board it calls ``ends(trial_id)``, ``to_save(trial_id, node)``, ``moved(trial_id)``, ``ended(trial_id)``,
 ``follow(trial_id, activity)``, ``alive(trial_id)``, ``forget(trial_id)``, ``storage_fails(trial_id, reason)``.
 
 Most of what goes wrong in a trial ends in its record. These exceptions end more than the trial:
@@ -33,6 +33,7 @@ import ray
 import ray.train.torch
 import torch
 
+from trainables.config.ending import EndingRules
 from trainables.memory.gpu_share import limit_allocator
 from trainables.memory.in_trial import InTrial
 from trainables.memory.measuring_process import MeasuringProcess
@@ -46,6 +47,7 @@ from trainables.storage.url_store import StorageError
 from trainables.storage.urls import is_url
 from trainables.system import machine
 from trainables.system.background import call_periodically
+from trainables.training.pausing import Pausing
 from trainables.training.worker_group import WorkerGroupBroken
 from trainables.trial.config import TrialConfig
 from trainables.trial.resident_base import ResidentBase
@@ -138,8 +140,9 @@ class WorkerLoop:
         record = self.run_job(job, workspace)
         # Before the node is left: another one resumes from what is at the URL.
         delivery_error = workspace.deliver(record)
-        # Where the sweep itself goes on, the trial was interrupted because its node will be taken down.
-        if record.status == "interrupted" and not actor_result(self.board.interrupted.remote()):
+        # Where the sweep itself goes on, and has not paused it, the trial was interrupted because its node will be
+        # taken down.
+        if record.status == "interrupted" and not actor_result(self.board.ends.remote(job["trial_id"])):
             self._leave_node(job["trial_id"])
         if self.rank == 0:
             actor_result(self.board.ended.remote(job["trial_id"]))
@@ -156,11 +159,21 @@ class WorkerLoop:
         if record is not None:
             return record
         evaluate_at = frozenset(job["evaluate_at"])
+        ending = EndingRules.model_validate(job["ending"])
         gauge = workspace.memory_gauge(self.measuring, self.workers) if self.measuring is not None else None
         halved = bool(job["out_of_memory_kills"] or job.get("failed"))
         # At a URL a checkpoint is safe once it is uploaded, which the trial's end waits for.
         kept_here = not is_url(job["run"])
-        control = HubControl(self.hub, self.board, job["trial_id"], evaluate_at, self.node, kept_here)
+        control = HubControl(
+            self.hub,
+            self.board,
+            job["trial_id"],
+            evaluate_at,
+            self.node,
+            kept_here,
+            frozenset(job["loss_rungs"]),
+            Pausing(**job["pausing"]),
+        )
         # What a dead worker was at is lost, and not waited for any more.
         if self.rank == 0:
             self.board.forget.remote(job["trial_id"])
@@ -170,7 +183,7 @@ class WorkerLoop:
                 # A sweep that ends waits only for trials whose workers live.
                 living = call_periodically(lambda: self.board.alive.remote(job["trial_id"]), ALIVE_SECONDS)
                 with workspace.uploading(), living:
-                    return run_trial(config, context, control, evaluate_at, gauge, halved, local)
+                    return run_trial(config, context, control, evaluate_at, gauge, halved, local, ending)
             except (StorageError, ModelError) as error:
                 return end_trial(config, context, "failed", f"its inputs could not be fetched: {error}")
             except Exception as error:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from trainables.results import Comparison
 from trainables.storage import files
 
 COMPLETE = "complete.json"  # the marker of a complete checkpoint, written last
@@ -29,7 +30,12 @@ class Progress:
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
     values: dict[str, float] = field(default_factory=dict)  # the last validation result
-    stopped: bool = False  # by the search: it only has to be scored
+    stopped: bool = False  # by the search, or by its own curve: it only has to be scored
+    stop_reason: str | None = None  # in words; None: it was behind the others of its cell
+    # Of the steps since the last comparison that count for the next one, by training loss (`loss_window`).
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    compared_by: Comparison = "validation"  # what the objective in `values` is of
 
 
 def file_sizes(checkpoint: Path) -> dict[str, int]:

@@ -18,6 +18,7 @@ from torch import nn
 from transformers import PrinterCallback, Trainer
 
 from trainables.tokenization.batching import padding_share, worker_shares
+from trainables.training.worker_group import mean_over_workers
 
 COLLECTED = ("_metrics", "_stored_metrics", "_total_train_tokens")
 
@@ -67,6 +68,10 @@ class StageTrainer(Trainer):
         rows = step * args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
         # The last batch may not be full, so rows may run past the draws. At step 0 the index would be -1.
         return int(drawn[min(rows, len(drawn)) - 1])
+
+    def unlogged_loss(self) -> float:
+        """The sum of the losses of the steps since the last log, on average over all workers."""
+        return mean_over_workers(float(self._tr_loss))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """The order is ours: rows of similar length together, or as packed; the library's would be random."""

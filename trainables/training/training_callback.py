@@ -13,10 +13,14 @@ from typing import Any, Literal, Protocol, TextIO
 
 from transformers import TrainerCallback
 
+from trainables.results import TRAINING_OBJECTIVE
 from trainables.storage import files
 from trainables.system.background import call_periodically
 from trainables.training.activity import Activity, Phase, checkpoint_bytes
 from trainables.training.checkpoints import COMPLETE, Progress, mark_complete
+from trainables.training.early_exit import EarlyExit
+from trainables.training.loss_window import LossWindow
+from trainables.training.pausing import Pausing
 from trainables.training.worker_group import is_first_worker
 
 AUTOSAVE_SECONDS = 300  # of training between checkpoints, if the config has no save_steps
@@ -24,7 +28,8 @@ LAST_SAVE_SECONDS = 180  # of training, after which a trial also saves at its en
 # Steps that fp16's loss scaling may leave out in a row: its scale begins at 2^16 and is halved by each of them.
 OVERFLOWS = 24
 WRITTEN_SECONDS = 0.5  # between looks at how much of a checkpoint is written
-Decision = Literal["continue", "stop", "interrupt"]
+# To pause is to end for now, and to go on later if the trial is among the best of its cell.
+Decision = Literal["continue", "stop", "pause", "interrupt"]
 
 
 class NotFinite(ArithmeticError):  # noqa: N818
@@ -39,10 +44,22 @@ def require_finite(name: str, value: float) -> float:
 
 
 class Control(Protocol):
-    """What controls a trial from outside: the search's slot, or :class:`NoControl`."""
+    """What controls a trial from outside: the search's slot, or :class:`NoControl`.
+
+    ``loss_rungs``: the steps at which it receives the training loss. ``pausing``: whether a trial that pauses saves
+    itself.
+    """
+
+    @property
+    def loss_rungs(self) -> frozenset[int]: ...
+    @property
+    def pausing(self) -> Pausing: ...
 
     def report(self, step: int, values: dict[str, float]) -> Decision:
-        """Receives the validation result at ``step`` and returns what to do."""
+        """Receives the validation result, or minus the training loss, at ``step`` and returns what to do."""
+
+    def stop_reason(self) -> str | None:
+        """Why the search stops the trial, in words; ``None``: it is behind the others of its cell."""
 
     def interrupted(self) -> bool:
         """Whether the trial has to save and stop at the next step."""
@@ -63,8 +80,14 @@ class Control(Protocol):
 class NoControl:
     """A trial that runs to its end."""
 
+    loss_rungs: frozenset[int] = frozenset()
+    pausing = Pausing()
+
     def report(self, step: int, values: dict[str, float]) -> Decision:
         return "continue"
+
+    def stop_reason(self) -> str | None:
+        return None
 
     def interrupted(self) -> bool:
         return False
@@ -87,7 +110,8 @@ class TrialCallback(TrainerCallback):
 
     ``evaluate``: returns the validation result, at the steps in ``evaluate_at``. ``tokens_after``: the tokens that a
     number of steps train on. ``autosave``: whether to save from time to time. ``logs``: names of the stage's trainer's
-    logs that the curve has, too.
+    logs that the curve has, too. ``unlogged_loss``: returns the sum of the losses since the last log. ``early_exit``:
+    when the trial ends by its own curve; ``None``: never.
 
     Raises :class:`NotFinite` out of the training loop when the loss or the gradient norm is NaN or infinite. Of fp16,
     whose loss scaling leaves out steps with such gradients, only when it finds no scale.
@@ -104,12 +128,16 @@ class TrialCallback(TrainerCallback):
         tokens_after: Callable[[int], int],
         autosave: bool,
         logs: tuple[str, ...] = (),
+        early_exit: EarlyExit | None = None,
+        unlogged_loss: Callable[[], float] = lambda: math.nan,
     ) -> None:
         self.folder, self.progress, self.control = folder, progress, control
         self.evaluate, self.evaluate_at, self.on_first_step = evaluate, evaluate_at, on_first_step
         self.tokens_after = tokens_after
         self.autosave, self._saved_at = autosave, progress.train_seconds
-        self.logs = logs
+        self.logs, self.early_exit = logs, early_exit
+        self.unlogged_loss, self._unlogged_before = unlogged_loss, 0.0
+        self._window = LossWindow(control.loss_rungs, progress)
         self._overflows = 0  # steps in a row
         self.decision: Decision = "continue"
         # A trial begins at a checkpoint, or at step 0.
@@ -133,6 +161,10 @@ class TrialCallback(TrainerCallback):
         named = {"loss": "train_loss", "grad_norm": "grad_norm", "learning_rate": "learning_rate"}
         named |= {name: name for name in self.logs}
         self.write(state.global_step, {new: logs[old] for old, new in named.items() if old in logs})
+        if "loss" in logs:
+            self._unlogged_before = 0.0
+        if self.early_exit is not None and "loss" in logs:
+            self.early_exit.add_loss(state.global_step, logs["loss"])
 
     def _left_out(self, name: str, args: Any) -> bool:
         """Whether a number that isn't finite is that of a step which fp16's loss scaling leaves out, to try a smaller
@@ -166,6 +198,10 @@ class TrialCallback(TrainerCallback):
         )
         if state.global_step in self.evaluate_at:
             self.decision = self._evaluate_and_report(state.global_step)
+        if self._window.holds(state.global_step):
+            self._report_loss(state.global_step)
+        if self.decision == "continue" and state.global_step < state.max_steps:
+            self._exit_early(state.global_step)
         # `_any_rank` is a collective operation: all workers get here with the same decision.
         if self.decision == "continue" and _any_rank(self.control.interrupted()):
             self.decision = "interrupt"
@@ -186,6 +222,9 @@ class TrialCallback(TrainerCallback):
     def _wants_save(self, last: bool) -> bool:
         if self.decision == "interrupt":
             return True
+        if self.decision == "pause":
+            unsaved = self.progress.train_seconds - self._saved_at
+            return _any_rank(self.control.pausing.saves(self.activity.checkpoint_bytes, unsaved))
         since = self.progress.train_seconds - self._saved_at
         due = since > AUTOSAVE_SECONDS or (
             (last or self.decision == "stop") and self.progress.train_seconds > LAST_SAVE_SECONDS
@@ -225,15 +264,52 @@ class TrialCallback(TrainerCallback):
             control.should_training_stop = True
         self._clock = time.perf_counter()  # saving is not training
 
+    def _exit_early(self, step: int) -> None:
+        """Ends the trial where its own curve says so. The losses are means over all workers, so all end together."""
+        reason = self.early_exit.reason if self.early_exit is not None else None
+        if reason is None:
+            return
+        # Without such steps nothing is held out.
+        if self.evaluate_at and step not in self.evaluate_at:
+            self._evaluate(step)
+        self.decision, self.progress.stop_reason = "stop", reason
+
     def _evaluate_and_report(self, step: int) -> Decision:
+        values = self._evaluate(step)
+        return self._answer_to(step, values) if step not in self.control.loss_rungs else "continue"
+
+    def _report_loss(self, step: int) -> None:
+        """Counts the loss of the last step; reports the mean if trials are compared at this step."""
+        unlogged = self.unlogged_loss()
+        loss, self._unlogged_before = unlogged - self._unlogged_before, unlogged
+        mean = self._window.add(step, loss)
+        if mean is None:
+            return
+        if not math.isfinite(mean):
+            raise NotFinite(f"the training loss is {mean} on average up to step {step}")
+        values = {"objective": -mean}
+        self.progress.values, self.progress.compared_by = values, "training"
+        self.write(step, {TRAINING_OBJECTIVE: -mean})
+        if self.decision == "continue":
+            self.decision = self._answer_to(step, values)
+
+    def _answer_to(self, step: int, values: dict[str, float]) -> Decision:
+        decision = self.control.report(step, values)
+        if decision == "stop":
+            self.progress.stop_reason = self.control.stop_reason()
+        return decision
+
+    def _evaluate(self, step: int) -> dict[str, float]:
         started = time.perf_counter()
         values = self.evaluate()
         self.progress.eval_seconds += time.perf_counter() - started
         if not math.isfinite(values["objective"]):
             raise NotFinite(f"the validation objective is {values['objective']} at step {step}")
-        self.progress.values = values
+        self.progress.values, self.progress.compared_by = values, "validation"
         self.write(step, values)
-        return self.control.report(step, values)
+        if self.early_exit is not None:
+            self.early_exit.add_objective(step, values["objective"])
+        return values
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Appends points to ``curve.jsonl``, one per line, flushed for readers of a running trial."""

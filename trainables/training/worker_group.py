@@ -58,6 +58,19 @@ def largest_over_workers(numbers: Sequence[int]) -> list[int]:
     return [int(number) for number in shared.tolist()]
 
 
+def mean_over_workers(value: float) -> float:
+    """The mean over all workers, which all have to call this; without a process group the value itself."""
+    import torch
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return value
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    shared = torch.tensor(value, dtype=torch.float64, device=device)
+    distributed.all_reduce(shared, op=distributed.ReduceOp.SUM)
+    return float(shared) / distributed.get_world_size()
+
+
 def is_lost_worker(error: BaseException) -> bool:
     """Whether an error only says that another worker is gone, or no longer at the same operation."""
     from torch import distributed

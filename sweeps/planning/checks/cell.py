@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.planning import learning_rates
+from sweeps.planning import learning_rates, rungs
 from sweeps.planning.cell import Cell, space_size
 from sweeps.planning.checks import trial_length
 from sweeps.planning.checks.cell_inputs import cell_settings, data_warnings, find_inputs
@@ -94,6 +94,7 @@ def check_draft(
         problems += row_token_problems(draft, configs, inputs.data, finder.conventions.tools_need_place)
     has_errors = any(problem.error for problem in problems)
     # With errors, such as a template that can't be read, rows can't be counted.
+    problems += rungs.problems(draft, search, configs, inputs.data)
     problems += trial_length.warnings(draft, search, configs, None if has_errors else inputs.data)
     cell = None
     if not (draft.placeholder or search is None or inputs.data is None or has_errors):
@@ -122,6 +123,8 @@ def _cell(
     update_rows = [config.train.update_rows for config in configs]
     space = {".".join(path): domain for path, domain in draft.space.items()}
     size = space_size(space)
+    trials = search.trials if size is None else min(search.trials, size)
+    steps_compared = search.rungs(max(lengths), trials) if configs[0].data.holds_out else ()
     return Cell(
         name=draft.name,
         stage=draft.stage,
@@ -130,9 +133,10 @@ def _cell(
         space=space,
         search=search,
         resources=resources,
-        trials=search.trials if size is None else min(search.trials, size),
+        trials=trials,
         steps=max(lengths),
-        rungs=search.rungs(max(lengths)) if configs[0].data.holds_out else (),
+        rungs=steps_compared,
+        training_rungs=rungs.training_rungs(search, steps_compared, configs, tuple(space), data),
         seed=search.seed,
         data_notes=(
             *data_notes(data),

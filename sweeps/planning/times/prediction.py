@@ -24,7 +24,7 @@ NEWEST = 20  # similar trials that a prediction is made from
 
 @dataclass(frozen=True)
 class TrialTime:
-    """Seconds of a trial that runs its full length, of one that ASHA stops at each of the cell's rungs, and of scoring
+    """Seconds of a trial that runs its full length, of one that is stopped at each of the cell's rungs, and of scoring
     the untrained model. ``source``: the trials that it was predicted from, in words.
     """
 
@@ -80,8 +80,9 @@ def predict_times(
         if trial is None:
             times[cell.name] = None
             continue
-        full = [trial.seconds] * cell.trials
         least = _as_short_as_possible(cell, trial)
+        # In breadth it is known how many go on.
+        full = least if cell.search.breadth_first else [trial.seconds] * cell.trials
         repeated = [trial.seconds] * (finalists * min(top, cell.trials) if cell.holds_out else 0)
         longest.setdefault(level[cell.name], []).extend(full)
         shortest.setdefault(level[cell.name], []).extend(least)
@@ -132,12 +133,17 @@ def trial_time(cell: Cell) -> TrialTime | None:
     # A smaller model is loaded no faster than libraries start.
     other = fmean(speed.other_seconds * max(1.0, scale(speed)) for speed in warm)
 
-    def until(step: int) -> float:
-        return work.tokens * per_token * step / work.steps + work.scored_rows(step) * per_row + other
+    def until(step: int, scored: bool = cell.search.score_stopped) -> float:
+        rows = work.validated_rows(step) + work.test_rows * scored
+        return work.tokens * per_token * step / work.steps + rows * per_row + other
+
+    # A trial that goes on after a pause is set up again.
+    again = other if cell.search.breadth_first else 0.0
 
     untrained = (work.test_rows + work.validation_rows) * per_row + other
-    rungs = tuple(until(rung) for rung in cell.rungs)
-    return TrialTime(until(work.steps), rungs, untrained, _source(used, bool(same)))
+    rungs = tuple(until(rung) + again * pauses for pauses, rung in enumerate(cell.rungs))
+    whole = until(work.steps, scored=True) + again * len(rungs)
+    return TrialTime(whole, rungs, untrained, _source(used, bool(same)))
 
 
 def _parameters(cell: Cell) -> int | None:

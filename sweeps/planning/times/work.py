@@ -28,9 +28,9 @@ class Work:
     def tokens(self) -> float:
         return self.rows * self.row_tokens
 
-    def scored_rows(self, until: int) -> int:
-        """Rows that are scored of a trial which ends after that step."""
-        return self.test_rows + self.validation_rows * sum(step <= until for step in self.validations)
+    def validated_rows(self, until: int) -> int:
+        """Validation rows that are scored of a trial which ends after that step."""
+        return self.validation_rows * sum(step <= until for step in self.validations)
 
 
 def work_of(cell: Cell, known_row_tokens: float | None) -> Work:
@@ -41,7 +41,7 @@ def work_of(cell: Cell, known_row_tokens: float | None) -> Work:
     validations: set[int] = set()
     if config.data.holds_out:
         validations = {
-            *cell.rungs,
+            *(rung for rung in cell.rungs if rung not in cell.training_rungs),
             *range(train.eval_steps or steps, steps, train.eval_steps or steps),
             steps,
         }

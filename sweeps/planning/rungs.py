@@ -1,0 +1,112 @@
+"""The rungs of a cell: the steps at which its trials are compared, and what they are compared by.
+
+In the first epoch a step's training loss, computed before its update, is a loss on rows that the model has not seen.
+Where all trials of a cell see the same batches in the same order, comparing them by it is paired, and takes no time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from sweeps.planning.cell import Cell
+from sweeps.planning.draft import Draft
+from sweeps.spec.problems import Problem
+from sweeps.spec.settings import SearchConfig
+from trainables.data.loading import Data
+from trainables.trial.config import TrialConfig
+
+# Searched settings that change neither the batches nor what the loss measures; those of a method don't, either.
+ALIKE = frozenset(
+    f"train.{name}"
+    for name in (
+        "learning_rate", "scheduler", "warmup_steps", "warmup_ratio", "weight_decay", "max_grad_norm", "optimizer",
+    )
+)  # fmt: skip
+RANDOM_LOSS = "method.dropout"  # the loss is that of the weights that were kept
+TURNED_OFF = "search.scheduler: none trains all to their end"
+MAX_REPEATED = 0.05  # the share of training rows that may repeat another's prompt
+
+
+def obstacle(config: TrialConfig, searched: Sequence[str], data: Data) -> str | None:
+    """Why a cell's trials can't be compared by training loss, in words; ``None`` where they can."""
+    if not config.stage.loss_falls:
+        return f"the loss of {config.stage.kind} says nothing of what was learned"
+    unlike = [leaf for leaf in searched if not _alike(leaf)]
+    if unlike:
+        return f"{unlike[0]} is searched, and the losses of different values can't be compared"
+    if config.train.packing:
+        return "with packing an epoch's steps are not known before training"
+    if data.duplicates > MAX_REPEATED * len(data.train) or config.data.mix == "interleave_over":
+        return "many training rows are repeated, so that even the first epoch has rows that were seen"
+    return None
+
+
+def training_rungs(
+    search: SearchConfig,
+    rungs: Sequence[int],
+    configs: Sequence[TrialConfig],
+    searched: Sequence[str],
+    data: Data,
+) -> frozenset[int]:
+    """The rungs at which trials are compared by training loss: those in the first epoch, where nothing stands against
+    it.
+    """
+    if search.rungs_by == "validation" or obstacle(configs[0], searched, data) is not None:
+        return frozenset()
+    return frozenset(rung for rung in rungs if rung * configs[0].train.update_rows <= len(data.train))
+
+
+def problems(
+    draft: Draft, search: SearchConfig | None, configs: Sequence[TrialConfig], data: Data | None
+) -> Iterator[Problem]:
+    """What stands against a comparison by training loss where the spec asks for one."""
+    if search is None or data is None or not configs or search.rungs_by != "training":
+        return
+    searched = [".".join(path) for path in draft.space]
+    if search.scheduler == "asha" and (why := obstacle(configs[0], searched, data)) is not None:
+        yield draft.problem(("search", "rungs_by"), f"training, but {why}. Leave it out, or use validation")
+
+
+def kept(trials: int, rungs: Sequence[int], factor: int) -> list[int]:
+    """How many trials of a cell train up to each rung, and to the end, where it is searched in breadth.
+
+    >>> kept(8, (4, 12), 3)
+    [8, 3, 1]
+    """
+    counts = [trials]
+    for _ in rungs:
+        counts.append(math.ceil(counts[-1] / factor))
+    return counts
+
+
+def notes(cells: Sequence[Cell]) -> Iterator[str]:
+    """How the cells' trials are compared on their way, once for all cells that are alike in that."""
+    by_note: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.rungs and cell.trials > 1:
+            by_note.setdefault(f"{note(cell)}; {TURNED_OFF}", []).append(cell.name)
+    for text, names in by_note.items():
+        where = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if len(by_note) > 1 else ""
+        yield f"{text}{where}"
+
+
+def note(cell: Cell) -> str:
+    """How a cell's trials are compared: ``of a cell's 8 trials, all train to step 4 (compared by training loss), ...``"""
+    by = [f"step {rung} (compared {_words(cell, rung)})" for rung in cell.rungs]
+    if not cell.search.breadth_first:
+        return f"a trial is stopped where it is behind the others of its cell: at {', '.join(by)}"
+    counts = kept(cell.trials, cell.rungs, cell.search.reduction_factor)
+    on = [
+        f"the best {count} to {place}"
+        for count, place in zip(counts[1:], [*by[1:], f"step {cell.steps}"], strict=True)
+    ]
+    return f"of a cell's {cell.trials} trials, all train to {by[0]}, {', '.join(on)}"
+
+
+def _words(cell: Cell, rung: int) -> str:
+    return "by training loss" if rung in cell.training_rungs else "on the validation rows"
+
+
+def _alike(leaf: str) -> bool:
+    return leaf in ALIKE or (leaf.startswith("method.") and leaf != RANDOM_LOSS)

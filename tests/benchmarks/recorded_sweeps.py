@@ -1,0 +1,155 @@
+"""Sweeps without early stopping, trained once and kept as small files of curves: what early stopping is judged by.
+
+    python -m tests.benchmarks.recorded_sweeps [NAME ...]     # trains them, and writes their files anew: minutes
+    python -m tests.benchmarks.recorded_sweeps --model smollm2-135m --output FOLDER      # on a real model: hours
+
+Each has 16 trials of 40 steps x 8 rows (DPO: 4 pairs) on the embedded commands, by a quasi-random search over the range
+of learning rates that the method has by default (and over LoRA's rank), once for each of three seeds: the loss of every
+step, and the objective on 120 validation rows at some. The model is a Llama of four layers and 0.9 M parameters, which
+was trained on the commands' running text before; DPO goes on from it after 200 steps of supervised fine-tuning.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.helpers.paths import ROOT
+
+FOLDER = ROOT / "tests/sweeps/search/recorded"
+TRIALS, SEEDS = 16, (0, 1, 2)
+VALIDATED = (2, 4, 8, 10, 12, 16, 20, 40)  # steps
+LORA = "{kind: lora, rank: {choice: [4, 8, 16]}}"
+PARTS = {
+    "lora": {"stage": "sft", "method": LORA, "rows": 8},
+    "full": {"stage": "sft", "method": "{kind: full}", "rows": 8},
+    "dpo": {"stage": "dpo", "method": LORA, "rows": 4},
+}
+SPEC = """\
+name: recorded
+model: {model}
+data: {{train: commands, eval_fraction: 0.1, cutoff: 128}}
+stages: [{{kind: {stage}}}]
+methods: [{method}]
+train: {{steps: 40, batch_size: {rows}, precision: fp32, seed: {seed}}}
+search: {{trials: 16, sampler: qmc, scheduler: none, seed: {seed}}}
+resources: {{cpus: 1, concurrent: 1}}
+tracking: {{wandb: off}}
+"""
+
+
+@dataclass(frozen=True)
+class RecordedTrial:
+    """``losses``: (steps,), of each step's batch before its update. ``objectives``: on validation rows, by step."""
+
+    losses: tuple[float, ...]
+    objectives: dict[int, float]
+
+    @property
+    def final(self) -> float:
+        return self.objectives[max(self.objectives)]
+
+
+def recorded(name: str, folder: Path = FOLDER) -> list[list[RecordedTrial]]:
+    """The trials of the recorded sweeps of a name, a list for each seed, in the order of their proposals."""
+    sweeps: dict[int, list[RecordedTrial]] = {}
+    for trial in json.loads((folder / f"{name}.json").read_text())["trials"]:
+        objectives = {int(step): value for step, value in trial["objective"].items()}
+        sweeps.setdefault(trial["seed"], []).append(RecordedTrial(tuple(trial["train_loss"]), objectives))
+    return list(sweeps.values())
+
+
+def record(name: str, model: str, output: Path) -> None:
+    """Trains the sweeps of a name; each trial is in the file once it has ended."""
+    trials: list[dict[str, Any]] = []
+    for seed in SEEDS:
+        for trial in _trials(name, model, seed):
+            trials.append(trial)
+            lines = ",\n".join(json.dumps(each) for each in trials)
+            (output / f"{name}.json").write_text(f'{{"trials": [\n{lines}\n]}}\n')
+
+
+def _trials(name: str, model: str, seed: int) -> Iterator[dict[str, Any]]:
+    from sweeps.planning.plan import make
+    from sweeps.search.study import CellStudy
+    from sweeps.spec.spec import read
+    from trainables.results import read_curve
+    from trainables.runner.run import TrialContext, run_trial
+    from trainables.trial.resident_base import ResidentBase
+
+    bases = ResidentBase()
+    with tempfile.TemporaryDirectory() as folder:
+        spec = Path(folder) / "recorded.yaml"
+        spec.write_text(SPEC.format(**PARTS[name], model=model, seed=seed))
+        study = CellStudy(Path(folder), make(read(str(spec)), fetch=True).cells[0])
+        context = TrialContext(Path(folder), bases=bases)
+        while (config := study.ask()) is not None:
+            started = time.process_time()
+            ended = run_trial(config, context, evaluate_at=frozenset(VALIDATED))
+            assert ended.status == "done", ended.error
+            points = list(read_curve(context.folder(config)))
+            settings = study.proposed()[config.trial_id()].params
+            print(
+                f"{name} {seed} {settings}: {time.process_time() - started:.0f} s of a processor", flush=True
+            )
+            yield {
+                "seed": seed,
+                "settings": {leaf: study.cell.space[leaf].decode(value) for leaf, value in settings.items()},
+                "train_loss": [round(p["value"], 4) for p in points if p["name"] == "train_loss"],
+                "objective": {
+                    str(p["step"]): round(p["value"], 5) for p in points if p["name"] == "objective"
+                },
+            }
+
+
+def trained_model(folder: Path, fine_tuned: bool = False) -> Path:
+    """A small model that was trained on the commands' running text, and perhaps on the commands after that."""
+    from tests.helpers.tiny_model import make_model
+    from trainables.runner.run import TrialContext, run_trial
+    from trainables.trial.config import TrialConfig
+
+    path = make_model(folder / "made", hidden=128)
+    for kind, steps in (("pretrain", 400), *((("sft", 200),) if fine_tuned else ())):
+        config = TrialConfig.model_validate(
+            {
+                "cell": kind,
+                "method_name": "full",
+                "model": {"path": path, "dtype": "float32"},
+                "data": {"train": "commands", "eval_fraction": 0.1, "eval_rows": 8, "cutoff": 128},
+                "stage": {"kind": kind},
+                "method": {"kind": "full"},
+                "train": {"steps": steps, "batch_size": 8, "learning_rate": 1e-3, "precision": "fp32"},
+            }
+        )
+        ended = run_trial(config, TrialContext(folder))
+        assert ended.status == "done", ended.error
+        print(f"{kind}: {ended.quality_name} {ended.quality:.3f}", flush=True)
+        path = folder / "trials" / config.trial_id() / "model"
+    return path
+
+
+def main() -> None:
+    import torch
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*", default=list(PARTS))
+    parser.add_argument("--model")
+    parser.add_argument("--output", type=Path, default=FOLDER)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.output.mkdir(parents=True, exist_ok=True)
+    for name in options.names:
+        with tempfile.TemporaryDirectory() as folder:
+            own = options.model and f"{{name: {options.model}, dtype: float32}}"
+            trained = own or f"{{path: {trained_model(Path(folder), name == 'dpo')}, dtype: float32}}"
+            record(name, trained, options.output)
+
+
+if __name__ == "__main__":
+    main()
