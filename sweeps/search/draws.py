@@ -68,5 +68,23 @@ def value_at(distribution: BaseDistribution, share: float) -> Any:
     return float(f"{min(max(_between(low, high, share, distribution.log), low), high):.15g}")
 
 
+def share_of(distribution: FloatDistribution | IntDistribution, value: float) -> float:
+    """The share of a uniform distribution over the domain that lies below a value: the inverse of :func:`value_at`.
+
+    Of a domain with steps, or of whole numbers, that of the middle of the value's own share.
+
+    >>> share_of(FloatDistribution(1e-4, 1e-2, log=True), 1e-3), share_of(IntDistribution(0, 3), 0)
+    (0.5, 0.125)
+    """
+    low, high, log = distribution.low, distribution.high, distribution.log
+    if isinstance(distribution, IntDistribution) or distribution.step is not None:
+        half = (distribution.step or 1) / 2
+        low, high = low - half, high + half
+    if low == high:
+        return 0.5
+    share = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
+    return min(max(share, 0.0), 1.0)
+
+
 def _between(low: float, high: float, share: float, log: bool) -> float:
     return low * math.exp(share * math.log(high / low)) if log else low + share * (high - low)

@@ -9,19 +9,17 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.planning.plan import Cell
-from sweeps.search.draws import quasi_random_draw, random_draw
-from sweeps.spec.settings import STARTUP
+from sweeps.search.samplers import Origin, propose
 from trainables.results import Status
 from trainables.trial.config import TrialConfig
 
@@ -29,10 +27,8 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 TRIAL_ID = "trial_id"  # the user attribute of an Optuna trial that holds our id
-# Another: where its settings come from. "start": the method's starting point; "results": those of earlier trials;
-# "rest": what is left of a finite space.
-ORIGIN = "origin"
-Origin = Literal["start", "random", "quasi-random", "results", "rest"]
+ORIGIN = "origin"  # another: where its settings come from
+STARTS = "starts"  # the user attribute of a study: the settings of its first trials, from an earlier run
 MEMORY = "memory"  # the Optuna constraint that is violated by a trial which does not fit in memory
 MAX_ATTEMPTS = 24  # to sample a new proposal before the rest of a finite space is enumerated
 
@@ -61,6 +57,17 @@ class CellStudy:
             load_if_exists=True,
         )
         self.count = len(self.study.get_trials(deepcopy=False))  # trials proposed so far
+        self._keep_starts()
+
+    def _keep_starts(self) -> None:
+        """Notes in the journal which settings an earlier run gives it to begin with: a resumed search keeps these."""
+        if self.cell.starts and self.count == 0 and STARTS not in self.study.user_attrs:
+            starts = [
+                {leaf: self.cell.space[leaf].encode(value) for leaf, value in start.items()}
+                for start in self.cell.starts
+            ]
+            self.study.set_user_attr(STARTS, starts)
+        self.starts: list[dict[str, Any]] = self.study.user_attrs.get(STARTS, [])
 
     def start_from(self, tree: dict[str, Any]) -> None:
         """Sets the cell's settings with the trial it continues from filled in; its configs can be built from now on."""
@@ -140,32 +147,22 @@ class CellStudy:
     def _candidates(self, number: int) -> Iterator[tuple[dict[str, Any], Origin]]:
         """Proposals, to be tried until one is new: the sampler's, then the rest of a finite space.
 
-        The very first one has the settings that are known to be good.
+        The first ones have the settings that an earlier run found, or that are known to be good.
         """
-        if number == 0 and (prior := self.cell.prior()):
+        if number < len(self.starts):
+            yield self.starts[number], "earlier"
+        elif number == 0 and (prior := self.cell.prior()):
             known_good = {leaf: self.cell.space[leaf].encode(value) for leaf, value in prior.items()}
             # Searched leaves that the prior doesn't cover take the sampler's values.
-            yield self._sampled(number, 0)[0] | known_good, "start"
+            yield self._sampled(0)[0] | known_good, "start"
         for attempt in range(MAX_ATTEMPTS):
-            yield self._sampled(number, attempt)
+            yield self._sampled(attempt)
         for point in self._all_points():
             yield point, "rest"
 
-    def _sampled(self, number: int, attempt: int) -> tuple[dict[str, Any], Origin]:
-        search = self.cell.search
-        if search.sampler == "qmc":
-            # A point that isn't new gives way to the next of the sequence, which later proposals then skip.
-            return quasi_random_draw(self.distributions, search.seed, number + attempt), "quasi-random"
-        if search.steers_from is None or number + 1 < search.steers_from:
-            return random_draw(self.distributions, search.seed, number, attempt), "random"
-        # A checksum, because Python salts the `hash` of a text anew in every process. `constant_liar` counts running
-        # trials among the bad ones, so that parallel proposals keep apart.
-        seed = zlib.crc32(f"{search.seed} {self.cell.name} {number} {attempt}".encode())
-        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, constant_liar=True)
-        # From a copy: in the study itself a proposal that turns out not to be new would stay as a trial.
-        copy = optuna.create_study(direction="maximize", sampler=sampler)
-        copy.add_trials([_as_seen_by_sampler(trial) for trial in self.study.get_trials(deepcopy=False)])
-        return copy.ask(self.distributions).params, "results"
+    def _sampled(self, attempt: int) -> tuple[dict[str, Any], Origin]:
+        trials = self.study.get_trials(deepcopy=False)
+        return propose(self.cell.search, self.cell.name, trials, self.distributions, attempt)
 
     def _all_points(self) -> Iterator[dict[str, Any]]:
         """Every point of a finite space, in a fixed order."""
@@ -203,18 +200,6 @@ class CellStudy:
             self.study.tell(trial.number, state=TrialState.PRUNED)
         else:
             self.study.tell(trial.number, state=TrialState.FAIL)
-
-
-def _as_seen_by_sampler(trial: FrozenTrial) -> FrozenTrial:
-    """A trial as a sampler sees it: TPE ignores failed trials, and would propose similar ones again and again."""
-    if trial.state != TrialState.FAIL:
-        return trial
-    return optuna.trial.create_trial(
-        state=TrialState.PRUNED,
-        params=trial.params,
-        distributions=trial.distributions,
-        constraints={"ended well": 1.0},
-    )
 
 
 def repair_journal(path: Path) -> None:

@@ -36,6 +36,10 @@ class Domain(ABC):
     def clip(self, value: Any) -> Any:
         """The value of the domain nearest to ``value``."""
 
+    def holds(self, value: Any) -> bool:
+        """Whether a search may give the leaf this value."""
+        return is_number(value) and math.isclose(self.clip(value), value)
+
     def encode(self, value: Any) -> Any:
         """A value of the domain in the form that Optuna stores."""
         return value
@@ -71,6 +75,9 @@ class Choice(Domain):
 
     def decode(self, value: Any) -> Any:
         return next(choice for choice in self.values if self.encode(choice) == value)
+
+    def holds(self, value: Any) -> bool:
+        return any(self.encode(choice) == self.encode(value) for choice in self.values)
 
     def clip(self, value: Any) -> Any:
         if value in self.values:

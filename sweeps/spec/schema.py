@@ -30,6 +30,7 @@ from sweeps.spec.settings import (
 )
 from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, build_node
+from trainables.config.base import fields_by_key
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
 from trainables.config.train import TrainConfig
@@ -85,7 +86,7 @@ def _key_places() -> dict[str, str]:
     """The part of a spec that each known key belongs to: ``{"rank": "methods[].rank (lora, qlora)", ...}``."""
     places: dict[str, list[str]] = {}
     for part, cls in SECTION_CLASSES.items():
-        for key in cls.model_fields:
+        for key in fields_by_key(cls):
             places.setdefault(key, []).append(f"{part}.{key}")
     for part, classes in ENTRY_CLASSES.items():
         # A key that several kinds share is one place that names all these kinds.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
 
 
 class Frozen(BaseModel):
@@ -15,3 +16,8 @@ class Frozen(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+
+def fields_by_key(cls: type[BaseModel]) -> dict[str, FieldInfo]:
+    """A config's fields by the keys that people write: a word that Python keeps for itself is an alias of the field."""
+    return {info.alias or name: info for name, info in cls.model_fields.items()}

@@ -139,6 +139,11 @@ def _hqq() -> Capability:
     return missing or _try_layer("hqq", _linear_hqq, needed=False)
 
 
+def _cmaes() -> Capability:
+    missing = _missing_requirements("cmaes", packages={"cmaes": "'paretune[cmaes]'"}, gpu=False)
+    return missing or Capability("cmaes", True, importlib.metadata.version("cmaes"), False)
+
+
 def _lm_eval() -> Capability:
     missing = _missing_requirements("lm_eval", packages={"lm_eval": "'paretune[harness]'"}, gpu=False)
     return missing or Capability("lm-eval", True, importlib.metadata.version("lm-eval"), False)
@@ -235,12 +240,16 @@ def _relative_error(make: Callable[[], Any]) -> float:
 
 def _missing_requirements(name: str, packages: dict[str, str], gpu: bool = True) -> Capability | None:
     """Names the missing packages (module -> what to install) and NVIDIA GPU; ``None`` if nothing is missing."""
-    import torch
-
     install = [package for module, package in packages.items() if find_spec(module) is None]
     missing = [f"`pip install {' '.join(install)}`"] if install else []
-    missing += ["an NVIDIA GPU"] if gpu and not torch.cuda.is_available() else []
+    missing += ["an NVIDIA GPU"] if gpu and not _has_gpu() else []
     return Capability(name, False, f"needs {' and '.join(missing)}", needed=False) if missing else None
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def attention() -> list[Capability]:
@@ -390,6 +399,7 @@ CHECKS: dict[str, Callable[[], Capability]] = {
     "bf16": lambda: _precision("bf16", needed=True),
     "fp16": lambda: _precision("fp16", needed=False),
     "lm-eval": _lm_eval,
+    "cmaes": _cmaes,
 }
 
 

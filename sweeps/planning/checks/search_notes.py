@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sweeps.planning.cell import Cell
-from sweeps.spec.settings import STARTUP
+from sweeps.spec.settings import STARTUP, STEERED_BY_RESULTS
 from trainables.system.wording import counted
 
-DRAWS = {"tpe": "random draws", "random": "random draws", "qmc": "quasi-random draws"}
+RANDOM = ("tpe", "random")  # samplers whose draws are random; those of others are quasi-random
+SAMPLERS = {
+    "tpe": "a tree-structured Parzen estimator",
+    "gp": "a Gaussian process",
+    "cmaes": "covariance matrix adaptation",
+}
 
 
 def search_notes(cells: Sequence[Cell]) -> Iterator[str]:
@@ -24,10 +29,15 @@ def search_notes(cells: Sequence[Cell]) -> Iterator[str]:
 
 
 def _note(cell: Cell) -> str:
-    before = f"each method's starting point and {DRAWS[cell.search.sampler]}"
+    sampler = cell.search.chosen_sampler
+    first = (
+        f"the best {len(cell.starts)} of an earlier run" if cell.starts else "each method's starting point"
+    )
+    before = f"{first} and {'random' if sampler in RANDOM else 'quasi-random'} draws"
     if cell.search.steers_from is not None and cell.trials > STARTUP:
-        return f"results steer the search from a cell's trial {cell.search.steers_from} on; before it come {before}"
+        start = f"from a cell's trial {cell.search.steers_from} on ({SAMPLERS[sampler]})"
+        return f"results steer the search {start}; before it come {before}"
     trials = f"random search: the {counted(cell.trials, 'trial')} of a cell are {before}"
-    if cell.search.sampler == "tpe":
+    if sampler in STEERED_BY_RESULTS:
         return f"{trials}; results would steer it from trial {STARTUP + 1} on"
     return f"{trials}, which no result steers"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.planning.draft import Draft
 from sweeps.spec.problems import Problem
+from sweeps.spec.settings import SearchConfig
 from sweeps.spec.tree import CellPath, node_at
 from trainables.config.train import SHARDED
 from trainables.data.rows import Text
@@ -47,6 +48,19 @@ def _without_effect(config: TrialConfig, checked: CheckedDraft) -> Iterator[tupl
     if checked.search is not None and checked.search.scheduler == "none":
         for key in ("grace_steps", "reduction_factor"):
             yield ("search", key), "search.scheduler is none, and only asha compares trials on their way"
+    yield from _in_search(checked.search)
+
+
+def _in_search(search: SearchConfig | None) -> Iterator[tuple[CellPath, str]]:
+    if search is None:
+        return
+    if not search.early_exit:
+        yield ("search", "exit_reports"), "search.early_exit is empty"
+    if search.earlier_run is None:
+        yield ("search", "earlier_trials"), "there is no search.from"
+    if search.scheduler == "none" or search.breadth_first:
+        why = "trials are compared with finished ones only in depth (search.order: depth, search.scheduler: asha)"
+        yield ("search", "prune_dominated"), why
 
 
 def _in_data(config: TrialConfig) -> Iterator[tuple[CellPath, str]]:

@@ -18,6 +18,7 @@ from sweeps.spec.messages.advice import domain_advice, list_advice, value_advice
 from sweeps.spec.problems import Problem, format_value, reads_as_other, refusal, unknown_key_message
 from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, CellPath, Leaf, Node, node_at
+from trainables.config.base import fields_by_key
 from trainables.system.suggestions import did_you_mean
 
 FILLED_BY_PLANNING = {"fingerprint", "sha256", "start"}  # fields that people can't write
@@ -78,7 +79,7 @@ class ErrorTranslator:
         if kind is not None and others is not None and key not in FILLED_BY_PLANNING:
             first = others[1].split(", ")[0]
             return f"{kind.default} has no {key}. {others[1]} has: write kind: {first}, or leave {key} out"
-        fields = (name for name in owner.model_fields if name not in FILLED_BY_PLANNING)
+        fields = (key for key in fields_by_key(owner) if key not in FILLED_BY_PLANNING)
         return unknown_key_message(key, [*fields, *self.extra_keys.get(owner, ())], self.elsewhere)
 
     def _message(self, site: _ErrorSite, details: dict[str, Any], space: Mapping[CellPath, Domain]) -> str:
@@ -110,7 +111,7 @@ class _ErrorSite:
 
     @property
     def field(self) -> FieldInfo | None:
-        return self.owner.model_fields.get(self.name)
+        return fields_by_key(self.owner).get(self.name)
 
     @classmethod
     def locate(cls, owner: type[BaseModel], node: Branch, location: tuple[int | str, ...]) -> _ErrorSite:
