@@ -14,10 +14,13 @@ from trainables.config import limits
 from trainables.config.base import Frozen
 from trainables.config.ending import EarlyExitReason, EndingRules
 
-STARTUP = 5  # trials of a cell before those whose settings depend on results (sampler: tpe)
+STARTUP = 5  # trials of a cell before those whose settings depend on results
+STEERED_BY_RESULTS = ("tpe", "gp", "cmaes")
+GP_TRIALS = 8  # of a cell, from which on `sampler: auto` is a Gaussian process (tests/benchmarks/samplers.py)
 # What a search did where its spec left the setting out, in runs that began before this version of the conventions.
 SEARCH_VERSION = 3
 EARLIER_SEARCH: Mapping[str, Any] = {
+    "sampler": "tpe",
     "score_stopped": True,
     "early_exit": [],
     "order": "depth",
@@ -39,11 +42,15 @@ class SearchConfig(Frozen):
 
     ``score_stopped``: trials that were stopped are scored on the test rows and their memory is measured, too.
     ``early_exit``: for which reasons a trial ends by its own curve, once they have held for ``exit_reports`` reports in
-    a row.
+    a row. ``prune_dominated``: a trial that is compared in depth is stopped, too, where a finished one of its cell was
+    better there and is predicted to need no more memory.
+
+    ``from``: the run whose searches this one goes on from: each cell begins with the best settings that the cell of its
+    name found there, at most ``earlier_trials``, and as many in all cells.
     """
 
     trials: Annotated[int, limits.at_most(limits.TRIALS)] = Field(default=8, ge=1)
-    sampler: Literal["tpe", "random", "qmc"] = "tpe"
+    sampler: Literal["auto", "tpe", "gp", "qmc", "random", "cmaes"] = "auto"
     scheduler: Literal["asha", "none"] = "asha"
     seed: int = Field(default=0, ge=0, lt=2**32)
     grace_steps: int | None = Field(default=None, ge=1)
@@ -53,11 +60,21 @@ class SearchConfig(Frozen):
     score_stopped: bool = False
     early_exit: tuple[EarlyExitReason, ...] = ("diverged",)
     exit_reports: int = Field(default=3, ge=2)
+    prune_dominated: bool = False
+    earlier_run: str | None = Field(default=None, alias="from", min_length=1)
+    earlier_trials: Annotated[int, limits.at_most(limits.TRIALS)] = Field(default=3, ge=1)
 
     @property
     def ending(self) -> EndingRules:
         """How trials may end early, for the trials themselves."""
         return EndingRules(**{name: getattr(self, name) for name in EndingRules.model_fields})
+
+    @property
+    def chosen_sampler(self) -> str:
+        """The sampler that proposes: of ``auto``, by the number of trials a cell has."""
+        if self.sampler != "auto":
+            return self.sampler
+        return "gp" if self.trials >= GP_TRIALS else "qmc"
 
     @property
     def steers_from(self) -> int | None:
@@ -66,7 +83,12 @@ class SearchConfig(Frozen):
         >>> SearchConfig().steers_from, SearchConfig(trials=5).steers_from, SearchConfig(sampler="qmc").steers_from
         (6, None, None)
         """
-        return STARTUP + 1 if self.sampler == "tpe" and self.trials > STARTUP else None
+        steered = self.chosen_sampler in STEERED_BY_RESULTS
+        return STARTUP + 1 if steered and self.trials > STARTUP else None
+
+    def steers(self, number: int) -> bool:
+        """Whether results steer the settings of the ``number``-th trial, from 0."""
+        return self.steers_from is not None and number + 1 >= self.steers_from
 
     @property
     def breadth_first(self) -> bool:
