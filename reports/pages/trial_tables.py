@@ -59,6 +59,8 @@ _REASONS = {
 }
 
 
+_BY_LOSS = "its training loss was behind that of others at this step"
+
 _PLACES = {
     "load": "while loading: ",
     "forward": "in the forward pass: ",
@@ -73,7 +75,9 @@ def reason(record: Record) -> str:
     out, and what is not known of a trial that was stopped.
     """
     place = _PLACES.get(record.out_of_memory_in or "", "") if record.status == "out_of_memory" else ""
-    why = (record.error or record.stop_reason or "").strip() or _REASONS.get(record.status, "")
+    by_loss = record.status == "stopped" and record.compared_by == "training"
+    usual = _BY_LOSS if by_loss else _REASONS.get(record.status, "")
+    why = (record.error or record.stop_reason or "").strip() or usual
     return place + why + (f"; {_not_known(record)}" if record.status == "stopped" else "")
 
 
@@ -192,11 +196,12 @@ def importances(group: Group) -> Table:
                 ", ".join(shares) or "as noise would have",
                 units.percent(result.not_explained),
                 like_noise or units.UNKNOWN,
+                "the best quarter of all" if result.ranked else "finished trials",
                 str(result.trials),
             )
         )
-    columns = ("cell", "importance", "not explained", "like noise", "finished trials")
-    texts = frozenset({"cell", "importance", "like noise"})
+    columns = ("cell", "importance", "not explained", "like noise", "within", "trials")
+    texts = frozenset({"cell", "importance", "like noise", "within"})
     return without_empty(Table(columns, rows, texts, cells=tuple(cells)))
 
 

@@ -44,6 +44,8 @@ ENVIRONMENT = {
     "RAY_DEDUP_LOGS": "0",
     # Ray would kill whatever started last, hubs and controllers too; the system kills what uses the most memory.
     "RAY_memory_monitor_refresh_ms": "0",
+    # Ray's 15 leaves trials what other processes of the machine don't take, which on a busy machine is next to nothing.
+    "RAY_worker_niceness": "0",
     "RAY_worker_maximum_startup_concurrency": "16",  # a slot is five processes; none of them should wait for another
 }
 

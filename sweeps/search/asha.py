@@ -11,6 +11,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 
 from sweeps.cluster.actors import find_board
 from sweeps.planning.plan import Cell, Plan
+from sweeps.search.dominance import dominated
 from trainables import results
 from trainables.storage.damaged_files import read_object, reading
 from trainables.training.checkpoints import newest_complete, step_of
@@ -26,7 +27,7 @@ class CellAsha(FIFOScheduler):
 
     def __init__(self, plan: Plan, run: Path, board: str) -> None:
         super().__init__()
-        self.board = board
+        self.run, self.board = run, board
         self.cells = {cell.name: cell for cell in plan.cells if cell.rungs}
         in_depth = {name: cell for name, cell in self.cells.items() if not cell.search.breadth_first}
         self.halvings: dict[str, Any] = {name: _make_halving(cell) for name, cell in in_depth.items()}
@@ -64,10 +65,16 @@ class CellAsha(FIFOScheduler):
         if cell not in self.halvings:
             ray.get(find_board(self.board).pause.remote(trial.config["trial_id"]))
         else:
-            verdict = self._compare(cell, trial.config["trial_id"], step, result["objective"])
-            if verdict == TrialScheduler.STOP:
-                ray.get(find_board(self.board).stop.remote(trial.config["trial_id"]))
+            self._stop_if_behind(cell, trial.config["trial_id"], step, result["objective"])
         return TrialScheduler.CONTINUE
+
+    def _stop_if_behind(self, cell: str, trial_id: str, step: int, objective: float) -> None:
+        """Has a trial stop that is behind the others of its cell, or dominated by a finished one."""
+        behind = self._compare(cell, trial_id, step, objective) == TrialScheduler.STOP
+        prunes = self.cells[cell].search.prune_dominated and not behind
+        reason = dominated(self.run, self.cells[cell], trial_id, step, objective) if prunes else None
+        if behind or reason is not None:
+            ray.get(find_board(self.board).stop.remote(trial_id, reason))
 
     def _add_trial(self, cell: str, trial_id: str) -> None:
         if cell in self.halvings:

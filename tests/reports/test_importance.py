@@ -104,3 +104,18 @@ def test_a_single_setting_is_compared_with_what_it_does_not_explain(tmp_path: Pa
 def test_a_cell_without_a_search_gives_a_reason(tmp_path: Path) -> None:
     (cell,) = collect_cells([results.read_run(write_run(tmp_path / "run", [record("aaa")]))])
     assert importance(cell).reason == "nothing was searched in this cell"
+
+
+def test_where_most_trials_were_stopped_the_best_quarter_of_all_says_what_matters(tmp_path: Path) -> None:
+    """Stopped trials have their objective where they stopped, below that of the finished ones."""
+    result = importance(cell_of(tmp_path / "run", trials(16), stopped=12))
+    assert result.reason is None
+    assert result.ranked
+    assert (result.trials, result.not_explained) == (16, None)
+    assert list(result.shares) == ["train.learning_rate"]
+    assert result.like_noise == ("method.rank",)
+
+
+def test_without_a_journal_or_with_few_trials_stopped_ones_are_not_ranked(tmp_path: Path) -> None:
+    assert importance(cell_of(tmp_path / "no-journal", trials(16), journal=False, stopped=12)).shares == {}
+    assert importance(cell_of(tmp_path / "few", trials(7), stopped=5)).shares == {}

@@ -1,7 +1,8 @@
 """The importance of rank, alpha, learning rate: how much of the objective's variance each setting explains.
 
-Of the total variance over a cell's finished trials, and only where that is more than noise would explain. With few
-trials nothing is computed.
+Of the total variance over a cell's finished trials, and only where that is more than noise would explain. Where most
+trials were stopped, it is what decides whether a trial is among the best quarter of all. With few trials nothing is
+computed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from reports import units
+from reports.analysis import studies
 from reports.analysis.cells import Cell
+from reports.statistics.top_importance import MIN_TRIALS as MIN_RANKED
+from reports.statistics.top_importance import top_importance
 from reports.statistics.variance_shares import MAX_SETTINGS, Value, needed_trials, variance_shares
 
 MIN_TRIALS = 5
@@ -21,7 +25,8 @@ class Importance:
     """``shares`` of the total variance by the setting's path, the largest first, for settings that explain more than
     noise does; ``not_explained``: the rest. Or neither, and the ``reason``. ``like_noise``: the other settings.
 
-    ``trials``: the number of trials that ran to the end.
+    ``trials``: the number of trials that ran to the end. With ``ranked``, it is that of the trials that were ranked,
+    and the shares are of what settings decide; how much none of them decides is not known.
     """
 
     shares: dict[str, float]
@@ -29,6 +34,7 @@ class Importance:
     reason: str | None = None
     not_explained: float | None = None
     like_noise: tuple[str, ...] = field(default=())
+    ranked: bool = False
 
 
 def importance(cell: Cell) -> Importance:
@@ -46,10 +52,30 @@ def importance(cell: Cell) -> Importance:
     objectives = [record.objective for record in done if record.objective is not None]
     reason = _reason(settings, varied, objectives)
     if reason is not None:
-        return Importance({}, len(done), reason)
+        return _by_rank(cell) or Importance({}, len(done), reason)
     found = variance_shares(varied, objectives)
     others = tuple(path for path in settings if path not in found.explained)
     return Importance(found.explained, len(done), None, found.not_explained, others)
+
+
+def _by_rank(cell: Cell) -> Importance | None:
+    """By the order of the trials that were finished or stopped; ``None`` where too few were, or none was stopped."""
+    records = {record.trial_id: record for record in cell.search_trials if record.objective is not None}
+    ended = [
+        (trial, record)
+        for trial in cell.study
+        if (record := records.get(trial.user_attrs.get(studies.TRIAL_ID, ""))) is not None
+        and record.status in ("done", "stopped")
+    ]
+    stopped = any(record.status == "stopped" for _, record in ended)
+    domains = [trial.distributions for trial, _ in ended]
+    if len(ended) < MIN_RANKED or not stopped or any(each != domains[0] for each in domains):
+        return None
+    # A trial that came further was among the better ones at each comparison before.
+    key = [(record.status == "done", record.steps or 0, record.objective or 0.0) for _, record in ended]
+    places = {value: place for place, value in enumerate(sorted(set(key)))}
+    found = top_importance([trial for trial, _ in ended], [float(places[each]) for each in key])
+    return Importance(found.shares, len(ended), None, None, found.like_noise, ranked=True)
 
 
 _ABSENT = object()
