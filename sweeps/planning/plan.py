@@ -205,7 +205,7 @@ def make(
                 *seeds.problems(checked),
                 *([] if one_trial else held_out.problems(checked)),
                 *amounts.too_many_trials(spec, cells),
-                *tracking.problems(spec.tracking),
+                *tracking.problems(spec),
             ]
         ),
         notes=(

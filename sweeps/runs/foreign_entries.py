@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from sweeps.runs.layout import SENT, TRACKERS
 from trainables.storage.damaged_files import DamagedFile
 from trainables.storage.regular_files import first_endless, links
 
@@ -26,7 +27,7 @@ def require_writable(run: Path) -> None:
     """
     require_readable(run)
     # Of the links in `wandb` itself, W&B makes some.
-    own = [folder for folder in (run / "wandb" / "own", run / "wandb" / "sent") if folder.is_symlink()]
+    own = [folder for folder in _of_wandb(run) if folder.is_symlink()]
     for link in (*own, *(link for folder in _folders(run) for link in links(folder))):
         if not link.name.endswith(STUDY_LOCK):
             what = "is a link: files in the place it leads to would be written over"
@@ -36,9 +37,16 @@ def require_writable(run: Path) -> None:
 
 
 def _folders(run: Path) -> Iterator[Path]:
-    """The folders of a run in which files have fixed names: its own, those of trials, and W&B's."""
+    """The folders of a run in which files have fixed names: its own, those of trials, and those of trackers."""
     trials = run / "trials"
-    yield from filter(Path.is_dir, (run, trials, run / "wandb" / "own", run / "wandb" / "sent"))
+    yield from filter(Path.is_dir, (run, trials, *_of_wandb(run)))
+    for tracker in TRACKERS:
+        if tracker != "wandb":
+            yield from (Path(folder) for folder, _, _ in os.walk(run / tracker))
     if trials.is_dir():
         with os.scandir(trials) as entries:
             yield from sorted(Path(entry.path) for entry in entries if entry.is_dir())
+
+
+def _of_wandb(run: Path) -> tuple[Path, ...]:
+    return run / "wandb" / "own", run / "wandb" / SENT

@@ -14,6 +14,9 @@ LOCK = ".lock"
 STOP = ".stop"  # in a run's folder: its driver is to end
 REQUEST = ".request-{}.json"  # what a detached driver on another machine executes; it may hold keys
 SIGNS = ".signs.json"  # what the trials of a run are doing, as its driver knows it
+# Folders of trackers' own files. Each has a folder SENT, with a mark for each trial that the tracker has completely.
+TRACKERS = ("wandb", "tensorboard", "mlflow", "swanlab", "trackio")
+SENT = "sent"
 BEGUN = ".begun-{}"  # written by a detached driver once it holds the run and has made its folder
 
 

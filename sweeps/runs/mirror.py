@@ -21,7 +21,7 @@ from typing import Protocol
 from sweeps.runs.layout import LOG, STOP
 from sweeps.runs.mirror_rules import (
     LAST_RANK,
-    WANDB_RANK,
+    TRACKER_RANK,
     belongs_at_url,
     hidden,
     needed_by_driver,
@@ -35,7 +35,7 @@ from trainables.system.background import Throttle, call_periodically
 
 SYNC_SECONDS = 2.0  # between synchronizations of folder and URL
 CURVES_SECONDS = 5.0  # between pulls of the curves of trials in training
-WANDB_SECONDS = 60.0  # between pushes of W&B's offline runs
+TRACKERS_SECONDS = 60.0  # between pushes of W&B's offline runs
 MESSAGE_SECONDS = 60.0  # between messages about a store that fails
 LAST_SECONDS = 20.0  # for the last pushes to a failing store, once the sweep was interrupted or gave up
 
@@ -121,7 +121,7 @@ class Mirror:
         self._known: dict[str, tuple[int, int]] = {}  # size and time of files that are the same at the URL
         self._training: set[str] = set()
         self._pushing = threading.Lock()  # the driver's thread and the one that synchronizes both push
-        self._curves_due = self._wandb_due = 0.0
+        self._curves_due = self._trackers_due = 0.0
 
     @property
     def failure(self) -> OSError | None:
@@ -205,17 +205,17 @@ class Mirror:
         with self._pushing:
             if self._closed:
                 return
-            slow = last or time.monotonic() > self._wandb_due
+            slow = last or time.monotonic() > self._trackers_due
             # Stamps are from before the push, so a file that changes while it is pushed is pushed again.
             changed = {name: stamp for name, stamp in self._stamps() if self._known.get(name) != stamp}
             for rank in range(LAST_RANK + 1):
                 names = [name for name in changed if push_rank(name) == rank]
-                if rank < WANDB_RANK or slow:
+                if rank < TRACKER_RANK or slow:
                     # Noted rank by rank, so that after a failure the next push goes on in the same order.
                     self._push(names)
                     self._known |= {name: changed[name] for name in names}
             if slow:
-                self._wandb_due = time.monotonic() + WANDB_SECONDS
+                self._trackers_due = time.monotonic() + TRACKERS_SECONDS
 
     def hurry(self) -> None:
         """Waits only briefly for a store that fails, from now on."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-URL_ONLY = ("merged/", "given/", "wandb/")  # folders that the driver doesn't need ...
-SENT = "wandb/sent/"  # ... except for the marks of what has been sent to W&B
-WANDB_RANK, LAST_RANK = 4, 5
+from sweeps.runs.layout import SENT, TRACKERS
+
+_OF_TRACKERS = tuple(f"{name}/" for name in TRACKERS)
+URL_ONLY = ("merged/", "given/", *_OF_TRACKERS)  # folders that the driver doesn't need ...
+_MARKS = tuple(f"{name}/{SENT}/" for name in TRACKERS)  # ... except for the marks of what trackers have
+_OWN = tuple(f"{name}/own/" for name in TRACKERS)
+TRACKER_RANK, LAST_RANK = 4, 5
 
 
 def needed_by_driver(name: str) -> bool:
@@ -13,13 +17,13 @@ def needed_by_driver(name: str) -> bool:
     # Only names like trials/ID/FOLDER/FILE are in a folder of a trial; its small files have three parts.
     of_trial = parts[2] if parts[0] == "trials" and len(parts) > 3 else ""
     heavy = of_trial == "model" or of_trial.startswith("checkpoint-")
-    url_only = name.startswith(URL_ONLY) and not name.startswith(SENT)
+    url_only = name.startswith(URL_ONLY) and not name.startswith(_MARKS)
     return not heavy and not url_only and not hidden(name)
 
 
 def belongs_at_url(name: str) -> bool:
     """Whether a file in the mirror is pushed: not what processes write for themselves alone."""
-    return not hidden(name) and not name.endswith((".lock", ".tmp")) and not name.startswith("wandb/own/")
+    return not hidden(name) and not name.endswith((".lock", ".tmp")) and not name.startswith(_OWN)
 
 
 def hidden(name: str) -> bool:
@@ -31,10 +35,10 @@ def push_rank(name: str) -> int:
     """What is pushed first has the lowest rank.
 
     A study knows a trial before its config is at the URL, ``environment.json`` makes it a run once all else is there,
-    and W&B's marks of what was sent follow what was sent.
+    and the marks of what trackers have follow what they have.
     """
-    if name.startswith("wandb/"):
-        return LAST_RANK if name.startswith(SENT) else WANDB_RANK
+    if name.startswith(_OF_TRACKERS):
+        return LAST_RANK if name.startswith(_MARKS) else TRACKER_RANK
     if name == "environment.json":
         return 3
     if not name.startswith("trials/"):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from sweeps.spec.byte_sizes import parse_memory
+from sweeps.spec.tracker_addresses import mlflow_fault
 from sweeps.spec.wandb_names import name_fault
 from trainables.config import limits
 from trainables.config.base import Frozen
@@ -213,11 +214,25 @@ class ResourcesConfig(Frozen):
 
 
 class TrackingConfig(Frozen):
-    """Where W&B runs go. ``auto`` means online where W&B is logged in and reachable, and offline elsewhere."""
+    """Where runs are recorded beside the run folder. ``wandb: auto`` means online where W&B is logged in and reachable,
+    and offline elsewhere. ``mlflow`` is the address of a server or a database. ``project`` is W&B's project, and the
+    same of other trackers, such as MLflow's experiment. ``log_model``: whose models W&B gets as artifacts, the best
+    trial's of each cell or those of all trials.
+    """
 
     wandb: Literal["auto", "offline", "online", "off"] = "auto"
     project: str = Field(default="paretune", min_length=1)
     entity: str | None = None
+    log_model: Literal["best", "all"] | None = None
+    tensorboard: bool = False
+    mlflow: str | None = None
+
+    @field_validator("mlflow")
+    @classmethod
+    def _check_mlflow(cls, uri: str | None) -> str | None:
+        if uri is not None and (fault := mlflow_fault(uri)):
+            raise ValueError(fault)
+        return uri
 
     @field_validator("project", "entity")
     @classmethod

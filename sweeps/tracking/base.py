@@ -83,6 +83,9 @@ class TrackedTrial(ABC):
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Sends all values of one training step; called with increasing steps."""
 
+    def flush(self) -> None:  # noqa: B027 - trackers that send each step at once have nothing to flush
+        """Sends what was logged; called after the steps that were new at one time."""
+
     @abstractmethod
     def finish(self, record: Record | None) -> None:
         """Ends the trial with its record; without one, leaves it to be continued when the run is resumed."""

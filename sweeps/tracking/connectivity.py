@@ -1,4 +1,4 @@
-"""Whether W&B can be reached, and hence whether runs are recorded online or offline."""
+"""Whether a tracker's server can be reached, and hence whether W&B's runs are recorded online or offline."""
 
 from __future__ import annotations
 
@@ -39,9 +39,14 @@ def choose_mode(setting: Literal["auto", "offline", "online"]) -> tuple[Mode, st
 
 
 def server_reachable() -> bool:
-    """Whether W&B's server, or the proxy before it, accepts a connection within :data:`CONNECT_SECONDS`."""
-    url = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
-    # W&B's client goes through the proxy that the environment names, so that one has to answer.
+    """Whether W&B's server accepts a connection."""
+    return is_reachable(os.environ.get("WANDB_BASE_URL") or DEFAULT_SERVER)
+
+
+def is_reachable(address: str) -> bool:
+    """Whether a server, or the proxy before it, accepts a connection within :data:`CONNECT_SECONDS`."""
+    url = urlsplit(address)
+    # A client goes through the proxy that the environment names, so that one has to answer.
     proxy = None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
     target = urlsplit(proxy) if proxy else url
     port = target.port or (443 if target.scheme == "https" else 80)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sweeps.runs.layout import SENT
 from sweeps.tracking.base import FollowedRun, FollowedTrial, TrackedTrial, Tracker
 from trainables import results
 from trainables.storage import files
@@ -16,7 +17,7 @@ class RunFollower:
         self.run = FollowedRun.read(folder)
         self.tracker, self.tracked = tracker, tracker.open(self.run)
         self.open_trials: dict[str, TrackedTrial] = {}
-        self.sent = folder / tracker.name / "sent"  # has a file for each trial that is sent completely
+        self.sent = folder / tracker.name / SENT  # has a file for each trial that is sent completely
         self.sent.mkdir(parents=True, exist_ok=True)
 
     def update(self, last: bool = False) -> None:
@@ -59,3 +60,4 @@ class RunFollower:
             if step > trial.last_step:
                 trial.log(step, steps[step])
                 trial.last_step = step
+        trial.flush()

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from sweeps.planning.checks import wandb_variables
 from sweeps.spec.problems import Problem
 from sweeps.spec.settings import TrackingConfig
+from sweeps.spec.spec import Spec
+
+# What trackers import beside Paretune's own dependencies, by the keys of their settings, which are the extras' names.
+PACKAGES = {"mlflow": "mlflow"}
+NOT_ASKED_FOR = (None, "off")
 
 
 def notes(tracking: TrackingConfig) -> Iterator[str]:
     """What the user should know of the trackers."""
     if wandb_variables.is_on(tracking):
-        yield from wandb_variables.left_out(tracking.project)
+        yield from wandb_variables.left_out(wandb_variables.project(tracking))
 
 
-def problems(tracking: TrackingConfig) -> Iterator[Problem]:
-    """What trackers would refuse; names and addresses in the spec are checked as it is read."""
-    if wandb_variables.is_on(tracking):
-        yield from wandb_variables.problems(tracking)
+def problems(spec: Spec) -> Iterator[Problem]:
+    """What trackers would refuse, and packages that are missing; names and addresses are checked as a spec is read."""
+    if wandb_variables.is_on(spec.tracking):
+        yield from wandb_variables.problems(spec.tracking)
+    for key, package in PACKAGES.items():
+        if getattr(spec.tracking, key) not in NOT_ASKED_FOR and find_spec(package) is None:
+            what = f"{package} is not installed: pip install 'paretune[{key}]'"
+            yield spec.source.problem(("tracking", key), what)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from sweeps.tracking.base import Tracker
+from sweeps.tracking.trackers.mlflow import MLflow
+from sweeps.tracking.trackers.tensorboard import TensorBoard
 from sweeps.tracking.trackers.wandb import WeightsAndBiases
 
-TRACKERS: tuple[type[Tracker], ...] = (WeightsAndBiases,)
+TRACKERS: tuple[type[Tracker], ...] = (WeightsAndBiases, TensorBoard, MLflow)
 
 
 def tracker_kind(name: str) -> type[Tracker]:

@@ -39,6 +39,7 @@ def run(tmp_path: Path) -> Path:
     made = write_run(tmp_path / "run", [record(TRIAL, "full")], plan={"trials": {"sft-full": 1}})
     (made / "study-sft-full.journal.lock").symlink_to("study-sft-full.journal")  # a killed driver's
     (made / "wandb" / "own").mkdir(parents=True)
+    (made / "tensorboard" / "sft-full" / TRIAL).mkdir(parents=True)
     (made / "wandb" / "latest-run").symlink_to("offline-run-1")  # W&B's own
     return made
 
@@ -52,6 +53,10 @@ def run(tmp_path: Path) -> Path:
         "curves.parquet",
         "wandb",
         "wandb/own",
+        "tensorboard",
+        "tensorboard/sft-full",
+        f"tensorboard/sft-full/{TRIAL}",
+        "mlflow",
         ".lock",
     ],
 )

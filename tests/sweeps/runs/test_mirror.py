@@ -65,6 +65,7 @@ def test_what_processes_keep_for_themselves_stays_here(mirror: Mirror, store: St
         "study-a.journal.lock",
         ".x.tmp",
         "wandb/own/a",
+        "swanlab/own/a",
         "ok",
     )
     mirror.push(last=True)
@@ -92,8 +93,21 @@ def test_the_files_of_an_ended_trial_are_pulled_except_its_model_and_checkpoints
 
 def test_another_driver_finds_what_it_needs_to_resume_and_no_old_files(mirror: Mirror, store: Store) -> None:
     write(mirror.folder, "spec.yaml", "trials/gone/config.json")
-    needed = ("environment.json", "study-a.journal", "starts.json", "trials/a/record.json", "wandb/sent/a")
-    heavy = ("trials/a/model/weights", "trials/a/checkpoint-2/complete.json", "merged/a/x", "wandb/run/a")
+    needed = (
+        "environment.json",
+        "study-a.journal",
+        "starts.json",
+        "trials/a/record.json",
+        "wandb/sent/a",
+        "mlflow/sent/a",
+    )
+    heavy = (
+        "trials/a/model/weights",
+        "trials/a/checkpoint-2/complete.json",
+        "merged/a/x",
+        "wandb/run/a",
+        "tensorboard/a/x",
+    )
     for name in (*needed, *heavy, ".lock", "given/h/x", "given.json"):
         store.write(name, b"{}")
     mirror.fetch()
