@@ -15,6 +15,7 @@ from trainables.system.capabilities import WANDB_OFFLINE, wandb_key
 
 Mode = Literal["online", "offline"]
 CONNECT_SECONDS = 2.0
+DEFAULT_SERVER = "https://api.wandb.ai"
 
 
 def choose_mode(setting: Literal["auto", "offline", "online"]) -> tuple[Mode, str]:
