@@ -25,6 +25,7 @@ from sweeps.commands import (
     run,
     serve,
     settle,
+    wandb,
 )
 from sweeps.commands.errors import Debug
 from trainables.system import quiet, shown_text
@@ -99,6 +100,7 @@ data.add(app, best_trials)
 plan.add(app, best_trials, _detectable)
 run.add(app, best_trials, _report_writer, _advice)
 report.add(app, _report_writer)
+wandb.add(app, _report_writer)
 settle.add(app, _advice, _report_writer)
 monitor.add(app)
 chat.add(app, best_trials)

@@ -74,6 +74,16 @@ class Report:
         return f"Unfinished: {'; '.join(counts)}. What follows is about the trials that have ended, and may change."
 
     @property
+    def tracker_pages(self) -> dict[str, str]:
+        """The addresses of trackers' pages about the runs, by what they show."""
+        several = len(self.runs) > 1
+        return {
+            f"{f'{run.name}: ' if several else ''}{label}": address
+            for run in self.runs
+            for label, address in run.pages.items()
+        }
+
+    @property
     def facts(self) -> str:
         """The size of the sweep in a line, in the words of ``paretune plan``:
         ``18 trials in 3 cells (12 of the search, then 6 finalists), 7 min 12 s``.
@@ -135,6 +145,7 @@ def report_json(report: Report) -> str:
             }
             for each in report.answers
         ],
+        "pages": report.tracker_pages,
         "fronts": [
             {"title": group.title, "steps": front_json(group)}
             for group in (*report.across_stages, *report.trained_groups)

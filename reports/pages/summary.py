@@ -105,6 +105,7 @@ def _answer(report: Report) -> Iterator[str]:
     if report.first_commands:
         yield "Try it:"
         yield _commands(report.first_commands)
+    yield "\n".join(f"- {escape_markdown(name)}: <{url}>" for name, url in report.tracker_pages.items())
 
 
 def _bullets(texts: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 RESULT_HELP = (
     "Model to use: RUN (its best trial), RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, the folder of a trial or a model, "
-    "or the name of a base model."
+    "an artifact of W&B (wandb:ENTITY/PROJECT/ARTIFACT:VERSION), or the name of a base model."
 )
 ResultArgument = Annotated[str, typer.Argument(metavar="RESULT", help=RESULT_HELP)]
 ResultsArgument = Annotated[list[str], typer.Argument(metavar="RESULT...", help=RESULT_HELP)]

@@ -224,6 +224,7 @@ class Sweep:
         from sweeps.execution.settling import looks
         from sweeps.runs.layout import has_begun
         from sweeps.runs.resume_points import resume_points
+        from trainables.results import tracker_pages
         from trainables.storage.url_store import StorageError
 
         location, options, progress = self.location, self.options, SweepProgress()
@@ -270,6 +271,8 @@ class Sweep:
                         f"An error ended the sweep. All finished trials are kept. To resume: {again}"
                     )
                 raise
+        for label, address in tracker_pages(location.folder).items():
+            progress.log(f"{label}: {address}")
         code = launch.exit_code(location.folder)
         # Now that the report and the tables are written, which a run at a URL has to get.
         location.mirror.push_all()

@@ -1,5 +1,5 @@
-"""Which model a command's MODEL argument names: ``RUN``, ``RUN:CELL``, ``RUN:TRIAL``, ``RUN:TRIAL@STEP``, a folder, or
-the name of a base model.
+"""Which model a command's MODEL argument names: ``RUN``, ``RUN:CELL``, ``RUN:TRIAL``, ``RUN:TRIAL@STEP``, a folder,
+an artifact of W&B (``wandb:ENTITY/PROJECT/ARTIFACT:VERSION``), or the name of a base model.
 
 ``RUN`` is a run's folder or URL; a trial's id may be cut short as long as only one begins so.
 """
@@ -17,6 +17,7 @@ from trainables.config.model import ModelConfig, Unsafe
 from trainables.inference.result import Result, base_model_result, trial_result, untrained_result
 from trainables.models import locate
 from trainables.models.folder import ModelError
+from trainables.models.wandb_artifact import WandbArtifact
 from trainables.system.suggestions import did_you_mean
 
 
@@ -29,17 +30,15 @@ def resolve(
     Raises ``ModelError`` that says what there is instead.
     """
     _refuse_unknown(trust)
+    if text.startswith(f"{WandbArtifact.prefix}:"):
+        artifact = WandbArtifact.parse(text.partition(":")[2])
+        return _result_in_folder(artifact.fetch_all(), text, trust, template)
     run, part = split_run(text)
     if run is not None:
         return _result_in_run(text, run, part, best_trials, trust)
     path = Path(text).expanduser()
     if path.is_dir():
-        result = trial_result(path, trust)
-        return (
-            replace(result, name=text)
-            if result.trained_folder
-            else base_model_result(result.config.model, text, template)
-        )
+        return _result_in_folder(path, text, trust, template)
     if path.suffix == ".gguf" and path.is_file():
         return base_model_result(ModelConfig(path=path), text, template)
     try:
@@ -51,6 +50,13 @@ def resolve(
             f"trial or a model, or a base model's name. {near or error}"
         ) from None
     return base_model_result(ModelConfig(name=text, unsafe=tuple(trust)), text, template)
+
+
+def _result_in_folder(path: Path, text: str, trust: Sequence[str], template: str | None) -> Result:
+    result = trial_result(path, trust)
+    if result.trained_folder:
+        return replace(result, name=text)
+    return base_model_result(result.config.model, text, template)
 
 
 def _missing_path(text: str) -> str | None:

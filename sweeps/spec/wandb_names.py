@@ -6,6 +6,8 @@ from typing import Literal
 
 from sweeps.spec.problems import format_value
 
+Kind = Literal["entity", "project"]
+KINDS: tuple[Kind, ...] = ("entity", "project")
 REFUSED = "/\\#?%:"  # they have a meaning in the address of a run
 MAX_LENGTH = 128
 MAX_TAG_LENGTH = 64
@@ -14,7 +16,7 @@ MAX_TAG_LENGTH = 64
 _WITHOUT_SPACES = ("entity",)
 
 
-def name_fault(kind: Literal["project", "entity"], name: str) -> str | None:
+def name_fault(kind: Kind, name: str) -> str | None:
     """What W&B refuses in the name of a project or an entity, and a name that it takes; ``None`` if it is fine.
 
     >>> name_fault("project", "a:b")

@@ -25,18 +25,19 @@ def choose_mode(setting: Literal["auto", "offline", "online"]) -> tuple[Mode, st
     """
     if setting == "offline" or os.environ.get("WANDB_MODE") in WANDB_OFFLINE:
         return "offline", "as requested; `wandb sync` uploads the runs later"
-    obstacle = None
-    if wandb_key() is None:
-        obstacle = "no API key on this machine (`wandb login`)"
-    elif not server_reachable():
-        obstacle = "its server can't be reached"
-    if obstacle is None:
+    found = obstacle()
+    if found is None:
         return "online", "logged in"
     if setting == "online":
-        raise SpecError(
-            Problem("tracking.wandb", "", f"online is impossible: {obstacle}. Use auto or offline")
-        )
-    return "offline", f"{obstacle}; `wandb sync` uploads the runs later"
+        raise SpecError(Problem("tracking.wandb", "", f"online is impossible: {found}. Use auto or offline"))
+    return "offline", f"{found}; `wandb sync` uploads the runs later"
+
+
+def obstacle() -> str | None:
+    """Why nothing can be sent to W&B now; ``None`` where it can. Takes at most :data:`CONNECT_SECONDS`."""
+    if wandb_key() is None:
+        return "no API key on this machine (`wandb login`)"
+    return None if server_reachable() else "its server can't be reached"
 
 
 def server_reachable() -> bool:

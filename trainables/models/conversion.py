@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trainables.models.folder import ModelError
@@ -29,10 +29,14 @@ def convert_model(source: Path, folder: Path, unsafe: Sequence[str] = ()) -> Non
     run_command(command, failure=f"{source.name} could not be converted", cwd=Path(__file__).parents[2])
 
 
-def run_command(command: list[str], failure: str, cwd: Path | None = None) -> None:
+def run_command(
+    command: list[str], failure: str, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+) -> None:
     """Runs a command; raises ``ModelError`` with ``failure`` and the end of its output if it fails."""
     # No input: a library that asks a question must fail instead of waiting for an answer.
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=cwd)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=cwd, env=environment
+    )
     if done.returncode != 0:
         lines = (done.stdout + done.stderr).strip().splitlines()[-5:]
         raise ModelError(

@@ -24,6 +24,7 @@ from trainables.models.folder import (
 )
 from trainables.models.hub import HuggingFaceModel, ModelScopeModel
 from trainables.models.python_package import PackagedModel
+from trainables.models.wandb_artifact import WandbArtifact
 from trainables.storage import cache
 from trainables.storage.files import sha256
 from trainables.storage.home import home
@@ -119,6 +120,8 @@ def find_source(name: str) -> ModelSource:
     if name in NAMED_MODELS:
         return NAMED_MODELS[name]
     hub, colon, rest = name.partition(":")
+    if colon and hub == WandbArtifact.prefix:
+        return WandbArtifact.parse(rest)
     if colon and hub in HUBS:
         repository, _, revision = rest.partition("@")
         if leads_out(revision):
@@ -141,4 +144,4 @@ def _suggestion(name: str) -> str:
         return f"Did you mean hf:{name} (Hugging Face) or ms:{name} (ModelScope)?"
     near = difflib.get_close_matches(name.lower(), NAMED_MODELS, n=1)
     nearest = f" Did you mean {near[0]}?" if near else ""
-    return f"Known names: {', '.join(NAMED_MODELS)}; or hf:ORG/NAME, ms:ORG/NAME, or model.path.{nearest}"
+    return f"Known names: {', '.join(NAMED_MODELS)}; or hf:ORG/NAME, ms:ORG/NAME, wandb:ENTITY/PROJECT/ARTIFACT:VERSION, or model.path.{nearest}"

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 from sweeps.spec.problems import Problem
 from sweeps.spec.settings import TrackingConfig
-from sweeps.spec.wandb_names import name_fault, tag_fault
+from sweeps.spec.wandb_names import KINDS, name_fault, tag_fault
 
 # W&B's settings that begin with x have variables with X_ or with another underscore.
 _OF_ANOTHER_RUN = re.compile(
-    r"WANDB_(PROJECT|NAME|RUN_\w+|JOB_\w+|SWEEP_\w+|RESUME\w*|FORK_FROM|REINIT|LAUNCH\w*|CONFIG(_\d+|_PATHS)?"
+    r"WANDB_(NAME|RUN_\w+|JOB_\w+|SWEEP_\w+|RESUME\w*|FORK_FROM|REINIT|LAUNCH\w*|CONFIG(_\d+|_PATHS)?"
     r"|ARTIFACTS|PROGRAM\w*|ARGS|NOTEBOOK_NAME|SERVICE|SHOW_RUN|INITED|ROOT_DIR|SETTINGS_SYSTEM"
     r"|(X_|_)(LABEL|PRIMARY|START_TIME|SYNC\w*|FILES_DIR|RUNQUEUE_ITEM_ID|UPDATE_FINISH_STATE|JUPYTER_\w+"
     r"|INTERNAL_CHECK_PROCESS|CLI_ONLY_MODE))"
@@ -35,6 +35,12 @@ def is_on(tracking: TrackingConfig, environment: Mapping[str, str] = os.environ)
     return tracking.wandb != "off" and environment.get("WANDB_MODE") != "disabled"
 
 
+def project(tracking: TrackingConfig, environment: Mapping[str, str] = os.environ) -> str:
+    """The project of a sweep's runs: the spec's, else that of ``WANDB_PROJECT``, else the default."""
+    is_given = "project" in tracking.model_fields_set
+    return tracking.project if is_given else environment.get("WANDB_PROJECT") or tracking.project
+
+
 def left_out(project: str, environment: Mapping[str, str] = os.environ) -> Iterator[str]:
     """A line about the variables that are left out, if there are any."""
     names = of_another_run(environment)
@@ -48,9 +54,10 @@ def left_out(project: str, environment: Mapping[str, str] = os.environ) -> Itera
 
 def problems(tracking: TrackingConfig, environment: Mapping[str, str] = os.environ) -> Iterator[Problem]:
     """What W&B would refuse in the variables that are used; the spec's own names are checked as it is read."""
-    entity = environment.get("WANDB_ENTITY")
-    if tracking.entity is None and entity and (fault := name_fault("entity", entity)):
-        yield Problem("environment", "WANDB_ENTITY", fault)
+    for kind in KINDS:
+        name = environment.get(variable := f"WANDB_{kind.upper()}")
+        if kind not in tracking.model_fields_set and name and (fault := name_fault(kind, name)):
+            yield Problem("environment", variable, fault)
     for tag in filter(None, [environment.get("WANDB_TAGS")]):
         for fault in filter(None, map(tag_fault, tag.split(","))):
             yield Problem("environment", "WANDB_TAGS", fault)

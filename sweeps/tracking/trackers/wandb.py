@@ -7,15 +7,16 @@ step is a training step. The mode is decided before the process starts: W&B has 
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from sweeps.planning.checks import wandb_variables
 from sweeps.spec.settings import TrackingConfig
 from sweeps.tracking.base import FollowedRun, TrackedRun, Tracker
-from sweeps.tracking.connectivity import Mode, choose_mode
+from sweeps.tracking.connectivity import DEFAULT_SERVER, Mode, choose_mode
 
 
 class WeightsAndBiases(Tracker):
@@ -28,13 +29,16 @@ class WeightsAndBiases(Tracker):
     reason: str  # of the mode
     project: str
     entity: str | None
+    log_model: Literal["best", "all"] | None = None
 
     @classmethod
     def requested(cls, tracking: TrackingConfig) -> Self | None:
         if not wandb_variables.is_on(tracking) or tracking.wandb == "off":
             return None
         mode, reason = choose_mode(tracking.wandb)
-        return cls(mode=mode, reason=reason, project=tracking.project, entity=tracking.entity)
+        project = wandb_variables.project(tracking)
+        sent = {"entity": tracking.entity, "log_model": tracking.log_model}
+        return cls(mode=mode, reason=reason, project=project, **sent)
 
     @property
     def quiet(self) -> bool:
@@ -68,7 +72,16 @@ class WeightsAndBiases(Tracker):
         # The pattern stays outside of the quotes, for the shell to expand.
         return f"wandb sync {shlex.quote(str(folder))}/{'offline-run' if self.mode == 'offline' else 'run'}-*"
 
+    @property
+    def destination(self) -> str:
+        """The mode, and online the server, entity and project: what is sent to one is not yet sent to another."""
+        if self.mode == "offline":
+            return self.mode
+        entity = self.entity or os.environ.get("WANDB_ENTITY") or ""
+        return f"{os.environ.get('WANDB_BASE_URL') or DEFAULT_SERVER}/{entity}/{self.project}"
+
     def open(self, run: FollowedRun) -> TrackedRun:
         from sweeps.tracking.trackers.wandb_runs import WandbRuns
+        from sweeps.tracking.wandb_content.artifacts import Models
 
-        return WandbRuns(run, self.project)
+        return WandbRuns(run, self.project, self.mode == "online", Models(self.log_model))

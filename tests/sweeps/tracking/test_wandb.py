@@ -207,6 +207,7 @@ def test_a_name_does_not_matter_where_nothing_is_sent(tmp_path: Path) -> None:
     ("name", "value", "what"),
     [
         ("WANDB_ENTITY", "my/team", "refuses the character / in the name of an entity"),
+        ("WANDB_PROJECT", "a:b", "refuses the character : in the name of a project"),
         ("WANDB_TAGS", "one,," + "x" * 65, "a tag has 1 to 64 characters"),
         ("WANDB_BASE_URL", "wandb.example.org", "Did you mean https://wandb.example.org?"),
         ("WANDB_API_KEY", f"{'0' * 40} ", "W&B refuses a key that begins or ends with space"),
@@ -229,7 +230,6 @@ AGENT = {
     "WANDB_RUN_GROUP": "others",
     "WANDB_JOB_TYPE": "agent",
     "WANDB_NAME": "other",
-    "WANDB_PROJECT": "elsewhere",
     "WANDB_RESUME": "must",
     "WANDB_SWEEP_PARAM_PATH": "/nowhere/config.yaml",
     "WANDB_SERVICE": "3-1-tcp-localhost-1",
@@ -242,6 +242,7 @@ WISHES = {
     "WANDB_API_KEY": "0" * 40,
     "WANDB_BASE_URL": "https://wandb.example.org",
     "WANDB_ENTITY": "team",
+    "WANDB_PROJECT": "ours",
     "WANDB_TAGS": "one,two",
     "WANDB_NOTES": "A note.",
     "WANDB_HTTP_TIMEOUT": "30",

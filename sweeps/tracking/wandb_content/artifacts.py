@@ -1,0 +1,87 @@
+"""The artifacts of a sweep: its records and report, and the models of its trials."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import wandb
+
+from sweeps.tracking.base import FollowedRun, FollowedTrial
+from sweeps.tracking.run_summary import RunSummary
+from sweeps.tracking.wandb_content import trial_card
+from trainables import results
+from trainables.results import Record
+
+MODEL = "model"  # the folder of a trial's weights or adapter
+MODEL_FILES = ("config.json", "record.json")  # of a trial; with its model they are what `paretune chat` needs
+NAME_LENGTH = 128  # W&B's limit
+
+
+def artifact_name(*parts: str) -> str:
+    """The name of an artifact, which W&B takes of letters, digits, ``-``, ``_`` and ``.`` alone.
+
+    >>> artifact_name("my run", "records")
+    'my-run-records'
+    """
+    end = f"-{parts[-1]}"
+    start = re.sub(r"[^a-zA-Z0-9_.-]", "-", "-".join(parts[:-1]))
+    return f"{start[: NAME_LENGTH - len(end)]}{end}"
+
+
+def has_model(trial: FollowedTrial) -> bool:
+    """Whether a trial's model or adapter is in its folder."""
+    return (trial.folder / MODEL).is_dir()
+
+
+def log_results(summary: Any, run: FollowedRun, content: RunSummary) -> None:
+    """Sends the records and curves of all trials, and the report."""
+    records = wandb.Artifact(artifact_name(run.name, "records"), type="records")
+    for table in content.tables:
+        records.add_file(str(table))
+    summary.log_artifact(records)
+    if content.report is not None:
+        report = wandb.Artifact(artifact_name(run.name, "report"), type="report")
+        report.add_dir(str(content.report))
+        summary.log_artifact(report)
+
+
+@dataclass(frozen=True)
+class Models:
+    """Which trials' models are sent: of each cell the best, once the sweep has ended, or all as they end."""
+
+    choice: Literal["best", "all"] | None
+
+    def wants(self, record: Record) -> bool:
+        """Whether the model of a trial is sent as the trial ends."""
+        return self.choice == "all" and record.role != "base"
+
+    def best(self, records: Sequence[Record]) -> Iterator[Record]:
+        """The trials whose models are sent at the end of the sweep."""
+        if self.choice != "best":
+            return
+        for cell in dict.fromkeys(record.cell for record in records if record.role != "base"):
+            chosen = results.best(record for record in records if record.cell == cell)
+            if chosen is not None:
+                yield chosen
+
+    def log(self, run: Any, trial: FollowedTrial, record: Record) -> None:
+        """Sends a trial's model or adapter with its card, as an output of the trial's run; nothing without a model."""
+        if not has_model(trial):
+            return
+        values = {"cell": record.cell, "quality": record.quality, "quality_name": record.quality_name}
+        artifact = wandb.Artifact(
+            artifact_name(trial.cell, trial.name),
+            type="model",
+            description=f"{record.cell}, trained by the sweep {trial.run.name}",
+            metadata={name: value for name, value in values.items() if value is not None},
+        )
+        artifact.add_dir(str(trial.folder / MODEL), name=MODEL)
+        for name in MODEL_FILES:
+            artifact.add_file(str(trial.folder / name), name=name)
+        if (text := trial_card.card(trial.folder)) is not None:
+            with artifact.new_file(trial_card.NAME, encoding="utf-8") as file:
+                file.write(text)
+        run.log_artifact(artifact)

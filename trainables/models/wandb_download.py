@@ -1,0 +1,44 @@
+"""Downloads an artifact of Weights & Biases: weights as safetensors, configs, tokenizers; never pickles.
+
+python -m trainables.models.wandb_download ENTITY/PROJECT/ARTIFACT:VERSION FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+
+from trainables.models.hub import DOWNLOADED
+from trainables.storage.names import is_safe
+
+
+def download(name: str, folder: Path) -> None:
+    """Writes the files of a model to ``folder``. Raises ``ValueError`` where the artifact has none."""
+    import wandb
+
+    artifact = wandb.Api().artifact(name)
+    wanted = [path for path in artifact.manifest.entries if _is_wanted(path)]
+    if not wanted:
+        raise ValueError(f"{name} holds no file of a model ({', '.join(DOWNLOADED)})")
+    for path in wanted:
+        artifact.get_entry(path).download(root=str(folder), skip_cache=True)
+
+
+def _is_wanted(path: str) -> bool:
+    return is_safe(path) and any(fnmatch(PurePosixPath(path).name, pattern) for pattern in DOWNLOADED)
+
+
+def main() -> int:
+    """The exit code; an error is a line on standard error, as the caller shows it to the user."""
+    try:
+        download(sys.argv[1], Path(sys.argv[2]))
+    # Whatever breaks a download (name, permission, network, disk) is a message to the user, not a stack trace.
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
