@@ -58,6 +58,12 @@ audit: install
 bench: install
 	$(BIN)/python -m tests.benchmarks.throughput
 
+## bench-sweep: 16 LoRA configs by a sweep, and by a loop over a plain TRL script
+.PHONY: bench-sweep
+bench-sweep: install
+	$(BIN)/paretune fetch smollm2-135m
+	$(BIN)/python -m tests.benchmarks.sweep
+
 ## bench-data: rows per second and memory of converting and tokenizing a million rows
 bench-data: install
 	$(BIN)/python -m tests.benchmarks.data

@@ -45,6 +45,7 @@ PAGES_FILE = "tracking.json"  # of trackers' pages that show a run
 NOTHING_TO_START_FROM = "it continues from the best trial of"
 
 
+OBJECTIVE_IS_LOSS = ("sft",)  # stages whose objective is minus the loss that they train by
 # In a curve: minus the mean training loss that trials are compared by.
 TRAINING_OBJECTIVE = "training_objective"
 
@@ -150,9 +151,12 @@ class Record(Frozen):
     packages: dict[str, str] = Field(default_factory=dict)
 
     @property
-    def validation_objective(self) -> float | None:
-        """The objective on the validation rows; ``None`` where the trial was stopped by its training loss."""
-        return None if self.compared_by == "training" else self.objective
+    def comparable_objective(self) -> float | None:
+        """The objective where it can stand beside those of other trials: one by training loss has another unit than
+        those on the validation rows, but for stages whose objective is minus their loss.
+        """
+        differs = self.compared_by == "training" and self.stage not in OBJECTIVE_IS_LOSS
+        return None if differs else self.objective
 
     @property
     def peak_bytes(self) -> int | None:

@@ -53,7 +53,7 @@ def cell_text(group: Group, row: Row) -> str:
 def trial_text(group: Group, row: Row, record: Record) -> str:
     """A trial: its cell, id and status, its settings, qualities, memory and time."""
     scale = objective_scale(group)
-    objective = None if record.objective is None else scale.shown(record.objective)
+    objective = None if record.comparable_objective is None else scale.shown(record.comparable_objective)
     lines = [
         f"{row.display_name}, trial {record.trial_id}{_role(row, record)}",
         _status(record),

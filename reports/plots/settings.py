@@ -72,7 +72,7 @@ def _points(group: Group, path: str) -> list[Point]:
     for row in group.rows:
         for record in row.cell.search_trials if path in row.cell.varied else ():
             config = dict(leaves(record.config))
-            if record.objective is not None and path in config:
+            if record.comparable_objective is not None and path in config:
                 points.append((config[path], row, record))
     return points
 

@@ -55,9 +55,6 @@ class Board:
         """Has a trial end early, as the search has decided: for the ``reason``, or as it is behind others."""
         self._stopped[trial_id] = reason
 
-    def stopped(self, trial_id: str) -> bool:
-        return trial_id in self._stopped
-
     def pause(self, trial_id: str) -> None:
         """Has a trial end for now, until the others of its cell have come as far."""
         self._paused.add(trial_id)
@@ -89,10 +86,6 @@ class Board:
 
     def interrupted(self) -> bool:
         return self._interrupted
-
-    def ends(self, trial_id: str) -> bool:
-        """Whether a trial that was interrupted is left where it is: the sweep ends, or has paused the trial."""
-        return self._interrupted or trial_id in self._paused
 
     def set_draining(self, nodes: list[str]) -> None:
         """Sets which nodes will be taken down: trials that run there save themselves and continue elsewhere."""

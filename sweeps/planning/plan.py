@@ -216,6 +216,7 @@ def make(
             *search_notes(cells),
             *searches.notes,
             *rungs.notes(cells),
+            *rungs.too_few(cells, spec.finalists.top if spec.finalists.per_cell else 1),
             *fairness.notes(cells),
             *yardsticks.notes(cells),
             *held_out.notes(cells),

@@ -14,6 +14,7 @@ from sweeps.planning.draft import Draft
 from sweeps.spec.problems import Problem
 from sweeps.spec.settings import SearchConfig
 from trainables.data.loading import Data
+from trainables.system.wording import counted
 from trainables.trial.config import TrialConfig
 
 # Searched settings that change neither the batches nor what the loss measures; those of a method don't, either.
@@ -89,6 +90,18 @@ def notes(cells: Sequence[Cell]) -> Iterator[str]:
     for text, names in by_note.items():
         where = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if len(by_note) > 1 else ""
         yield f"{text}{where}"
+
+
+def too_few(cells: Sequence[Cell], finalists: int) -> Iterator[str]:
+    """A sentence where fewer trials of a cell train to their end than are to be trained again."""
+    for cell in cells:
+        if cell.search.breadth_first and cell.rungs:
+            ended = kept(cell.trials, cell.rungs, cell.search.reduction_factor)[-1]
+            if ended < min(finalists, cell.trials):
+                yield (
+                    f"{cell.name}: finalists.top is {finalists}, and {counted(ended, 'trial')} of its search train to "
+                    "the end; a smaller search.reduction_factor or later search.grace_steps leave more"
+                )
 
 
 def note(cell: Cell) -> str:

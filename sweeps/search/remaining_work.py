@@ -86,7 +86,7 @@ class RemainingWork:
         released = False
         # Repeated, because a cell that has nothing to start from ends at once, and others may depend on it. The check
         # reads every study, so it is skipped when nothing is held back.
-        while self.any_held() and self._release_once():
+        while (self.any_held() or self._to_compare) and self._release_once():
             released = True
         return released
 

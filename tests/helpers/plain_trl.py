@@ -27,23 +27,37 @@ class PlainScript:
     batch_size: int
     learning_rate: float
     device: str = "cpu"
+    rank: int = 8
 
     def tokens_per_second(self) -> float:
         """Trains; the tokens without padding by the seconds from the first step's start to the last one's end."""
+        clock: Any = _clock()
+        with tempfile.TemporaryDirectory() as output:
+            trainer = self._trainer(output, [clock])
+            trainer.train()
+        return trainer.state.num_input_tokens_seen / (clock.ended - clock.began)
+
+    def validation_loss(self, adapter: Path) -> float:
+        """Trains, saves the adapter, and returns the loss on the validation rows."""
+        with tempfile.TemporaryDirectory() as output:
+            trainer = self._trainer(output)
+            trainer.train()
+        trainer.save_model(str(adapter))
+        return float(trainer.evaluate()["eval_loss"])
+
+    def _trainer(self, output: str, callbacks: Sequence[Any] = ()) -> Any:
         from transformers import AutoTokenizer
         from trl import SFTTrainer
 
-        clock: Any = _clock()
-        with tempfile.TemporaryDirectory() as output:
-            trainer = SFTTrainer(
-                model=self._model(),
-                args=self._settings(output),
-                train_dataset=_dataset(loading.load(self.data).train),
-                processing_class=AutoTokenizer.from_pretrained(self.folder),
-                callbacks=[clock],
-            )
-            trainer.train()
-        return trainer.state.num_input_tokens_seen / (clock.ended - clock.began)
+        data = loading.load(self.data)
+        return SFTTrainer(
+            model=self._model(),
+            args=self._settings(output),
+            train_dataset=_dataset(data.train),
+            eval_dataset=_dataset(data.validation),
+            processing_class=AutoTokenizer.from_pretrained(self.folder),
+            callbacks=list(callbacks),
+        )
 
     def _model(self) -> Any:
         import torch
@@ -63,7 +77,9 @@ class PlainScript:
         model: Any = AutoModelForCausalLM.from_pretrained(self.folder, **options)
         if self.method == "full":
             return model
-        adapter = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
+        adapter = LoraConfig(
+            r=self.rank, lora_alpha=2 * self.rank, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
         return get_peft_model(model, adapter)
 
     def _settings(self, output: str) -> Any:

@@ -48,6 +48,7 @@ class HubControl:
         self.hub, self.board, self.trial_id, self.node = hub, board, trial_id, node
         self.report_at, self.loss_rungs, self.pausing = report_at | loss_rungs, loss_rungs, pausing
         self.kept_here = kept_here
+        self.paused = False
         self._safe_step: int | None = None  # of the checkpoint at the run's URL that the trial began at
 
     def report(self, step: int, values: dict[str, float]) -> Any:
@@ -57,7 +58,9 @@ class HubControl:
         if int(os.environ.get("RANK", "0")) == 0:
             event = {"kind": "report", "trial_id": self.trial_id, "step": step, **values}
             actor_result(self.hub.report.remote(event))
-        return actor_result(self.hub.answer.remote(self.trial_id, step))
+        decision = actor_result(self.hub.answer.remote(self.trial_id, step))
+        self.paused = decision == "pause"
+        return decision
 
     def stop_reason(self) -> str | None:
         reason: str | None = actor_result(self.board.stop_reason.remote(self.trial_id))

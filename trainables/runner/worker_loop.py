@@ -2,7 +2,7 @@
 
 It talks to its slot through the hub, an actor of which it calls ``next_job(done_id, rank, oom_kills, where, group)``,
 ``alive()``, ``checkpoint_saved()``, ``report(event)``, ``answer(trial_id, step)``, ``moved()``, ``failed(record)``.
-Of the sweep's board it calls ``ends(trial_id)``, ``to_save(trial_id, node)``, ``moved(trial_id)``, ``ended(trial_id)``,
+Of the sweep's board it calls ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``, ``ended(trial_id)``,
 ``follow(trial_id, activity)``, ``alive(trial_id)``, ``forget(trial_id)``, ``storage_fails(trial_id, reason)``.
 
 Most of what goes wrong in a trial ends in its record. These exceptions end more than the trial:
@@ -66,7 +66,8 @@ class WorkerLoop:
     """One of ``workers`` processes that run a slot's trials together; ``rank`` 0 is the one that writes and reports.
 
     ``node`` is Ray's id of this node, ``group`` the id of the placement group. ``measuring``: how trials' memory is
-    measured, ``None`` where it isn't. ``bases`` keeps the base model from trial to trial.
+    measured, ``None`` where it isn't. ``bases`` keeps the base model from trial to trial. ``paused``: the trials that
+    have paused here, and have not gone on here since.
     """
 
     hub: Any
@@ -77,6 +78,7 @@ class WorkerLoop:
     group: str = ""
     measuring: MeasuringProcess | InTrial | None = None
     bases: ResidentBase = field(default_factory=ResidentBase)
+    paused: set[str] = field(default_factory=set)
 
     @classmethod
     def setup(cls, hub: Any, board: Any, cpus: float, gpus: float = 0) -> WorkerLoop:
@@ -140,9 +142,9 @@ class WorkerLoop:
         record = self.run_job(job, workspace)
         # Before the node is left: another one resumes from what is at the URL.
         delivery_error = workspace.deliver(record)
-        # Where the sweep itself goes on, and has not paused it, the trial was interrupted because its node will be
-        # taken down.
-        if record.status == "interrupted" and not actor_result(self.board.ends.remote(job["trial_id"])):
+        # Where the sweep itself goes on, a trial that has not paused was interrupted as its node will be taken down.
+        unfinished = record.status == "interrupted" and job["trial_id"] not in self.paused
+        if unfinished and not actor_result(self.board.interrupted.remote()):
             self._leave_node(job["trial_id"])
         if self.rank == 0:
             actor_result(self.board.ended.remote(job["trial_id"]))
@@ -158,6 +160,7 @@ class WorkerLoop:
         record = _record_of_earlier_attempts(job, config, context)
         if record is not None:
             return record
+        self.paused.discard(job["trial_id"])
         evaluate_at = frozenset(job["evaluate_at"])
         ending = EndingRules.model_validate(job["ending"])
         gauge = workspace.memory_gauge(self.measuring, self.workers) if self.measuring is not None else None
@@ -183,7 +186,9 @@ class WorkerLoop:
                 # A sweep that ends waits only for trials whose workers live.
                 living = call_periodically(lambda: self.board.alive.remote(job["trial_id"]), ALIVE_SECONDS)
                 with workspace.uploading(), living:
-                    return run_trial(config, context, control, evaluate_at, gauge, halved, local, ending)
+                    record = run_trial(config, context, control, evaluate_at, gauge, halved, local, ending)
+                self.paused.update({job["trial_id"]} if control.paused else ())
+                return record
             except (StorageError, ModelError) as error:
                 return end_trial(config, context, "failed", f"its inputs could not be fetched: {error}")
             except Exception as error:

@@ -67,13 +67,19 @@ def _without_result(group: Group) -> Iterator[str]:
 
 
 def _few_trials(group: Group) -> Iterator[str]:
-    by_count: dict[int, list[str]] = {}
+    by_count: dict[tuple[int, bool], list[str]] = {}
     for row in group.scored_rows:
         done = sum(record.status == "done" for record in row.cell.search_trials)
-        if done < MIN_DONE_TRIALS:
-            by_count.setdefault(done, []).append(row.name)
-    for count, names in sorted(by_count.items()):
-        only = f"only {units.count(count, 'trial')} that ran to the end"
+        # What was behind others at the same step has been tried, too.
+        behind = sum(
+            record.status == "stopped" and record.objective is not None and record.stop_reason is None
+            for record in row.cell.search_trials
+        )
+        if done + behind < MIN_DONE_TRIALS:
+            by_count.setdefault((done + behind, behind > 0), []).append(row.name)
+    for (count, some_behind), names in sorted(by_count.items()):
+        how = "ran to the end or were stopped behind others" if some_behind else "ran to the end"
+        only = f"only {units.count(count, 'trial')} that {how}"
         if len(names) == len(group.scored_rows) > MOST_NAMED:
             yield f"every cell has {only}"
         else:

@@ -50,7 +50,8 @@ def rate_search(cell: Cell) -> RateSearch | None:
     points = [
         (float(rate), record)
         for record in cell.search_trials
-        if record.objective is not None and (rate := dict(leaves(record.config)).get(LEARNING_RATE))
+        if record.comparable_objective is not None
+        and (rate := dict(leaves(record.config)).get(LEARNING_RATE))
     ]
     rates = {rate for rate, _ in points}
     if len(rates) < 2:

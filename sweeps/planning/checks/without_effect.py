@@ -46,7 +46,7 @@ def _without_effect(config: TrialConfig, checked: CheckedDraft) -> Iterator[tupl
         for key, reason in owner.without_effect() if owner is not None else ():
             yield (part, key), reason
     if checked.search is not None and checked.search.scheduler == "none":
-        for key in ("grace_steps", "reduction_factor"):
+        for key in ("grace_steps", "reduction_factor", "rungs_by", "order"):
             yield ("search", key), "search.scheduler is none, and only asha compares trials on their way"
     yield from _in_search(checked.search)
 
@@ -54,6 +54,11 @@ def _without_effect(config: TrialConfig, checked: CheckedDraft) -> Iterator[tupl
 def _in_search(search: SearchConfig | None) -> Iterator[tuple[CellPath, str]]:
     if search is None:
         return
+    if search.scheduler == "asha" and search.score_stopped and search.order == "breadth":
+        yield (
+            ("search", "order"),
+            "with search.score_stopped trials are compared in depth, and scored when stopped",
+        )
     if not search.early_exit:
         yield ("search", "exit_reports"), "search.early_exit is empty"
     if search.earlier_run is None:

@@ -25,6 +25,9 @@ from trainables.training.activity import Activity
 from trainables.training.training_callback import NoControl
 from trainables.trial.config import TrialConfig
 
+# Of a job whose trial the search compares with no other.
+NOT_COMPARED: dict[str, Any] = {"evaluate_at": [], "loss_rungs": [], "pausing": {}, "ending": {}}
+
 
 def play(story: Coroutine[Any, Any, Any]) -> Any:
     """Runs a story; one that waits for what never comes fails after five seconds."""
@@ -185,10 +188,13 @@ def test_a_closed_hub_lets_everybody_go() -> None:
     assert play(story()) == [None, "interrupt", None]
 
 
-def test_the_board_remembers_whom_to_stop_and_that_everybody_leaves() -> None:
+def test_the_board_remembers_whom_to_stop_or_pause_and_that_everybody_leaves() -> None:
     board = Board()
     board.stop("a")
-    assert (board.stopped("a"), board.stopped("b")) == (True, False)
+    board.pause("b")
+    assert [board.decision(trial) for trial in "abc"] == ["stop", "pause", "continue"]
+    board.begun("b")  # handed out again
+    assert board.decision("b") == "continue"
     assert not board.interrupted()
     board.interrupt()
     assert board.interrupted()
@@ -278,7 +284,7 @@ def test_a_worker_begins_with_nothing_unsaved_and_says_at_once_that_it_can_not_w
 
     monkeypatch.setattr(worker_loop, "run_trial", run_trial)
     config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"))
-    facts = {"slot": None, "slot_trial": None, "handed_over_at": 0.0, "evaluate_at": []}
+    facts = {"slot": None, "slot_trial": None, "handed_over_at": 0.0, **NOT_COMPARED}
     attempts = {"attempt": 1, "out_of_memory_kills": 0, "failed": None}
     trial = {"trial_id": config.trial_id(), "run": str(tmp_path), "config": config.model_dump(mode="json")}
     run_job({**trial, **facts, **attempts}, Heard(), board)
@@ -306,7 +312,7 @@ def test_a_trial_that_kills_its_worker_every_time_becomes_a_failed_row(
                 "run": str(tmp_path),
                 "slot": "s",
                 "slot_trial": 3,
-                "evaluate_at": [],
+                **NOT_COMPARED,
             }
         )
         handed = [await hub.next_job(None) for _ in range(attempt)]
@@ -326,7 +332,7 @@ def handed(hub: Hub, config: TrialConfig, run: Path) -> dict[str, Any]:
     """The trial as a job, given to the hub."""
     return {
         "trial_id": config.trial_id(), "config": config.model_dump(mode="json"), "run": str(run), "slot": "s",
-        "slot_trial": 0, "evaluate_at": [],
+        "slot_trial": 0, **NOT_COMPARED,
     }  # fmt: skip
 
 

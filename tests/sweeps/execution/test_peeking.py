@@ -31,7 +31,11 @@ from trainables.training.training_callback import NoControl
 pytestmark = [pytest.mark.sweep, pytest.mark.timeout(1200)]
 
 PEEKING = (
-    SPEC.replace("sampler: random, scheduler: none", "sampler: tpe, scheduler: asha, grace_steps: 2")
+    SPEC.replace(
+        "sampler: random, scheduler: none",
+        "sampler: tpe, scheduler: asha, order: depth, rungs_by: validation, score_stopped: true, early_exit: [], "
+        "grace_steps: 2",
+    )
     .replace("trials: 3", "trials: 3, reduction_factor: 2")
     .replace("trials: 3", "trials: 8")
     .replace(f"steps: {STEPS}", "steps: 16")

@@ -157,10 +157,14 @@ def test_a_sweep_takes_what_its_slots_take_and_less_where_trials_end_early(folde
     trial = 16 * 20.0
     times = without.times()
     assert (times.seconds, times.least) == pytest.approx((3 * trial, 3 * trial))  # six trials, two at a time
-    with_asha = planned(folder).times()
+    with_asha = planned(folder, SPEC, "search.order=depth").times()
     assert with_asha.seconds == pytest.approx(3 * trial)
     # Of three trials two end at step 2 of 8, and the one that is left is not stopped at step 6.
     assert with_asha.cells["sft-lora"].least == pytest.approx(trial * (1 + 2 / 4))  # type: ignore[union-attr]
+    # In breadth it is known that two end at step 1 and one goes on.
+    in_breadth = planned(folder).times().cells["sft-lora"]
+    assert in_breadth is not None
+    assert (in_breadth.seconds, in_breadth.least) == pytest.approx([trial * (1 + 2 / 8)] * 2)
     again = planned(folder, SPEC, "search.scheduler=none", "finalists.seeds=2").times()
     assert again.seconds == pytest.approx((3 + 2) * trial)
     text = SPEC.replace(
@@ -182,7 +186,7 @@ def test_the_plan_has_minutes_for_each_cell_and_in_all(folder: Path) -> None:
     assert "starting Ray comes on top, and its time is unknown before the first sweep" in shown
     assert "the minutes of sft-full, sft-lora are from 1 trial like it on this machine" in shown
     assert (
-        "trials that are behind may end at steps 2, 6 (ASHA); search.scheduler: none turns that off" in shown
+        "of a cell's 3 trials, all train to step 1 (compared by training loss), the best 1 to step 8" in shown
     )
     written = plan_json(planned(folder))
     assert written["time"]["minutes"] == pytest.approx(32.6, abs=0.5)

@@ -25,8 +25,8 @@ from trainables.results import read_record
 from trainables.storage import files
 
 
-def curve(run: Path, trial_id: str, *points: tuple[int, float]) -> None:
-    lines = [json.dumps({"step": step, "name": "objective", "value": value}) for step, value in points]
+def curve(run: Path, trial_id: str, *points: tuple[int, float], by: str = "objective") -> None:
+    lines = [json.dumps({"step": step, "name": by, "value": value}) for step, value in points]
     (run / "trials" / trial_id / "curve.jsonl").write_text("\n".join(lines) + "\n")
 
 
@@ -112,7 +112,7 @@ def test_a_trial_that_ended_while_the_driver_was_dead_is_stored_with_its_interme
     stopped = next(trial_id for trial_id in ids if config_of(run, trial_id).cell == "sft-lora")
     end(run, stopped, "stopped", 0.25)
     rung = planned.cells[-1].rungs[0]
-    curve(run, stopped, (rung, 0.25), (rung + 1, 0.5))
+    curve(run, stopped, (rung, 0.25), (rung + 1, 0.5), by="training_objective")
     study = search_of(planned, run).work.studies["sft-lora"].study
     assert (study.trials[0].state.name, study.trials[0].value) == ("PRUNED", 0.25)
     # What is validated between the steps that the search decides at, it isn't told of by a living driver either.
@@ -175,7 +175,11 @@ def feed(scheduler: CellAsha, cell: str, trial_id: str, step: int, objective: fl
     assert verdict == TrialScheduler.CONTINUE  # Tune never takes a trial down
 
 
-HALVES = ("search.grace_steps=2", "search.reduction_factor=2")  # rungs at 2 and 4 of 8 steps
+HALVES = (
+    "search.order=depth",
+    "search.grace_steps=2",
+    "search.reduction_factor=2",
+)  # rungs at 2 and 4 of 8 steps
 
 # (trial, step, objective): at step 2 the median of 1, 3 is 2, of 1, 3, 2.5 is 2.5, ...
 STORY = [
@@ -197,7 +201,7 @@ def test_asha_stops_who_falls_below_the_better_half_at_a_rung(workdir: Path, run
 
 
 def test_asha_stops_whom_rays_own_stops(workdir: Path, run: Path, stops: Stops) -> None:
-    planned = plan(workdir, SPEC, ("search.grace_steps=1", "search.reduction_factor=2"))
+    planned = plan(workdir, SPEC, ("search.order=depth", "search.grace_steps=1", "search.reduction_factor=2"))
     theirs = AsyncHyperBandScheduler("step", "objective", "max", max_t=8, grace_period=1, reduction_factor=2)
     ours, stopped = asha(planned, run), []
     for number in range(12):
@@ -258,7 +262,7 @@ def test_a_resumed_asha_decides_as_if_it_had_never_been_away(
         trial = run / "trials" / trial_id
         files.write_json(trial / "config.json", {"cell": "sft-full"})
         # It went on after its checkpoint, and will say so again.
-        curve(run, trial_id, *mine, (7, 99.0))
+        curve(run, trial_id, *mine, (7, 99.0), by="training_objective")
         files.write_json(trial / f"checkpoint-{mine[-1][0]}" / "complete.json", {})
         (trial / "checkpoint-7").mkdir()  # not complete
     scheduler = asha(planned, run)
@@ -273,7 +277,7 @@ def test_a_resumed_asha_knows_the_trials_that_are_done(workdir: Path, run: Path,
     for config in Tune(search_of(planned, run)).all():
         if config["cell"] == "sft-full":
             end(run, config["trial_id"], "done", 5.0)
-            curve(run, config["trial_id"], (2, 4.0), (4, 4.5), (8, 5.0))
+            curve(run, config["trial_id"], (2, 4.0), (4, 4.5), (8, 5.0), by="training_objective")
     scheduler = asha(planned, run)
     feed(scheduler, "sft-full", "later", 2, 3.0)
     feed(scheduler, "sft-lora", "other", 2, 3.0)

@@ -514,8 +514,9 @@ LORA_AND_QLORA = """\
     ("at_once", "sampler", "scheduler", "by_base"),
     [
         (1, "tpe", "asha", True),  # each cell knows all of its results before its next trial
-        (2, "tpe", "asha", False),
-        (2, "qmc", "asha", False),  # who is stopped depends on the others
+        (2, "tpe", "asha, order: depth", False),
+        (2, "qmc", "asha, order: depth", False),  # who is stopped depends on who was there before
+        (2, "qmc", "asha", True),
         (2, "qmc", "none", True),
     ],
 )
@@ -523,7 +524,7 @@ def test_a_slot_goes_on_with_the_base_that_it_holds_where_no_result_depends_on_t
     workdir: Path, run: Path, at_once: int, sampler: str, scheduler: str, by_base: bool
 ) -> None:
     methods = SPEC[SPEC.index("  - {kind: full}") : SPEC.index("train: {steps")]
-    sets = ("search.trials=6", f"search.sampler={sampler}", f"search.scheduler={scheduler}")
+    sets = (f"search={{trials: 6, sampler: {sampler}, scheduler: {scheduler}}}",)
     planned = plan(workdir, SPEC.replace(methods, LORA_AND_QLORA), sets)
     tune = Tune(admitted(planned, run, Room(Machine("large", 100)), at_once))
     cells = []

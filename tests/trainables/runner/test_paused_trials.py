@@ -81,7 +81,9 @@ def test_a_trial_that_is_stopped_by_its_training_loss_says_so(
     record = run(config, tmp_path, control=control)
     assert (record.status, record.steps, record.compared_by) == ("stopped", 2, "training")
     assert record.objective == control.reports[0][1]["objective"]
-    assert record.validation_objective is None
+    # In supervised fine-tuning both are minus the loss, which another stage's objective is not.
+    assert record.comparable_objective == record.objective
+    assert record.model_copy(update={"stage": "dpo"}).comparable_objective is None
     assert rung_values(tmp_path / "trials" / config.trial_id(), {2: "training"}) == {2: record.objective}
 
 
@@ -128,7 +130,7 @@ def test_validation_rows_are_compared_too_where_a_rung_says_so(
     record = run(config, tmp_path, control=control, evaluate_at=frozenset({4}))
     assert [step for step, _ in control.reports] == [2, 4]
     assert (record.status, record.steps, record.compared_by) == ("interrupted", 4, "validation")
-    assert record.validation_objective == curve(config, tmp_path, "objective")[0][1]
+    assert record.model_copy(update={"stage": "dpo"}).comparable_objective == record.objective
 
 
 def test_only_a_checkpoint_that_is_sooner_written_than_trained_again_is_written() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.trials import curve, make_config, run, write_rows
-from tests.sweeps.cluster.test_actors import Heard, run_job
+from tests.sweeps.cluster.test_actors import NOT_COMPARED, Heard, run_job
 from trainables.results import read_record
 from trainables.runner import lifecycle, worker_loop
 from trainables.runner.run import TrialContext, run_trial
@@ -102,7 +102,7 @@ def test_a_worker_resumes_the_trial_from_its_checkpoint_once_it_can_write(
     job = {
         "trial_id": config.trial_id(), "config": config.model_dump(mode="json"), "run": str(tmp_path / "run"),
         "slot": "s", "slot_trial": 0, "handed_over_at": None, "attempt": 1, "out_of_memory_kills": False,
-        "evaluate_at": [],
+        **NOT_COMPARED,
     }  # fmt: skip
     record = run_job(job, Heard(), Heard())
     assert calls == [2, 4, 4, 6]  # it continued from step 2

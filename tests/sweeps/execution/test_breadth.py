@@ -1,0 +1,89 @@
+"""A sweep in breadth on real Ray: trials pause in warm slots and go on, also after Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.sweep_runs import Sweep, assert_learned_as_if_undisturbed
+from tests.helpers.sweeps import METHODS, SAVED_EVERY, SPEC, STEPS, records
+from trainables.results import TRAINING_OBJECTIVE, read_curve
+
+pytestmark = [pytest.mark.sweep, pytest.mark.timeout(1200)]
+
+# Of six trials of 20 steps, two go on after step 2 and one after step 6.
+TEXT = (
+    SPEC.replace("trials: 3, sampler: random, scheduler: none", "trials: 6, sampler: random")
+    .replace(f"steps: {STEPS}", "steps: 20")
+    .replace(f"save_steps: {SAVED_EVERY}, ", "")
+    .replace("concurrent: 2", "concurrent: 1")
+    .replace(METHODS, "methods: [{kind: lora, rank: 4}]\n")
+)
+
+
+@pytest.fixture(scope="module")
+def sweep(new: Any) -> Sweep:
+    made = new(TEXT)
+    assert made.carry_out().process.returncode == 0, made.command.stderr
+    return made
+
+
+def searched(run: Path) -> dict[str, tuple[str, int | None]]:
+    found = records(run).values()
+    return {each.trial_id: (each.status, each.steps) for each in found if each.role == "search"}
+
+
+def compared(run: Path) -> dict[tuple[str, int], float]:
+    """What trials were compared by, by trial and step."""
+    return {
+        (folder.name, point["step"]): point["value"]
+        for folder in (run / "trials").iterdir()
+        for point in read_curve(folder)
+        if point["name"] == TRAINING_OBJECTIVE
+    }
+
+
+def test_six_trials_are_compared_two_go_on_and_one_trains_to_its_end(sweep: Sweep) -> None:
+    ends = searched(sweep.run)
+    assert sorted(ends.values()) == [("done", 20), *[("stopped", 2)] * 4, ("stopped", 6)]
+    values = compared(sweep.run)
+    at_two = sorted((trial for trial, step in values if step == 2), key=lambda trial: -values[trial, 2])
+    assert {trial for trial, step in values if step == 6} == set(at_two[:2])
+    (done,) = (trial for trial, (status, _) in ends.items() if status == "done")
+    assert values[done, 6] == max(values[trial, 6] for trial in at_two[:2])
+
+
+def test_the_trial_that_went_on_twice_has_learned_what_it_would_have_at_once(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    (done,) = (trial for trial, (status, _) in searched(sweep.run).items() if status == "done")
+    assert_learned_as_if_undisturbed(sweep.run, done, tmp_path)
+
+
+def test_all_trials_are_trained_by_one_warm_slot(sweep: Sweep) -> None:
+    assert len({record.slot for record in records(sweep.run).values()}) == 1
+
+
+def test_the_first_comparison_is_in_the_log_in_the_status_and_in_the_report(sweep: Sweep) -> None:
+    first = json.loads((sweep.run / "environment.json").read_text())["first_comparison"]
+    assert first["cells"][0]["trials"] == 6
+    assert first["text"] in (sweep.run / "sweep.log").read_text()
+    assert first["text"][1:] in (sweep.run / "report" / "summary.md").read_text()
+
+
+def test_a_sweep_that_is_interrupted_while_trials_pause_ends_as_an_undisturbed_one(
+    sweep: Sweep, new: Any
+) -> None:
+    again = new(TEXT)
+    again.start()
+    again.command.until(lambda: len(compared(again.run)) >= 3)
+    again.command.signal(signal.SIGINT)
+    assert again.command.process.returncode == 130, again.command.stderr
+    assert "stopped" not in [status for status, _ in searched(again.run).values()]
+    assert again.carry_out("--resume").process.returncode == 0, again.command.stderr
+    assert searched(again.run) == searched(sweep.run)
+    assert compared(again.run) == compared(sweep.run)

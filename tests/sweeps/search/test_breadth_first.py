@@ -1,0 +1,253 @@
+"""A search in breadth, fed as Tune and the workers would: all trials to the first rung, then the best of each cell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sweeps.execution.run_folder import keep_first_comparison
+from sweeps.planning.plan import Plan
+from sweeps.search import asha as asha_module
+from sweeps.search.asha import CellAsha
+from sweeps.search.first_comparison import FirstComparison
+from tests.helpers.searches import Tune, config_of, end, search_of
+from tests.helpers.specs import SPEC, plan
+from trainables import results
+from trainables.results import TRAINING_OBJECTIVE, Record, read_record, write_record
+from trainables.storage import files
+
+# Of six trials of 20 steps, two go on after step 2 and one after step 6.
+SIX = ("search={trials: 6, sampler: random}", "train.steps=20")
+CELLS = ("sft-full", "sft-lora")
+
+
+class Workers:
+    """What trials leave in a run folder; a trial's worth is by its place in its cell."""
+
+    def __init__(self, planned: Plan, run: Path) -> None:
+        self.run = run
+        self.rungs = {cell.name: cell.rungs for cell in planned.cells}
+        self.search = search_of(planned, run)
+        self.tune = Tune(self.search)
+        self.trained: dict[str, list[int]] = {}  # by trial, the steps at which it paused or ended
+
+    def worth(self, trial_id: str) -> float:
+        """Later proposals are better."""
+        cell = config_of(self.run, trial_id).cell
+        return list(self.search.work.studies[cell].proposed()).index(trial_id) / 10
+
+    def next(self) -> dict[str, Any] | None:
+        return self.tune.next()
+
+    def train(self, handed: dict[str, Any], until: int | None = None) -> None:
+        """Trains a trial to its next rung, or to its end; or up to a step at which the sweep is interrupted."""
+        trial_id = handed["trial_id"]
+        config = config_of(self.run, trial_id)
+        if config.role != "search":
+            end(self.run, trial_id, "done", 0.5)
+            self.tune.complete(trial_id)
+            return
+        rung = next((rung for rung in self.rungs[config.cell] if rung > handed["passed"]), None)
+        step = until or rung or 20
+        if step == rung:
+            self._reach(trial_id, rung)
+        interrupted = until is not None or rung is not None
+        self._record(trial_id, "interrupted" if interrupted else "done", step)
+        self.trained.setdefault(trial_id, []).append(step)
+        self.tune.complete(trial_id)
+
+    def _reach(self, trial_id: str, rung: int) -> None:
+        point = {"step": rung, "name": TRAINING_OBJECTIVE, "value": self.worth(trial_id) + rung}
+        with (self.run / "trials" / trial_id / "curve.jsonl").open("a") as curve:
+            curve.write(json.dumps(point) + "\n")
+        result = {"step": rung, "objective": point["value"]}
+        self.search.on_trial_result(self.tune.ours[trial_id], result)
+
+    def _record(self, trial_id: str, status: Any, step: int) -> None:
+        identity = config_of(self.run, trial_id).identity()
+        record = Record(**identity, status=status, steps=step, objective=self.worth(trial_id))
+        write_record(self.run / "trials" / trial_id, record)
+
+    def run_all(self) -> list[tuple[str, int]]:
+        """All trials in the order in which they are handed out: (cell, the rung that it goes on from)."""
+        order = []
+        while (handed := self.next()) is not None:
+            order.append((handed["cell"] if handed["role"] == "search" else handed["role"], handed["passed"]))
+            self.train(handed)
+        return order
+
+    def ends(self, cell: str = "sft-full") -> list[tuple[str, int | None]]:
+        """(status, steps) of a cell's trials by their proposals."""
+        found = map(self.record, self.search.work.studies[cell].proposed())
+        return [(record.status, record.steps) for record in found if record is not None]
+
+    def record(self, trial_id: str) -> Record | None:
+        return read_record(self.run / "trials" / trial_id)
+
+
+ENDS = [("stopped", 2)] * 4 + [("stopped", 6), ("done", 20)]
+
+
+@pytest.fixture
+def planned(workdir: Path) -> Plan:
+    return plan(workdir, SPEC, SIX)
+
+
+def test_all_trials_of_all_cells_reach_the_first_rung_before_any_goes_on(planned: Plan, run: Path) -> None:
+    workers = Workers(planned, run)
+    order = workers.run_all()
+    assert sorted(order[1:13]) == [(cell, 0) for cell in CELLS for _ in range(6)]
+    assert sorted(order[13:]) == sorted([(cell, rung) for cell in CELLS for rung in (2, 2, 6)])
+
+
+def test_the_best_third_goes_on_at_each_rung_and_the_others_are_stopped_where_they_paused(
+    planned: Plan, run: Path
+) -> None:
+    workers = Workers(planned, run)
+    workers.run_all()
+    assert [workers.ends(cell) for cell in CELLS] == [ENDS, ENDS]
+    assert not workers.search.work.any_remaining()
+    stopped = workers.record(next(iter(workers.search.work.studies["sft-full"].proposed())))
+    assert stopped is not None
+    assert (stopped.objective, stopped.compared_by, stopped.quality) == (2.0, "training", None)
+
+
+def test_a_study_knows_how_trials_ended_that_were_stopped_while_they_paused(planned: Plan, run: Path) -> None:
+    workers = Workers(planned, run)
+    workers.run_all()
+    trials = workers.search.work.studies["sft-full"].study.trials
+    assert [trial.state.name for trial in trials] == ["PRUNED"] * 5 + ["COMPLETE"]
+    assert trials[4].intermediate_values == pytest.approx({2: 2.4, 6: 6.4})
+
+
+@pytest.mark.parametrize("handed_out", range(1, 19))
+@pytest.mark.parametrize("middle", [False, True], ids=["between trials", "in a trial"])
+def test_a_search_that_is_resumed_after_any_trial_ends_as_an_undisturbed_one(
+    planned: Plan, run: Path, handed_out: int, middle: bool
+) -> None:
+    workers = Workers(planned, run)
+    for number in range(handed_out):
+        handed = workers.next()
+        assert handed is not None
+        if number == handed_out - 1 and middle and handed["role"] == "search":
+            # A step after where it began: its checkpoint is older, or it repeats its first steps.
+            workers.train(handed, until=handed["passed"] + 1)
+        else:
+            workers.train(handed)
+    resumed = Workers(planned, run)
+    resumed.run_all()
+    assert [resumed.ends(cell) for cell in CELLS] == [ENDS, ENDS]
+    assert not resumed.search.work.any_remaining()
+
+
+def test_a_driver_that_was_killed_between_verdict_and_records_gives_the_same_verdict(
+    planned: Plan, run: Path
+) -> None:
+    workers = Workers(planned, run)
+    for _ in range(13):
+        handed = workers.next()
+        assert handed is not None
+        workers.train(handed)
+    # The records of the stopped are taken back, and the best has lost the record of its pause.
+    ids = list(workers.search.work.studies["sft-full"].proposed())
+    for trial_id in ids[:4]:
+        workers._record(trial_id, "interrupted", 2)
+    (run / "trials" / ids[5] / "record.json").unlink()
+    resumed = Workers(planned, run)
+    resumed.run_all()
+    assert resumed.ends() == ENDS
+
+
+def test_a_trial_that_fails_before_the_rung_is_not_waited_for(planned: Plan, run: Path) -> None:
+    workers = Workers(planned, run)
+    failed = None
+    while (handed := workers.next()) is not None:
+        if handed["cell"] == "sft-full" and failed is None:
+            failed = handed["trial_id"]
+            end(run, failed, "failed")
+            workers.tune.complete(failed)
+        else:
+            workers.train(handed)
+    assert workers.ends() == [("failed", None), *ENDS[1:]]
+
+
+def test_more_trials_after_a_resume_have_the_larger_budget(workdir: Path, run: Path) -> None:
+    Workers(plan(workdir, SPEC, SIX), run).run_all()
+    larger = Workers(plan(workdir, SPEC, ("search={trials: 12, sampler: random}", "train.steps=20")), run)
+    larger.run_all()
+    # Four of twelve go on after the first rung: two did before.
+    assert [steps for _, steps in larger.ends()][6:].count(2) == 4
+    assert larger.ends()[-1] == ("done", 20)
+
+
+def test_of_trials_that_go_on_and_finalists_the_longest_comes_first(workdir: Path, run: Path) -> None:
+    workers = Workers(plan(workdir, SPEC.replace("finalists: {seeds: 1}\n", ""), SIX), run)
+    workers.search.queue.seconds = {"sft-full": 100.0, "sft-lora": 10.0}
+    order = workers.run_all()[13:]
+    # Full's finalists begin as soon as its search has ended, before the other cell's trials that are shorter.
+    assert order == [
+        *[("sft-full", rung) for rung in (2, 2, 6)],
+        *[("finalist", 0)] * 3,
+        *[("sft-lora", rung) for rung in (2, 2, 6)],
+        *[("finalist", 0)] * 3,
+    ]
+
+
+def test_the_first_comparison_is_made_once_when_all_cells_are_at_their_first_rung(
+    planned: Plan, run: Path
+) -> None:
+    files.write_json(run / "environment.json", {"plan": {}})
+    workers, lines = Workers(planned, run), []
+    kept: list[dict[str, Any]] = []
+    watch = FirstComparison(workers.search.work, run, lines.append, kept.append, seconds=60)
+    at = []
+    while (handed := workers.next()) is not None:
+        workers.train(handed)
+        watch()
+        at.append(len(lines))
+    assert (at[:12], at[12:]) == ([0] * 12, [1] * (len(at) - 12))
+    (comparison,) = kept
+    assert [(cell["cell"], cell["value"], cell["step"], cell["trials"]) for cell in comparison["cells"]] == [
+        (cell, pytest.approx(2.5), 2, 6) for cell in CELLS
+    ]
+    best = comparison["cells"][0]["trial_id"]
+    assert lines[0].startswith(f"first comparison after 1 min 0 s, of 12 trials: sft-full 2.5 ({best})")
+    assert lines[0].endswith("at step 2 of 20, by training loss (higher is better)")
+    keep_first_comparison(run, comparison)
+    assert json.loads((run / "environment.json").read_text())["first_comparison"]["text"] == lines[0]
+
+
+def test_paused_trials_are_neither_ended_nor_waiting_to_start(planned: Plan, run: Path) -> None:
+    workers = Workers(planned, run)
+    for _ in range(3):
+        handed = workers.next()
+        assert handed is not None
+        workers.train(handed)
+    work = workers.search.work
+    assert (len(list(work.paused)), work.waiting, work.later) == (2, [], [])
+    assert ("the comparison of sft-full", "trials that have not come as far; 1 have") in list(work.held())
+    assert all(not results.has_ended(work.folder(config.trial_id())) for config in work.paused)
+
+
+def test_every_trial_pauses_at_a_rung_and_none_is_stopped_there(
+    planned: Plan, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused: list[str] = []
+    board = SimpleNamespace(pause=SimpleNamespace(remote=paused.append))
+    monkeypatch.setattr(asha_module, "find_board", lambda name: board)
+    monkeypatch.setattr(asha_module.ray, "get", lambda answer: answer)
+    scheduler = CellAsha(planned, run, "board")
+    for trial_id, step, role in (
+        ("a", 2, "search"),
+        ("b", 6, "search"),
+        ("c", 20, "search"),
+        ("d", 2, "finalist"),
+    ):
+        trial: Any = SimpleNamespace(config={"cell": "sft-full", "trial_id": trial_id, "role": role})
+        scheduler.on_trial_add(None, trial)
+        scheduler.on_trial_result(None, trial, {"step": step, "objective": 1.0})
+    assert paused == ["a", "b"]
