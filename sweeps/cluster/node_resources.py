@@ -78,15 +78,7 @@ def this_machine() -> Machine:
     gpus = _Gpus.of(sizes, machine.gpu_capabilities() if sizes else ())
     free = machine.available_memory_bytes()
     memory = max(0, free - RESERVED_BYTES) if free else None
-    return Machine(
-        id="here",
-        cpus=os.cpu_count() or 1,
-        gpus=len(sizes),
-        memory=memory,
-        gpu_bytes=gpus.smallest,
-        compute_capability=gpus.oldest,
-        cpu_bf16=machine.computes_bf16(),
-    )
+    return Machine("here", os.cpu_count() or 1, len(sizes), memory, gpus.smallest, gpus.oldest)
 
 
 def hosts(nodes: Iterable[Node], requests: Sequence[ResourcesConfig]) -> list[Node]:

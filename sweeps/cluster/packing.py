@@ -39,8 +39,7 @@ class Size:
 @dataclass(frozen=True)
 class Machine:
     """A node and what trials may use of it; ``memory``, ``gpu_bytes`` (of its smallest GPU) and
-    ``compute_capability`` (of its oldest) if they are known. ``cpu_bf16``: whether its processor computes bf16, as far
-    as known.
+    ``compute_capability`` (of its oldest) if they are known.
     """
 
     id: str
@@ -49,7 +48,6 @@ class Machine:
     memory: int | None = None
     gpu_bytes: int | None = None
     compute_capability: tuple[int, int] | None = None
-    cpu_bf16: bool = True
 
     def __str__(self) -> str:
         gpus = f", {self.gpus:g} GPUs" if self.gpus else ""

@@ -71,7 +71,7 @@ class Plan:
     settled: Settled = field(default_factory=dict)  # which trials of earlier runs it starts from
     date: str | None = None  # of the run's first start, for chat templates that write today's
     conventions: Conventions = CURRENT
-    precision: str = default_precision.USUAL  # of trials whose precision the spec leaves out
+    precision: str = default_precision.USUAL  # of trials on GPUs where the spec gives none
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -211,7 +211,7 @@ def make(
         notes=(
             *earlier.notes,
             *([chosen.note()] if chosen is not None and any(map(_lacks_gpus, checked)) else []),
-            *default_precision.notes(precision, cells, place),
+            *([precision.note()] if precision.value != default_precision.USUAL else []),
             *trials.notes,
             *search_notes(cells),
             *searches.notes,

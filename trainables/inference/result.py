@@ -14,7 +14,6 @@ from trainables.models.folder import TOKENIZERS, ModelError, read_json
 from trainables.results import Record, read_record
 from trainables.stages import SFT
 from trainables.storage.damaged_files import reading
-from trainables.system import machine
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
 
@@ -128,8 +127,6 @@ def _external_result(folder: Path, trust: Sequence[str], name: str) -> Result:
 
 
 def _untrained_config(model: ModelConfig, template: str | None) -> TrialConfig:
-    if "dtype" not in model.model_fields_set and not machine.nvidia_devices() and not machine.computes_bf16():
-        model = model.model_copy(update={"dtype": "float32"})
     return TrialConfig(
         cell="base",
         method_name="base",

@@ -19,9 +19,6 @@ from trainables.system.capabilities import Capability
 
 # CPU features for bfloat16 arithmetic.
 FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
-# Sets of features, each enough for oneDNN, torch's library of matrix products, to compute in bfloat16.
-BF16_PRODUCTS = ({"avx512f", "avx512bw", "avx512vl", "avx512dq"}, {"avx_ne_convert"}, {"asimd", "bf16"})
-NO_BF16_PRODUCTS = "torch has no fast bfloat16 (up to 70 times slower than fp32)"
 # CPU features by which torch chooses its kernels: of x86, then of ARM.
 FEATURES = (
     "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16",
@@ -45,23 +42,12 @@ def examine(output: Path = RUNS) -> list[Capability]:
 def processor() -> Capability:
     """The number of cores for this process, the processor's name, and whether it computes bfloat16 in hardware."""
     fast = [feature for feature in FAST_BF16 if feature in _cpu_flags()]
-    if fast:
-        speed = f"bfloat16 in hardware ({', '.join(fast)})"
-    elif computes_bf16():
-        speed = "no bfloat16 in hardware, so bf16 is slow"
-    else:
-        speed = f"{NO_BF16_PRODUCTS}; trials without train.precision train in fp32"
+    speed = (
+        f"bfloat16 in hardware ({', '.join(fast)})"
+        if fast
+        else "no bfloat16 in hardware: products of it are computed in 32 bits"
+    )
     return Capability("processor", True, f"{cpu_cores()} cores, {_cpu_name()}, {speed}", needed=False)
-
-
-def computes_bf16() -> bool:
-    """Whether torch has matrix products in bf16 for this processor that take about as long as in fp32, as far as known.
-
-    Elsewhere torch multiplies number by number: 1.1 instead of 74 GFLOP/s on one core of an AMD EPYC of the third
-    generation (1024 x 576 by 576 x 1536, torch 2.13).
-    """
-    flags = _cpu_flags()
-    return not flags or any(features <= flags for features in BF16_PRODUCTS)
 
 
 def cpu_features() -> Capability:

@@ -19,7 +19,7 @@ class Begun:
     gpus: float | Literal["auto"]
     cpus: float
     concurrent: int | None
-    precision: str  # of trials whose spec gives none
+    precision: str  # of trials on GPUs whose spec gives none
 
     @classmethod
     def of(cls, environment: Mapping[str, Any]) -> Begun:

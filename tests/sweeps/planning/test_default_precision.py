@@ -1,6 +1,6 @@
-"""The precision that a spec leaves out, by what GPUs and processors compute; a resumed run keeps what it had.
+"""The precision that a spec leaves out, by what the GPUs compute; a resumed run keeps what it had.
 
-GPUs and processors are the tests' own; everything else is real.
+The GPUs are the tests' own; everything else is real.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def machine_with(monkeypatch: pytest.MonkeyPatch) -> Gpus:
     """Gives this machine GPUs of these compute capabilities, on which what is asked for by name works."""
 
-    def give(*gpus: tuple[int, int], cpu_bf16: bool = True) -> None:
-        monkeypatch.setattr(machine, "computes_bf16", lambda: cpu_bf16)
+    def give(*gpus: tuple[int, int]) -> None:
         monkeypatch.setattr(machine, "gpu_memory_bytes", lambda: [16 * GIB] * len(gpus))
         monkeypatch.setattr(machine, "gpu_capabilities", lambda: list(gpus))
 
@@ -88,64 +87,6 @@ def test_trials_train_in_fp16_where_a_gpu_has_no_bf16_and_the_plan_says_why(
     ]
     assert planned.resolved()["train"]["precision"] == "fp16"
     assert planned.resolved()["model"]["dtype"] == "float16"
-
-
-def test_trials_train_in_fp32_where_the_processor_has_no_bf16_and_the_plan_says_why(
-    workdir: Path, machine_with: Gpus
-) -> None:
-    machine_with(cpu_bf16=False)
-    planned = plan(workdir)
-    assert computed_in(planned) == [("fp32", "float32")] * 2
-    assert notes(planned) == [
-        "train.precision is not given: trials train in fp32, from weights in float32, as this machine has a processor "
-        "for which torch has no fast bfloat16 (up to 70 times slower than fp32)"
-    ]
-    assert planned.resolved()["train"]["precision"] == "fp32"
-    assert planned.resolved()["model"]["dtype"] == "float32"
-
-
-@pytest.mark.parametrize("given", ["train.precision=bf16", "model.dtype=bfloat16"])
-def test_bf16_that_the_spec_gives_to_a_processor_without_it_stays_and_the_plan_says_how_slow_it_is(
-    workdir: Path, machine_with: Gpus, given: str
-) -> None:
-    machine_with(cpu_bf16=False)
-    planned = plan(workdir, SPEC, (given,))
-    assert computed_in(planned) == [("bf16", "bfloat16")] * 2
-    assert planned.resolved()["train"]["precision"] == "bf16"
-    assert [note for note in planned.notes if "bf16" in note] == [
-        "trials compute in bf16, and this machine has a processor for which torch has no fast bfloat16 (up to 70 times "
-        "slower than fp32). Leave train.precision and model.dtype out, or give fp32 and float32"
-    ]
-
-
-@pytest.mark.parametrize("begun_with_bf16", [True, False])
-def test_a_run_on_a_processor_goes_on_in_the_precision_that_it_began_with(
-    workdir: Path, machine_with: Gpus, begun_with_bf16: bool
-) -> None:
-    machine_with(cpu_bf16=begun_with_bf16)
-    begun = plan(workdir)
-    prepare(begun, workdir / "runs" / "tiny", resume=False)
-    machine_with(cpu_bf16=not begun_with_bf16)
-    assert computed_in(resumed(workdir)) == computed_in(begun)
-    assert computed_in(plan(workdir)) != computed_in(begun)
-
-
-@pytest.mark.parametrize(
-    ("flags", "computes"),
-    [
-        ("", True),  # not known
-        ("flags : fpu avx2 fma", False),
-        ("flags : fpu avx2 avx512f avx512bw avx512vl avx512dq", True),
-        ("flags : fpu avx2 avx_ne_convert", True),
-        ("Features : fp asimd", False),
-        ("Features : fp asimd bf16", True),
-    ],
-)
-def test_a_processor_computes_bf16_by_the_features_that_onednn_needs(
-    flags: str, computes: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(machine, "_proc", lambda name: flags)
-    assert machine.computes_bf16() is computes
 
 
 def test_cells_on_the_cpu_keep_their_trial_ids(workdir: Path, machine_with: Gpus) -> None:
