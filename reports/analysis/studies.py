@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 EDGE_SHARE = 0.05  # of a domain's width
-# The user attributes of a study's trial: the id of ours, and where its settings come from (``start``, ``random``,
-# ``quasi-random``, ``results`` or ``rest``; studies of earlier versions lack it).
+# The user attributes of a study's trial: the id of ours, and where its settings come from (``start``, ``earlier``,
+# ``random``, ``quasi-random``, ``results`` or ``rest``; studies of earlier versions lack it).
 TRIAL_ID, ORIGIN = "trial_id", "origin"
 
 

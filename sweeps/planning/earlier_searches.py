@@ -13,13 +13,12 @@ from typing import Any
 from sweeps.planning.cell import Cell
 from sweeps.planning.checks.cell import CheckedDraft
 from sweeps.planning.inputs import absolute_path
-from sweeps.runs.artifacts import names_run
-from sweeps.runs.reading import local_copy
 from sweeps.spec.problems import Problem, format_value
 from trainables import results
 from trainables.results import Record
 from trainables.storage.url_store import StorageError
 from trainables.storage.urls import is_url
+from trainables.system.redaction import redacted
 
 FROM = ("search", "from")
 Settings = Mapping[str, Any]  # by leaf: {"train.learning_rate": 1e-3}
@@ -53,7 +52,8 @@ def with_earlier_searches(checked: Sequence[CheckedDraft]) -> EarlierSearches:
         )
         for each in checked
     )
-    written = ", ".join(dict.fromkeys(str(each.cell.search.earlier_run) for each in asking if each.cell))
+    names = (redacted(str(each.cell.search.earlier_run)) for each in asking if each.cell is not None)
+    written = ", ".join(dict.fromkeys(names))
     note = f"the search of every cell begins with the {alike} best settings that {written} found for it (search.from)"
     return EarlierSearches(changed, (note,) if alike else ())
 
@@ -66,8 +66,9 @@ def _all_starts(asking: Sequence[CheckedDraft]) -> tuple[dict[str, list[Settings
     for each in asking:
         cell = each.cell
         assert cell is not None
-        written = str(cell.search.earlier_run)
-        run = written if is_url(written) else str(absolute_path(written, each.draft.source.folder))
+        given = str(cell.search.earlier_run)
+        run = given if is_url(given) else str(absolute_path(given, each.draft.source.folder))
+        written = redacted(given)  # a URL may have credentials
         if run not in records:
             records[run] = _read(run, written)
         read = records[run]
@@ -86,6 +87,10 @@ def _all_starts(asking: Sequence[CheckedDraft]) -> tuple[dict[str, list[Settings
 
 def _read(run: str, written: str) -> list[Record] | str:
     """The records of a run, or why there are none."""
+    # Only here: these import what planning doesn't need otherwise.
+    from sweeps.runs.artifacts import names_run
+    from sweeps.runs.reading import local_copy
+
     try:
         if not names_run(run):
             return (

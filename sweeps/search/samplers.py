@@ -27,8 +27,8 @@ from sweeps.spec.settings import STARTUP, SearchConfig
 Origin = Literal["start", "earlier", "random", "quasi-random", "results", "rest"]
 # It says at every start that a package is missing which would make proposals faster; they take half a second.
 logging.getLogger("optuna._gp.batched_lbfgsb").setLevel(logging.ERROR)
-FEASIBLE = "feasible"  # the constraint that trials without a result violate
 WORST = 4.0  # times as far from the best as the median: what is worse counts as that
+FEASIBLE = "feasible"  # the constraint that trials without a result violate
 STEP_SIZE = 0.3  # of CMA-ES at its start, as a share of each domain
 
 
@@ -52,8 +52,8 @@ def tpe(request: Request) -> dict[str, Any]:
 def gaussian_process(request: Request) -> dict[str, Any]:
     """Optuna's Gaussian process (expected improvement, Matern kernel), with choices of numbers in their order.
 
-    Trials that were stopped, or are still running, count with their last comparison, or as the worst finished one where
-    that is worse; trials without a result as infeasible. Running ones without a comparison are averaged over.
+    It is fitted to the trials' scores. Trials without a result are infeasible; running ones that have not been compared
+    are averaged over.
     """
     space = {leaf: _in_order(distribution) for leaf, distribution in request.distributions.items()}
     seen = [
@@ -62,17 +62,18 @@ def gaussian_process(request: Request) -> dict[str, Any]:
         )
         for trial in request.trials
     ]
-    finished = _finished(seen)
-    sampler = optuna.samplers.GPSampler(seed=request.seed, n_startup_trials=1)
-    asked = _asked(sampler, [_as_seen_by_process(trial, finished) for trial in seen], space)
+    scores = _scores(request.trials)
+    usual = _usual(scores)
+    scored = [_as_seen_by_process(*each, usual) for each in zip(seen, scores, strict=True)]
+    asked = _asked(optuna.samplers.GPSampler(seed=request.seed, n_startup_trials=1), scored, space)
     return {leaf: _value(request.distributions[leaf], place) for leaf, place in asked.items()}
 
 
 def cma_es(request: Request) -> dict[str, Any]:
     """Covariance matrix adaptation (Hansen and Ostermeier, 2001) of the numbers; other choices are drawn at random.
 
-    Trials form generations by their numbers. A generation learns from those before it; of these, a trial without a
-    result is the worst, and a running one a median one.
+    Trials form generations by their numbers. A generation learns from the order of the trials before it; of these, one
+    without a result is the worst, and a running one that has not been compared is in the middle.
     """
     import numpy as np
     from cmaes import CMA
@@ -158,57 +159,65 @@ def _as_seen_by_tpe(trial: FrozenTrial) -> FrozenTrial:
     )
 
 
-def _as_seen_by_process(trial: FrozenTrial, finished: Sequence[float]) -> FrozenTrial:
-    objective = _objective(trial, finished)
-    if trial.state == TrialState.RUNNING and objective is None:
+def _as_seen_by_process(trial: FrozenTrial, score: float | None, usual: float) -> FrozenTrial:
+    if trial.state == TrialState.RUNNING and score is None:
         return trial
-    infeasible = objective is None
     # Of an infeasible trial nothing is known but that: its value is that of any.
-    value = median(finished) if objective is None and finished else objective or 0.0
     return _copy(
         trial,
         trial.params,
         trial.distributions,
         state=TrialState.COMPLETE,
-        value=max(value, _floor(finished)),
-        constraints={FEASIBLE: 1.0 if infeasible else -1.0},
+        value=usual if score is None else score,
+        constraints={FEASIBLE: 1.0 if score is None else -1.0},
     )
 
 
-def _finished(trials: Sequence[FrozenTrial]) -> list[float]:
-    ended = (trial.value for trial in trials if trial.state == TrialState.COMPLETE)
-    return [value for value in ended if value is not None]
-
-
-def _objective(trial: FrozenTrial, finished: Sequence[float]) -> float | None:
-    """A trial's objective; of one that was stopped, or has been compared on its way, no better than the worst finished
-    one's.
-    """
-    if trial.state == TrialState.COMPLETE:
-        return trial.value
-    if trial.state in (TrialState.PRUNED, TrialState.RUNNING) and trial.intermediate_values:
-        last = trial.intermediate_values[max(trial.intermediate_values)]
-        return min([last, *finished])
-    return None
-
-
-def _floor(finished: Sequence[float]) -> float:
-    """What a much worse objective counts as: training that diverged would flatten all other differences."""
-    if not finished:
-        return -math.inf
-    best = max(finished)
-    return best - WORST * (best - median(finished)) if median(finished) < best else -math.inf
+def _usual(scores: Sequence[float | None]) -> float:
+    known = [score for score in scores if score is not None]
+    return median(known) if known else 0.0
 
 
 def _losses(trials: Sequence[FrozenTrial]) -> list[float]:
-    finished = _finished(trials)
-    usual = median(finished) if finished else 0.0
-    known = [_objective(trial, finished) for trial in trials]
-    worst = min([value for value in known if value is not None], default=0.0)
+    """What CMA-ES minimizes, by the order of the trials alone."""
+    scores = _scores(trials)
+    without = {TrialState.RUNNING: -_usual(scores)}
     return [
-        -(value if value is not None else usual if trial.state == TrialState.RUNNING else worst)
-        for trial, value in zip(trials, known, strict=True)
+        without.get(trial.state, math.inf) if score is None else -score
+        for trial, score in zip(trials, scores, strict=True)
     ]
+
+
+def _scores(trials: Sequence[FrozenTrial]) -> list[float | None]:
+    """How good each trial is; ``None`` for those of which that isn't known.
+
+    The leading trials, which are finished or else came furthest, have their objectives, but for what is far worse than
+    the median one: training that diverged would flatten all other differences. The others are below these in their
+    order, evenly spread over a range of the same size: a trial that came further was among the better ones at each
+    comparison before. So what trials are compared by on their way needs no scale in common with their objective.
+    """
+    keys = [_order(trial) for trial in trials]
+    known = sorted((key for key in keys if key is not None), reverse=True)
+    leading = [key[-1] for key in known if key[:2] == known[0][:2]]
+    if not leading:
+        return [None] * len(trials)
+    floor = leading[0] - WORST * (leading[0] - median(leading))
+    least = max(leading[-1], floor)
+    behind = known[len(leading) :]
+    size = leading[0] - least or 1.0
+    places = {key: least - size * (place + 1) / len(behind) for place, key in enumerate(behind)}
+    return [None if key is None else places.get(key, max(key[-1], floor)) for key in keys]
+
+
+def _order(trial: FrozenTrial) -> tuple[bool, int, float] | None:
+    if any(violation > 0 for violation in trial.constraints.values()):
+        return None
+    if trial.state == TrialState.COMPLETE and trial.value is not None:
+        return True, 0, trial.value
+    if trial.state in (TrialState.PRUNED, TrialState.RUNNING) and trial.intermediate_values:
+        step = max(trial.intermediate_values)
+        return False, step, trial.intermediate_values[step]
+    return None
 
 
 def _point(request: Request, index: int, numbers: Sequence[str], width: int) -> Any:

@@ -43,7 +43,7 @@ def cell_of(
     if journal:
         rates = FloatDistribution(1e-5, 1e-1, log=True)
         domains = {"method.rank": CategoricalDistribution(RANKS), "train.learning_rate": rates}
-        write_journal(run, "sft-lora", study, domains)
+        write_journal(run, "sft-lora", study, domains, [each.trial_id for each in records])
     (cell,) = collect_cells([results.read_run(run)])
     return cell
 

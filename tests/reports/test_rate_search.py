@@ -27,11 +27,13 @@ def run_of(
     objectives: list[float] = OBJECTIVES,
     origins: list[str] | None = None,
     statuses: dict[int, str] | None = None,
+    **changes: Any,
 ) -> Path:
     records = [
         record(
             f"t{place}",
             objective=value,
+            **(changes if place in (statuses or {}) else {}),
             status=(statuses or {}).get(place, "done"),
             config={"method": {"kind": "lora"}, "train": {"learning_rate": RATES[place]}},
         )
@@ -122,3 +124,27 @@ def test_the_report_calls_a_random_search_one(tmp_path: Path) -> None:
     )
     assert list(search_sentences(steered)) == ["Results steered the settings of lora from trial 4 on."]
     assert list(search_sentences(group_of(run_of(tmp_path / "old")))) == []
+
+
+def test_the_report_says_which_trials_have_settings_that_an_earlier_run_found(tmp_path: Path) -> None:
+    origins = ["earlier", "earlier", "random", "random", "random"]
+    assert list(search_sentences(group_of(run_of(tmp_path / "run", origins=origins)))) == [
+        "The first 2 trials of lora have the best settings of an earlier run (search.from)."
+    ]
+
+
+def test_a_draw_that_diverged_counts_with_its_objective_where_it_is_the_worst(tmp_path: Path) -> None:
+    origins = ["start", *["random"] * 4]
+
+    def expected(folder: str, objectives: list[float]) -> list[float]:
+        run = run_of(
+            tmp_path / folder, objectives, origins, {4: "stopped"}, stop_reason="its training loss rose"
+        )
+        return expected_best_of(group_of(run).rows[0].cell)
+
+    diverged = expected("diverged", [0.9, 0.5, 0.8, 0.7, 0.1])
+    assert diverged == expected_best_of(
+        group_of(run_of(tmp_path / "whole", [0.9, 0.5, 0.8, 0.7, 0.1], origins)).rows[0].cell
+    )
+    assert len(diverged) == 4
+    assert expected("better", [0.9, 0.5, 0.8, 0.7, 0.6]) == []

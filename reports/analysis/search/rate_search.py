@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 
 from reports import units
 from reports.analysis import studies
@@ -16,7 +17,7 @@ from trainables.results import Record
 
 LEARNING_RATE = "train.learning_rate"
 DRAWN = ("random", "quasi-random")  # origins of a study's trials
-STEERED = "results"
+STEERED, EARLIER = "results", "earlier"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def expected_best_of(cell: Cell) -> list[float]:
     """The expected best objective of 1, 2, ... random draws; empty where the cell's trials don't say.
 
     Of draws alone, not of the method's starting point nor of trials that results steered; and only if all draws ran to
-    the end, as what was stopped early can't be counted and can't be left out.
+    the end, as what was stopped early can't be counted and can't be left out. One that ended by its own curve, and was
+    worse there than all that ran to the end, counts as it was there: the best of several draws hardly depends on it.
     """
     by_id = {record.trial_id: record for record in cell.search_trials}
     drawn = [
@@ -76,21 +78,33 @@ def expected_best_of(cell: Cell) -> list[float]:
         for trial in cell.study
         if trial.user_attrs.get(studies.ORIGIN) in DRAWN
     ]
-    objectives = [record.objective for record in drawn if record is not None and record.status == "done"]
-    found = [objective for objective in objectives if objective is not None]
-    return expected_best(found) if len(found) == len(drawn) else []
+    records = [record for record in drawn if record is not None and record.objective is not None]
+    done = [record.objective or 0.0 for record in records if record.status == "done"]
+    worse = [
+        record.objective
+        for record in records
+        if record.stop_reason and record.objective is not None and record.objective < min(done, default=-inf)
+    ]
+    return expected_best([*done, *worse]) if len(done) + len(worse) == len(drawn) else []
 
 
 def search_sentences(group: Group) -> Iterator[str]:
     """What steered the settings of the cells, where their studies say."""
     drawn: list[str] = []
     steered: dict[int, list[str]] = {}
+    begun: dict[int, list[str]] = {}
     for row in group.rows:
         origins = [trial.user_attrs.get(studies.ORIGIN) for trial in row.cell.study]
+        if EARLIER in origins:
+            begun.setdefault(origins.count(EARLIER), []).append(row.name)
         if STEERED in origins:
             steered.setdefault(origins.index(STEERED) + 1, []).append(row.name)
-        elif any(origin in DRAWN for origin in origins):
+        elif any(origin in DRAWN for origin in origins) and EARLIER not in origins:
             drawn.append(row.name)
+    for count, names in sorted(begun.items()):
+        first = "first trial" if count == 1 else f"first {count} trials"
+        have = "has the best settings" if count == 1 else "have the best settings"
+        yield f"The {first} of {units.join(names)} {have} of an earlier run (search.from)."
     if drawn:
         yield f"Random search: no result steered the settings of {units.join(drawn)}."
     for number, names in sorted(steered.items()):

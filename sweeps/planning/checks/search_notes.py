@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sweeps.planning.cell import Cell
-from sweeps.spec.settings import STARTUP, STEERED_BY_RESULTS
+from sweeps.spec.settings import GP_TRIALS, STARTUP, STEERED_BY_RESULTS
 from trainables.system.wording import counted
 
 RANDOM = ("tpe", "random")  # samplers whose draws are random; those of others are quasi-random
@@ -38,6 +38,8 @@ def _note(cell: Cell) -> str:
         start = f"from a cell's trial {cell.search.steers_from} on ({SAMPLERS[sampler]})"
         return f"results steer the search {start}; before it come {before}"
     trials = f"random search: the {counted(cell.trials, 'trial')} of a cell are {before}"
+    if cell.search.sampler == "auto":
+        return f"{trials}; from {counted(GP_TRIALS, 'trial')} a cell on, results would steer it"
     if sampler in STEERED_BY_RESULTS:
         return f"{trials}; results would steer it from trial {STARTUP + 1} on"
     return f"{trials}, which no result steers"

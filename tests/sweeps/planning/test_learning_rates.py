@@ -93,12 +93,24 @@ def test_a_range_may_say_where_its_search_begins(workdir: Path) -> None:
     [
         (
             ("search.trials=8",),
-            "results steer the search from a cell's trial 6 on; before it come each method's starting point and random "
-            "draws",
+            "results steer the search from a cell's trial 6 on (a Gaussian process); before it come each method's "
+            "starting point and quasi-random draws",
             6,
         ),
         (
             ("search.trials=3",),
+            "random search: the 3 trials of a cell are each method's starting point and quasi-random draws; from 8 "
+            "trials a cell on, results would steer it",
+            None,
+        ),
+        (
+            ("search.trials=8", "search.sampler=tpe"),
+            "results steer the search from a cell's trial 6 on (a tree-structured Parzen estimator); before it come "
+            "each method's starting point and random draws",
+            6,
+        ),
+        (
+            ("search.trials=3", "search.sampler=tpe"),
             "random search: the 3 trials of a cell are each method's starting point and random draws; results would "
             "steer it from trial 6 on",
             None,
@@ -121,7 +133,7 @@ def test_the_plan_says_from_which_trial_on_results_steer(
 
 def test_a_space_that_is_tried_as_a_whole_is_no_search(workdir: Path) -> None:
     planned = plan(workdir, SPEC.replace("{log: [1e-4, 5e-3]}", "1e-3"))
-    assert not any("search" in note for note in planned.notes if "space holds" not in note)
+    assert not any("random search" in note or "steer" in note for note in planned.notes)
 
 
 @pytest.mark.parametrize("name", shipped_specs())

@@ -476,7 +476,7 @@ def test_the_resolved_spec_holds_defaults_overrides_and_domains_and_plans_the_sa
     assert resolved["train"]["steps"] == 4
     assert resolved["train"]["optimizer"] == "adamw"
     assert resolved["train"]["learning_rate"] == {"log": [1e-4, 5e-3]}
-    assert resolved["search"]["sampler"] == "tpe"
+    assert resolved["search"]["sampler"] == "auto"
     text = io.StringIO()
     YAML(typ="safe").dump(resolved, text)
     again = plan(workdir, text.getvalue())
@@ -563,8 +563,10 @@ def test_without_a_terminal_the_plan_is_one_line_each(workdir: Path) -> None:
         "the minutes of sft-full, sft-lora are unknown: no such trial has run on this machine. paretune plan "
         f"{workdir}/spec.yaml --measure trains a few steps of each, about a minute for a small model, and predicts "
         "them",
-        "random search: the 3 trials of a cell are each method's starting point and random draws; results would steer "
-        "it from trial 6 on",
+        "random search: the 3 trials of a cell are each method's starting point and quasi-random draws; from 8 trials "
+        "a cell on, results would steer it",
+        "of a cell's 3 trials, all train to step 1 (compared by training loss), the best 1 to step 8; "
+        "search.scheduler: none trains all to their end",
         *DATA_NOTES,
         f"the predicted peak of sft-full, sft-lora is unknown: {NO_TYPE}",
     ]

@@ -44,11 +44,11 @@ def begun(run: Path, cell: Cell, rate: float, rank: int) -> str:
     return config.trial_id()
 
 
-def finished(run: Path, cell: Cell, rate: float, rank: int, at_rung: float, **changes: Any) -> str:
-    trial_id = begun(run, cell, rate, rank)
-    config = cell.config({"train.learning_rate": rate, "method.rank": rank})
+def finished(run: Path, of: Cell, rate: float, rank: int, at_rung: float, **changes: Any) -> str:
+    trial_id = begun(run, of, rate, rank)
+    config = of.config({"train.learning_rate": rate, "method.rank": rank})
     folder = run / "trials" / trial_id
-    point = {"step": cell.rungs[0], "name": "objective", "value": at_rung}
+    point = {"step": of.rungs[0], "name": "objective", "value": at_rung}
     (folder / "curve.jsonl").write_text(json.dumps(point) + "\n")
     write_record(folder, Record(**{**config.identity(), "status": "done", "objective": -0.1, **changes}))
     return trial_id

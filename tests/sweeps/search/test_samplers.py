@@ -70,9 +70,8 @@ def test_a_gaussian_process_proposes_near_the_best_and_treats_choices_of_numbers
 def test_a_gaussian_process_keeps_off_what_did_not_fit() -> None:
     """Trials above 2e-3 ran out of memory; without that they would be where the objective still rises."""
     rising = [trial(rate, share_of(RATE, rate)) for rate in (1e-4, 3e-4, 6e-4, 1e-3, 1.5e-3)]
-    too_large = [
-        trial(rate, None, TrialState.PRUNED, constraints={"memory": 1.0}) for rate in (3e-3, 5e-3, 9e-3)
-    ]
+    ran_out = {"constraints": {"memory": 1.0}, "intermediate_values": {4: 9.0}}
+    too_large = [trial(rate, None, TrialState.PRUNED, **ran_out) for rate in (3e-3, 5e-3, 9e-3)]
     proposed = gaussian_process(Request([*rising, *too_large], SPACE, 8, seed=0))
     assert proposed["train.learning_rate"] < 3e-3
 
@@ -86,6 +85,18 @@ def test_stopped_trials_steer_by_their_last_comparison() -> None:
     for sampler in (gaussian_process, tpe):
         rate = sampler(Request(paused, SPACE, 6, seed=0))["train.learning_rate"]
         assert 5e-4 < rate < 2.5e-3
+
+
+def test_what_trials_are_compared_by_on_their_way_needs_no_scale_in_common_with_their_objective() -> None:
+    """A training loss may be far above the loss on the validation rows, and the worse of a diverged trial endless."""
+    finished = valley([7e-4, 1.5e-3])
+    for far, scale in ((-9.0, 1.0), (-1e9, 1e6)):
+        stopped = [
+            trial(rate, None, TrialState.PRUNED, intermediate_values={4: far - scale * abs(rate - 1e-3)})
+            for rate in (1e-4, 3e-4, 4e-3, 1e-2)
+        ]
+        rate = gaussian_process(Request([*finished, *stopped], SPACE, 6, seed=0))["train.learning_rate"]
+        assert 4e-4 < rate < 3e-3
 
 
 def test_generations_of_cma_es_move_towards_what_was_better() -> None:

@@ -401,7 +401,8 @@ def test_a_good_spec_has_no_problems(workdir: Path) -> None:
         (
             "search: {trials: 3}",
             "search: {sampler: tp}",
-            "spec.yaml:9 search.sampler: got tp. Did you mean tpe? Allowed: one of tpe, random, qmc",
+            "spec.yaml:9 search.sampler: got tp. Did you mean tpe? Allowed: one of auto, tpe, gp, qmc, "
+            "random, cmaes",
         ),
         (
             "search: {trials: 3}",
@@ -641,7 +642,7 @@ def test_a_gpu_may_be_shared_in_equal_parts_only() -> None:
 
 def test_what_a_spec_does_not_say_has_a_default() -> None:
     assert SearchConfig() == SearchConfig(
-        trials=8, sampler="tpe", scheduler="asha", seed=0, reduction_factor=3
+        trials=8, sampler="auto", scheduler="asha", seed=0, reduction_factor=3
     )
 
 
