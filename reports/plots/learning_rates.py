@@ -80,7 +80,7 @@ def _panel(axes: Axes, search: RateSearch, colour: str, scale: ObjectiveScale) -
     curve = search.curve_with_optimum
     if curve is not None:
         axes.axvline(curve.optimum, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
-        if curve.interval is not None and curve.is_sure:
+        if curve.interval is not None:
             axes.axvspan(*curve.interval, color=MUTED, alpha=0.15, linewidth=0, zorder=0)
 
 
@@ -119,11 +119,9 @@ def said(search: RateSearch) -> str:
 def _optimum(curve: ResponseCurve) -> str:
     """``4.1e-4 (2.4e-4 to 7.3e-4)``."""
     if curve.interval is None:
-        return _rate(curve.optimum)
-    if not curve.is_sure:
-        return f"{_rate(curve.optimum)}, but unsure"
+        return f"{_rate(curve.optimum)} (too few trials for an interval)"
     low, high = map(_rate, curve.interval)
-    return f"{_rate(curve.optimum)} ({low} to {high})"
+    return f"{_rate(curve.optimum)}{'' if curve.is_sure else ', unsure'} ({low} to {high})"
 
 
 def _rate(value: float, digits: int = 1) -> str:
@@ -139,8 +137,10 @@ def _legend(found: list[tuple[Row, RateSearch]]) -> list[Any]:
     handles: list[Any] = list(status_handles(statuses))
     optima = [search.curve_with_optimum for _, search in found if search.curve_with_optimum is not None]
     if optima:
-        handles.append(Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), label="optimum"))
-    if any(curve.is_sure for curve in optima):
+        handles.append(
+            Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), label="parabola's optimum")
+        )
+    if any(curve.interval is not None for curve in optima):
         handles.append(Patch(color=MUTED, alpha=0.3, linewidth=0, label="its 95 % interval"))
     return handles
 

@@ -1,7 +1,8 @@
 """How often the report says what is not so, on simulated runs whose truth is known.
 
 The fast tests repeat few times, so their bounds are wide; the slow ones repeat a thousand times, with the bounds that
-`reports/README.md` states. ``python -m tests.reports.test_calibration REPEATS`` prints the table there.
+`reports/README.md` states. ``python -m tests.reports.test_calibration REPEATS`` prints the tables there, ``rates
+REPEATS`` that of learning-rate curves alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.simulated_runs import Tally, World, tally
+from tests.helpers.simulated_searches import SearchTally, SearchWorld, tally_searches
 
 MARGIN = {"report": {"margin": 0.05}}
 # By name, in the order of the table. Losses' gaps are shares of the mean loss.
@@ -58,6 +60,26 @@ SEARCHED = {
         ("3 finalists and the searched", 3, True),
         ("4 finalists", 4, False),
     )
+}
+# Learning-rate curves: parabolas, whose errors are a sixth or a third of what is lost in a decade; and others.
+_LARGE_ERRORS = 0.1
+CURVES = {
+    "5 random rates": SearchWorld(5),
+    "6 random rates": SearchWorld(6),
+    "6 random rates, twice the error": SearchWorld(6, noise=_LARGE_ERRORS),
+    "6 random rates, the best near the high end": SearchWorld(6, best=4e-3),
+    "8 random rates": SearchWorld(8),
+    "12 random rates, twice the error": SearchWorld(12, noise=_LARGE_ERRORS),
+    "16 random rates, the best near the high end": SearchWorld(16, best=4e-3),
+    "6 rates, results steer from the fourth on": SearchWorld(6, best=2e-3, steered=True),
+    "12 rates, results steer from the fourth on": SearchWorld(12, best=2e-3, steered=True),
+    "16 rates, results steer from the fourth on": SearchWorld(16, best=2e-3, steered=True),
+}
+NO_PARABOLAS = {
+    f"{trials} random rates, the objective falls twice as quickly above the best": SearchWorld(
+        trials, best=2e-3, skew=2.0
+    )
+    for trials in (6, 12)
 }
 FAST = (
     "4 equal, 64 rows",
@@ -117,19 +139,46 @@ def test_a_searched_training_that_counted_as_a_seed_would_flatter_its_cell(tmp_p
     assert (counted["figures above their truth"] or 0.0) > 0.003
 
 
-def _line(name: str, found: Tally) -> str:
-    cells = ["–" if value is None else f"{value:.3f}" for value in found.shares().values()]
+@pytest.mark.parametrize("name", ["6 random rates", "12 rates, results steer from the fourth on"])
+def test_the_interval_of_a_curves_optimum_holds_the_best_rate(name: str) -> None:
+    found = tally_searches(CURVES[name], repeats=200)
+    assert found.named > 100
+    assert found.named_covering / found.named > 0.9
+    assert found.covering / found.intervals > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CURVES)
+def test_of_thousands_of_intervals_of_a_curves_optimum_few_miss_the_best_rate(name: str) -> None:
+    found = tally_searches(CURVES[name], repeats=4000)
+    assert found.named_covering / found.named >= 0.93
+    assert found.covering / found.intervals >= 0.93
+
+
+def _line(name: str, shares: dict[str, float | None]) -> str:
+    cells = ["–" if value is None else f"{value:.3f}" for value in shares.values()]
     return f"| {name} | {' | '.join(cells)} |"
 
 
-def _table(repeats: int) -> None:
-    """Prints the calibration table as Markdown, a line as soon as it is known."""
-    names = list(Tally().shares())
-    print(f"| world | {' | '.join(names)} |\n|---|{'---:|' * len(names)}", flush=True)
+def _print_heading(kind: str, shares: dict[str, float | None]) -> None:
+    print(f"| {kind} | {' | '.join(shares)} |\n|---|{'---:|' * len(shares)}", flush=True)
+
+
+def _print_runs(repeats: int) -> None:
+    """The calibration table as Markdown, a line as soon as it is known."""
+    _print_heading("world", Tally().shares())
     with tempfile.TemporaryDirectory() as folder:
         for name, world in (EQUALS | WORSE | SEARCHED).items():
-            print(_line(name, tally(world, Path(folder), repeats)), flush=True)
+            print(_line(name, tally(world, Path(folder), repeats).shares()), flush=True)
+
+
+def _print_curves(repeats: int) -> None:
+    _print_heading("search", SearchTally().shares())
+    for name, world in (CURVES | NO_PARABOLAS).items():
+        print(_line(name, tally_searches(world, repeats).shares()), flush=True)
 
 
 if __name__ == "__main__":
-    _table(int(sys.argv[1]))
+    if sys.argv[1] != "rates":
+        _print_runs(int(sys.argv[1]))
+    _print_curves(int(sys.argv[-1]))

@@ -60,6 +60,11 @@ def rate_search(cell: Cell) -> RateSearch | None:
     domain = studies.domains(cell.study).get(LEARNING_RATE)
     low = min(*rates, getattr(domain, "low", min(rates)))
     high = max(*rates, getattr(domain, "high", max(rates)))
+    return searched(points, low, high)
+
+
+def searched(points: list[tuple[float, Record]], low: float, high: float) -> RateSearch:
+    """The search of a range by these trials with an objective, and their rates."""
     done = [(rate, record.objective) for rate, record in points if record.status == "done"]
     tried, reached = [rate for rate, _ in done], [value for _, value in done if value is not None]
     return RateSearch(points, low, high, response_curve(tried, reached, low, high))

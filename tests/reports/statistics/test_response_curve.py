@@ -1,7 +1,8 @@
-"""The parabola through trials: by value, and how often its optimum's interval holds the truth."""
+"""The parabola through trials and the interval of its optimum, by value; how often it is right: `test_calibration`."""
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from reports.statistics.expected_best import expected_best
 from reports.statistics.response_curve import ResponseCurve, response_curve
@@ -39,25 +40,36 @@ def test_where_the_middle_is_worst_the_better_end_is_the_best() -> None:
     assert fitted(rates, [0.8, 0.1, 0.5]).optimum == pytest.approx(LOW)
 
 
-def test_three_trials_have_a_curve_and_no_interval_and_two_have_none() -> None:
+def test_fewer_than_five_trials_have_no_interval_and_two_have_no_curve() -> None:
     assert fitted([1e-4, 1e-3, 1e-2], [0.2, 0.7, 0.5]).interval is None
+    assert fitted([1e-4, 1e-3, 3e-3, 1e-2], [0.2, 0.7, 0.6, 0.5]).interval is None
     assert response_curve([1e-4, 1e-3, 1e-3], [0.2, 0.7, 0.6], LOW, HIGH) is None
     assert response_curve([1e-4, 1e-3, 1e-2], [0.5, 0.5, 0.5], LOW, HIGH) is None
 
 
-@pytest.mark.parametrize("trials", [4, 6, 10])
-@pytest.mark.parametrize("best", [1e-3, 4e-3])
-def test_the_optimums_interval_holds_the_truth_about_nineteen_times_of_twenty(
-    trials: int, best: float
-) -> None:
-    dice, held, repeats = np.random.default_rng(0), 0, 200
-    for _ in range(repeats):
-        rates = np.exp(dice.uniform(np.log(LOW), np.log(HIGH), trials)).tolist()
-        noisy = np.array(parabola(rates, best)) + dice.normal(0, 0.05, trials)
-        interval = fitted(rates, noisy.tolist()).interval
-        assert interval is not None
-        held += interval[0] <= best <= interval[1]
-    assert 0.87 <= held / repeats <= 0.995
+def test_the_interval_ends_where_the_slope_is_as_far_from_0_as_its_t_test_allows() -> None:
+    rates = [1e-4, 3e-4, 1e-3, 1e-3, 3e-3, 1e-2]
+    objectives = [0.58, 0.84, 0.91, 0.88, 0.79, 0.62]
+    places = np.log10(rates) + 3  # from -1 to 1
+    low, high = fitted(rates, objectives).interval or (0.0, 0.0)
+    for end in (low, high):
+        moved = places - (np.log10(end) + 3)
+        columns = np.stack([np.ones_like(moved), moved, moved**2], axis=1)
+        fit, residual, *_ = np.linalg.lstsq(columns, np.array(objectives), rcond=None)
+        error = np.sqrt(residual[0] / 3 * np.linalg.inv(columns.T @ columns)[1, 1])
+        assert abs(fit[1]) / error == pytest.approx(stats.t.ppf(0.975, 3))
+    assert low < 1e-3 < high
+
+
+def test_an_end_is_in_the_interval_where_the_objective_may_rise_towards_it() -> None:
+    rates = [2e-4, 6e-4, 1e-3, 3e-3, 8e-3]
+    errors = np.array([0.03, -0.03, 0.03, -0.03, 0.03])
+    low, high = fitted(rates, (parabola(rates, 2e-2) + errors).tolist()).interval or (0.0, 0.0)
+    assert 1e-3 < low < high == HIGH
+    valley = [0.8, 0.5, 0.45, 0.5, 0.8]
+    assert fitted(rates, valley).interval == (LOW, HIGH)
+    noise = [0.5, 0.7, 0.4, 0.6, 0.5]
+    assert not fitted(rates, noise).is_sure
 
 
 def test_the_expected_best_is_the_mean_over_all_sets_of_draws() -> None:
