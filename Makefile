@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 TESTED := trainables/system/tested_versions.txt
 RUN := runs/methods
 
-.PHONY: demo test check slow families reference audit bench bench-data versions install clean
+.PHONY: demo test check slow families family-losses reference audit bench bench-data versions install clean
 
 ## demo: the shipped `methods` spec on SmolLM2-135M, and its report; continues a run that was interrupted
 demo: install
@@ -44,6 +44,10 @@ gpu-sweep: $(if $(filter $(BIN)/%,$(GPU_PYTHON)),install)
 ## families: every family of models in every way to train it, and the table of them in trainables/README.md
 families: install
 	$(BIN)/python -m tests.trainables.models.family_matrix --table trainables/README.md
+
+## family-losses: the first step of every stage in every family beside plain transformers', by attention and packing
+family-losses: install
+	$(BIN)/python -m tests.trainables.models.family_losses
 
 ## reference: the tables of allowed values in sweeps/README.md and trainables/README.md
 reference: install

@@ -157,19 +157,23 @@ class Family:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _against_plain(family: Family, stage: str, packing: bool = False) -> None:
-    """The first step of all weights: loss, gradient, scores, and which weights change."""
-    changes = [
-        f"stages=[{{kind: {stage}}}]",
-        "data.train=commands",
-        *(["train.packing=true"] if packing else []),
-    ]
-    family.cell(*changes)
-    run = family.folder / f"{stage}-{packing}"
+def first_step(
+    family: Family, stage: str, attention: str = "eager", packing: bool = False
+) -> plain_losses.Differences:
+    """The first step of all weights beside plain transformers'. Raises :class:`Refused`, :class:`RefusedLate`,
+    :class:`Crashed`.
+    """
+    changes = [f"stages=[{{kind: {stage}}}]", "data.train=commands", f"model.attention={attention}"]
+    family.cell(*changes, *(["train.packing=true"] if packing else []))
+    run = family.folder / f"{stage}-{attention}-{packing}"
     try:
-        found = plain_losses.first_step_difference(family.model, stage, run, packing=packing)
+        return plain_losses.first_step_difference(family.model, stage, run, attention, packing)
     except AssertionError:
         raise _failure(run) from None
+
+
+def require_same(found: plain_losses.Differences) -> None:
+    """Raises :class:`Wrong` where loss, gradient, scores or the weights that change are not plain transformers'."""
     if not found.loss <= SAME:
         raise Wrong(f"first loss differs by {found.loss:.1e}")
     if not found.gradient <= SAME_GRADIENT:
@@ -187,32 +191,26 @@ def _failure(run: Path) -> Exception:
         return Crashed("no error.txt")
     last = [line for line in texts[0].splitlines() if line and not line.startswith(" ")][-1]
     last = re.sub(r"^[\w.]*\.(?=\w+: )", "", last)  # the error's module
-    return (
-        RefusedLate(last.removeprefix("ModelError: "))
-        if any(name in last for name in REFUSALS)
-        else Crashed(last)
-    )
+    # Only the loaded model shows whether its rows stay apart.
+    if any(name in last for name in REFUSALS) or "can't keep packed rows apart" in last:
+        return RefusedLate(last.removeprefix("ModelError: ").removeprefix("ValueError: "))
+    return Crashed(last)
 
 
 def full(family: Family) -> None:
-    _against_plain(family, "sft")
+    require_same(first_step(family, "sft"))
 
 
 def dpo(family: Family) -> None:
-    _against_plain(family, "dpo")
+    require_same(first_step(family, "dpo"))
 
 
 def reward(family: Family) -> None:
-    _against_plain(family, "reward")
+    require_same(first_step(family, "reward"))
 
 
 def packing(family: Family) -> None:
-    try:
-        _against_plain(family, "sft", packing=True)
-    except Crashed as error:
-        # Only the loaded model shows whether its rows stay apart.
-        apart = "can't keep packed rows apart" in str(error)
-        raise (RefusedLate(str(error).removeprefix("ValueError: ")) if apart else error) from None
+    require_same(first_step(family, "sft", packing=True))
 
 
 def freeze(family: Family) -> None:
@@ -371,11 +369,16 @@ CHECKS: dict[str, Callable[[Family], None]] = {
 
 
 def outcome(family: Family, column: str) -> str:
+    """What :func:`outcome_of` says of a column's check."""
+    return outcome_of(lambda: CHECKS[column](family))
+
+
+def outcome_of(check: Callable[[], None]) -> str:
     """``ok``, or what happened and why: ``refused: ...`` by the plan, ``late: ...`` by the trial, ``unknown: ...``,
     ``not tried: ...``, ``wrong: ...``, ``crash: ...``.
     """
     try:
-        CHECKS[column](family)
+        check()
     except Refused as error:
         return f"refused: {error}"
     except (RefusedLate, ModelError) as error:

@@ -146,13 +146,20 @@ def write_table(document: Path, text: str) -> None:
     document.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
-def _freeze_garbage() -> None:
-    """Keeps the garbage collector from what libraries hold: every trial collects twice, 0.4 s each."""
+def prepare_process() -> None:
+    """Leaves out what takes most of a trial's time and shows nothing here: collecting garbage in what libraries hold
+    (0.4 s, twice), and long answers that only serve to be looked at.
+    """
     import gc
 
     import peft  # noqa: F401
+    import torch
     import trl  # noqa: F401
 
+    from trainables.scoring import generation
+
+    torch.set_num_threads(1)
+    generation.PREVIEW_TOKENS = 8
     gc.collect()
     gc.freeze()
 
@@ -161,14 +168,11 @@ def run_families(
     kinds: Sequence[str], results: Path | None, columns: Sequence[str] | None = None
 ) -> dict[str, Row]:
     """The rows of these families, with all columns or these; those that the file of results has are taken from it."""
-    import torch
-
-    torch.set_num_threads(1)
     rows: dict[str, Row] = {}
     if results is not None and results.exists():
         rows = {entry["family"]: entry["row"] for entry in map(json.loads, results.read_text().splitlines())}
     rows = {kind: row for kind, row in rows.items() if kind in kinds}
-    _freeze_garbage()
+    prepare_process()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PARETUNE_HOME"] = f"{folder}/home"
         for kind in kinds:
