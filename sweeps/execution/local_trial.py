@@ -65,7 +65,8 @@ def run_one_trial(
             if measuring is not None:
                 measuring.begin(config, run)
             steps = StepLines(cell.steps, log)
-            record = run_trial(config, context, steps, frozenset(cell.rungs), measuring or InTrial())
+            evaluate_at = frozenset(cell.rungs) - cell.training_rungs
+            record = run_trial(config, context, steps, evaluate_at, measuring or InTrial())
             if cell.name == name or record.status != "done":
                 break
     return record

@@ -1,7 +1,7 @@
 """Sweeps without early stopping, trained once and kept as small files of curves: what early stopping is judged by.
 
     python -m tests.benchmarks.recorded_sweeps [NAME ...]     # trains them, and writes their files anew: minutes
-    python -m tests.benchmarks.recorded_sweeps --model smollm2-135m --output FOLDER      # on a real model: hours
+    python -m tests.benchmarks.recorded_sweeps --model "{name: smollm2-135m}" --output FOLDER      # a real model: hours
 
 Each has 16 trials of 40 steps x 8 rows (DPO: 4 pairs) on the embedded commands, by a quasi-random search over the range
 of learning rates that the method has by default (and over LoRA's rank): the loss of every step, and the objective on 64
@@ -79,33 +79,60 @@ def _trials(name: str, model: str, seed: int) -> Iterator[dict[str, Any]]:
     from sweeps.planning.plan import make
     from sweeps.search.study import CellStudy
     from sweeps.spec.spec import read
-    from trainables.results import read_curve
-    from trainables.runner.run import TrialContext, run_trial
-    from trainables.trial.resident_base import ResidentBase
 
-    bases = ResidentBase()
     with tempfile.TemporaryDirectory() as folder:
         spec = Path(folder) / "recorded.yaml"
         spec.write_text(SPEC.format(**PARTS[name], model=model, seed=seed))
         study = CellStudy(Path(folder), make(read(str(spec)), fetch=True).cells[0])
-        context = TrialContext(Path(folder), bases=bases)
         while (config := study.ask()) is not None:
             started = time.process_time()
-            ended = run_trial(config, context, evaluate_at=frozenset(VALIDATED))
-            assert ended.status == "done", ended.error
-            points = list(read_curve(context.folder(config)))
+            points = list(_curve(config, Path(folder) / config.trial_id()))
             settings = study.proposed()[config.trial_id()].params
-            print(
-                f"{name} {seed} {settings}: {time.process_time() - started:.0f} s of a processor", flush=True
-            )
+            print(f"{name} {seed} {settings}: {time.process_time() - started:.0f} s of a processor", flush=True)
             yield {
                 "seed": seed,
                 "settings": {leaf: study.cell.space[leaf].decode(value) for leaf, value in settings.items()},
                 "train_loss": [round(p["value"], 4) for p in points if p["name"] == "train_loss"],
-                "objective": {
-                    str(p["step"]): round(p["value"], 5) for p in points if p["name"] == "objective"
-                },
+                "objective": {str(p["step"]): round(p["value"], 5) for p in points if p["name"] == "objective"},
             }
+
+
+def _curve(config: Any, folder: Path) -> Iterator[dict[str, Any]]:
+    """The curve of a trial that is trained as ever, and neither saved nor scored on the test rows."""
+    from transformers import set_seed
+
+    from trainables.data import loading
+    from trainables.models import locate
+    from trainables.results import read_curve
+    from trainables.training.checkpoints import Progress
+    from trainables.training.trainer_setup import clean_process, training_arguments, use_method_optimizer
+    from trainables.training.training_callback import NoControl, TrialCallback
+    from trainables.trial.loading import attach, load_base
+    from trainables.trial.tokenizer import tokenizer_of
+
+    folder.mkdir()
+    train, cutoff = config.train, config.data.cutoff
+    clean_process(train.precision)
+    set_seed(train.seed)
+    rows = loading.load(config.data, config.stage.row_type)
+    policy = attach(load_base(config, locate.model_folder(config.model)), tokenizer_of(config), config)
+    options = training_arguments(train, train.steps, folder, 1, policy.device)
+    trainer = config.stage.trainer(policy, rows.train, train, cutoff, options)
+    use_method_optimizer(trainer, policy, train.weight_decay)
+    callback = TrialCallback(
+        folder=folder,
+        progress=Progress(),
+        control=NoControl(),
+        evaluate=lambda: config.stage.objective(policy, rows.validation, cutoff),
+        evaluate_at=frozenset(VALIDATED),
+        on_first_step=lambda: None,
+        tokens_after=trainer.tokens_after,
+        autosave=False,
+    )
+    trainer.add_callback(callback)
+    trainer.train()
+    callback.close()
+    yield from read_curve(folder)
 
 
 def trained_model(folder: Path, fine_tuned: bool = False) -> Path:
@@ -146,9 +173,8 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     for name in options.names:
         with tempfile.TemporaryDirectory() as folder:
-            own = options.model and f"{{name: {options.model}, dtype: float32}}"
-            trained = own or f"{{path: {trained_model(Path(folder), name == 'dpo')}, dtype: float32}}"
-            record(name, trained, options.output)
+            own = f"{{path: {trained_model(Path(folder), name == 'dpo')}}}" if not options.model else ""
+            record(name, options.model or own, options.output)
 
 
 if __name__ == "__main__":

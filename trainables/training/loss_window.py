@@ -24,7 +24,11 @@ class LossWindow:
     def __init__(self, compared_at: Iterable[int], progress: Progress) -> None:
         self._compared_at, self.progress = sorted(compared_at), progress
 
-    def holds(self, step: int) -> bool:
+    def ends_before(self, step: int) -> bool:
+        """Whether no comparison is left from that step on."""
+        return not self._compared_at or step > self._compared_at[-1]
+
+    def _holds(self, step: int) -> bool:
         """Whether the loss of that step counts for the next comparison."""
         following = next((other for other in self._compared_at if other >= step), None)
         return following is not None and step > following // 2
@@ -32,7 +36,7 @@ class LossWindow:
     def add(self, step: int, loss: float) -> float | None:
         """Takes a step's loss, and returns the mean if the step is one of ``compared_at``."""
         progress = self.progress
-        if not self.holds(step):
+        if not self._holds(step):
             return None
         progress.loss_sum, progress.loss_steps = progress.loss_sum + loss, progress.loss_steps + 1
         if step not in self._compared_at:

@@ -198,7 +198,7 @@ class TrialCallback(TrainerCallback):
         )
         if state.global_step in self.evaluate_at:
             self.decision = self._evaluate_and_report(state.global_step)
-        if self._window.holds(state.global_step):
+        if not self._window.ends_before(state.global_step):
             self._report_loss(state.global_step)
         if self.decision == "continue" and state.global_step < state.max_steps:
             self._exit_early(state.global_step)

@@ -151,7 +151,7 @@ class Stops:
 
     def __init__(self) -> None:
         self.ids: list[str] = []
-        self.stop = SimpleNamespace(remote=self.ids.append)
+        self.stop = SimpleNamespace(remote=lambda trial_id, reason: self.ids.append(trial_id))
 
 
 @pytest.fixture
