@@ -26,7 +26,7 @@ from sweeps.planning.checks import (
 )
 from sweeps.planning.checks.cell import CheckedDraft, check_draft
 from sweeps.planning.checks.requirements import Requirement
-from sweeps.planning.checks.search_notes import search_notes
+from sweeps.planning.checks.search_notes import ending_notes, search_notes
 from sweeps.planning.conventions import CURRENT, Conventions
 from sweeps.planning.earlier_searches import with_earlier_searches
 from sweeps.planning.filters import select_drafts
@@ -215,6 +215,7 @@ def make(
             *trials.notes,
             *search_notes(cells),
             *searches.notes,
+            *ending_notes(cells),
             *rungs.notes(cells),
             *rungs.too_few(cells, spec.finalists.top if spec.finalists.per_cell else 1),
             *fairness.notes(cells),

@@ -29,7 +29,7 @@ def dominated(run: Path, cell: Cell, trial_id: str, step: int, objective: float)
         peak = cell.predicted.for_config(read_config(folder)).peak_bytes
         if peak <= needed:
             return (
-                f"trial {record.trial_id} is finished, was better at that step ({other:.4g} against {objective:.4g}) and "
-                f"is predicted to need no more memory ({gib(peak)} against {gib(needed)})"
+                f"trial {record.trial_id} is finished, was better at that step ({other:.4g} against {objective:.4g}) "
+                f"and is predicted to need no more memory ({gib(peak)} against {gib(needed)})"
             )
     return None

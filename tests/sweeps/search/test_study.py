@@ -16,7 +16,7 @@ from sweeps.search.draws import value_at
 from sweeps.search.study import TRIAL_ID, CellStudy, journal_path, repair_journal
 from tests.helpers.specs import SPEC, plan
 
-SAMPLERS = ("tpe", "random", "qmc")
+SAMPLERS = ("tpe", "random", "qmc", "cmaes")
 FINITE = SPEC.replace("{log: [1e-4, 5e-3]}", "1e-3")
 
 
@@ -56,7 +56,7 @@ def test_a_budget_is_spent_to_the_trial_and_no_config_comes_twice(workdir: Path,
     assert len(study.study.trials) == 12
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", [*SAMPLERS, "gp"])
 def test_a_finite_space_is_run_whole_and_then_ends(workdir: Path, sampler: str) -> None:
     text = FINITE.replace("rank: {choice: [4, 8]}", "rank: {choice: [2, 4, 8]}, alpha: {choice: [8, 16]}")
     planned = cell(workdir, text=text, trials=50, sampler=sampler)
