@@ -226,6 +226,8 @@ class TrackingConfig(Frozen):
     log_model: Literal["best", "all"] | None = None
     tensorboard: bool = False
     mlflow: str | None = None
+    swanlab: Literal["offline", "off"] = "off"
+    trackio: Literal["local", "off"] = "off"
 
     @field_validator("mlflow")
     @classmethod

@@ -92,7 +92,9 @@ class TrackedTrial(ABC):
 
 
 class TrackedRun(ABC):
-    """A run folder in a tracker."""
+    """A run folder in a tracker. ``is_new``: the tracker has nothing of it, so what is marked as sent is sent again."""
+
+    is_new: bool = False
 
     @abstractmethod
     def begin(self, trial: FollowedTrial) -> TrackedTrial:

@@ -19,6 +19,9 @@ class RunFollower:
         self.open_trials: dict[str, TrackedTrial] = {}
         self.sent = folder / tracker.name / SENT  # has a file for each trial that is sent completely
         self.sent.mkdir(parents=True, exist_ok=True)
+        if self.tracked.is_new:
+            for mark in self.sent.iterdir():
+                mark.unlink()
 
     def update(self, last: bool = False) -> None:
         """Sends new steps, and ends the trials that have a record; with ``last``, all trials."""

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sweeps.tracking.base import Tracker
+from sweeps.tracking.follower import RunFollower
 from tests.helpers import run_folders
 from trainables import results
 from trainables.storage import files
@@ -61,6 +63,15 @@ def add_points(folder: Path, *steps: int) -> None:
         for step in steps:
             curve.write(json.dumps({"step": step, "name": "train_loss", "value": step + 0.5}) + "\n")
             curve.write(json.dumps({"step": step, "name": "objective", "value": -float(step)}) + "\n")
+
+
+def follow(run: Path, tracker: Tracker, summary: bool = True) -> None:
+    """Has a tracker record the run until its end, in this process."""
+    follower = RunFollower(run, tracker)
+    follower.update(last=True)
+    if summary:
+        follower.tracked.summarize()
+    follower.tracked.close()
 
 
 def interrupt(run: Path) -> str:

@@ -16,7 +16,7 @@ from packaging.version import Version
 from tests.helpers.paths import ROOT
 from trainables.system.tested_versions import FILE
 
-UNTESTED = {"gcsfs"}  # brought by extras that no test needs
+UNTESTED = {"gcsfs", "swanlab", "trackio"}  # brought by extras that are not installed for tests
 
 
 def requirements() -> Iterator[Requirement]:

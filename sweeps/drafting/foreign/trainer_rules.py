@@ -82,10 +82,15 @@ def _report_to(value: Any, values: Values) -> Iterator[Outcome]:
     listed = [str(name).lower() for name in (value if isinstance(value, list) else [value])]
     if "wandb" in listed or "all" in listed:
         yield Kept("tracking", "wandb", "auto")
-    elif listed == ["none"]:
+    elif listed in (["none"], ["tensorboard"]):
         yield Kept("tracking", "wandb", "off")
-    else:
-        yield Dropped("here there is W&B (tracking.wandb), and the run's own report")
+    if "tensorboard" in listed:
+        yield Kept("tracking", "tensorboard", True)
+    if others := [name for name in listed if name not in ("wandb", "all", "none", "tensorboard")]:
+        yield Dropped(
+            f"{', '.join(others)}: here there are W&B, TensorBoard, MLflow, SwanLab and Trackio (tracking), and the "
+            "run's own report"
+        )
 
 
 def _run_name(value: Any, values: Values) -> Iterator[Outcome]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 
 from sweeps.planning.checks import wandb_variables
-from sweeps.spec.problems import Problem
+from sweeps.spec.problems import Problem, format_value
 from sweeps.spec.settings import TrackingConfig
 from sweeps.spec.spec import Spec
 
 # What trackers import beside Paretune's own dependencies, by the keys of their settings, which are the extras' names.
-PACKAGES = {"mlflow": "mlflow"}
+PACKAGES = {"mlflow": "mlflow", "swanlab": "swanlab", "trackio": "trackio"}
+_OF_SWANLAB = re.compile(r"[0-9a-zA-Z_.+-]{1,100}")  # swanlab/sdk/internal/pkg/constraints
 NOT_ASKED_FOR = (None, "off")
 
 
@@ -29,3 +31,10 @@ def problems(spec: Spec) -> Iterator[Problem]:
         if getattr(spec.tracking, key) not in NOT_ASKED_FOR and find_spec(package) is None:
             what = f"{package} is not installed: pip install 'paretune[{key}]'"
             yield spec.source.problem(("tracking", key), what)
+    if spec.tracking.swanlab != "off" and not _OF_SWANLAB.fullmatch(spec.tracking.project):
+        what = "SwanLab takes 1 to 100 letters, digits, - _ + and . in the name of a project, got "
+        proposed = (
+            re.sub(r"[^\w.+-]+", "-", spec.tracking.project, flags=re.ASCII).strip("-")[:100] or "paretune"
+        )
+        what += f"{format_value(spec.tracking.project)}. Did you mean {proposed}?"
+        yield spec.source.problem(("tracking", "project"), what)

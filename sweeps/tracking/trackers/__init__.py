@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from sweeps.tracking.base import Tracker
 from sweeps.tracking.trackers.mlflow import MLflow
+from sweeps.tracking.trackers.swanlab import SwanLab
 from sweeps.tracking.trackers.tensorboard import TensorBoard
+from sweeps.tracking.trackers.trackio import Trackio
 from sweeps.tracking.trackers.wandb import WeightsAndBiases
 
-TRACKERS: tuple[type[Tracker], ...] = (WeightsAndBiases, TensorBoard, MLflow)
+TRACKERS: tuple[type[Tracker], ...] = (WeightsAndBiases, TensorBoard, MLflow, SwanLab, Trackio)
 
 
 def tracker_kind(name: str) -> type[Tracker]:

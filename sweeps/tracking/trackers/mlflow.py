@@ -116,6 +116,7 @@ class MlflowRuns(TrackedRun):
             "mlflow.note.content": run.environment.get("question"),
             "command": run.environment.get("command"),
         }
+        self.is_new = self._find(run.id) is None
         self.parent = self._find_or_create(run.id, run.name, described).info.run_id
 
     def begin(self, trial: FollowedTrial) -> MlflowTrial:
@@ -159,11 +160,15 @@ class MlflowRuns(TrackedRun):
             )
         return str(found.experiment_id)
 
-    def _find_or_create(self, id_: str, name: str, tags: Mapping[str, Any]) -> Any:
+    def _find(self, id_: str) -> Any | None:
         found = self.client.search_runs([self.experiment], f"tags.`{ID}` = '{id_}'", max_results=1)
-        if found:
-            self.client.update_run(found[0].info.run_id, status="RUNNING")
-            return found[0]
+        return found[0] if found else None
+
+    def _find_or_create(self, id_: str, name: str, tags: Mapping[str, Any]) -> Any:
+        found = self._find(id_)
+        if found is not None:
+            self.client.update_run(found.info.run_id, status="RUNNING")
+            return found
         source = {
             "mlflow.source.name": "paretune",
             "mlflow.source.git.commit": self.run.environment.get("commit"),

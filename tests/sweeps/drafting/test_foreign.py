@@ -356,6 +356,23 @@ def test_a_value_that_is_no_number_is_left_out(tmp_path: Path, key: str, value: 
     assert all(each.origin.key != key for each in found.carried)
 
 
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("wandb", {"wandb": "auto"}),
+        ("none", {"wandb": "off"}),
+        ("tensorboard", {"wandb": "off", "tensorboard": True}),
+        (["wandb", "tensorboard"], {"wandb": "auto", "tensorboard": True}),
+        ("mlflow", {}),
+    ],
+)
+def test_trackers_are_carried_over(tmp_path: Path, value: Any, kept: dict[str, Any]) -> None:
+    found = carried(tmp_path, changed(report_to=value))
+    assert {key: each.kept.value for key, each in found.of("tracking").items()} == kept
+    left_out = [each.reason for each in found.left_out if each.origin.key == "report_to"]
+    assert ["mlflow: here there are W&B, TensorBoard" in reason for reason in left_out] == [True] * (not kept)
+
+
 def test_what_no_file_can_be_called_is_missing(tmp_path: Path) -> None:
     for name in ("a" * 5_000, "~nobody-here/x"):
         found = carried(tmp_path, changed(model_name_or_path=name, dataset=name, dataset_dir=name))

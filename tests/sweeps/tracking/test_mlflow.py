@@ -16,11 +16,10 @@ import pytest
 
 from sweeps.planning.checks import tracking
 from sweeps.tracking import connectivity
-from sweeps.tracking.follower import RunFollower
 from sweeps.tracking.recording import Trackers
 from sweeps.tracking.trackers.mlflow import DEFAULTS, MLflow
 from tests.helpers import followed_runs, specs
-from tests.helpers.followed_runs import ANSWER, FAILED, OTHER, SWEEP_ID, WELL, add_points
+from tests.helpers.followed_runs import ANSWER, FAILED, OTHER, SWEEP_ID, WELL, add_points, follow
 
 mlflow = pytest.importorskip("mlflow")
 pytest.importorskip("sqlalchemy")
@@ -52,13 +51,8 @@ def run(tmp_path: Path) -> Path:
     return followed_runs.write(tmp_path / "run")
 
 
-def followed(run: Path, uri: str, summary: bool = True) -> None:
-    """Follows the run once, until its end."""
-    follower = RunFollower(run, MLflow(uri=uri, project="paretune"))
-    follower.update(last=True)
-    if summary:
-        follower.tracked.summarize()
-    follower.tracked.close()
+def at(uri: str) -> MLflow:
+    return MLflow(uri=uri, project="paretune")
 
 
 def runs_at(uri: str) -> dict[str, Any]:
@@ -111,7 +105,7 @@ def check(uri: str) -> None:
 
 
 def test_a_run_is_recorded_in_a_database(run: Path, uri: str) -> None:
-    followed(run, uri)
+    follow(run, at(uri))
     check(uri)
     # Beside the database, as MLflow would put them into the working folder.
     assert list((run.parent / "mlartifacts").rglob("summary.md"))
@@ -119,12 +113,12 @@ def test_a_run_is_recorded_in_a_database(run: Path, uri: str) -> None:
 
 def test_a_resumed_run_updates_the_same_runs_and_repeats_no_step(run: Path, uri: str) -> None:
     again = followed_runs.interrupt(run)
-    followed(run, uri, summary=False)
+    follow(run, at(uri), summary=False)
     before = runs_at(uri)
     assert before[f"{SWEEP_ID}-{again}"].info.status == before[SWEEP_ID].info.status == "KILLED"
     followed_runs.resume(run, again)
     add_points(run / "trials" / again, 4)
-    followed(run, uri)
+    follow(run, at(uri))
     after = runs_at(uri)
     assert {id_: one.info.run_id for id_, one in after.items()} == {
         id_: one.info.run_id for id_, one in before.items()
@@ -134,20 +128,23 @@ def test_a_resumed_run_updates_the_same_runs_and_repeats_no_step(run: Path, uri:
     assert [step for step, _ in curve(uri, resumed, "train_loss")] == [1, 2, 3, 4]
 
 
-def test_a_run_that_went_to_another_database_is_sent_whole(run: Path, uri: str, tmp_path: Path) -> None:
-    followed(run, uri)
-    other = tmp_path / "other.db"
-    other.write_bytes((tmp_path / "mlflow.db").read_bytes())
-    client = mlflow.MlflowClient(f"sqlite:///{other}")
-    for one in runs_at(f"sqlite:///{other}").values():
+def test_what_another_database_lacks_is_sent_to_it(run: Path, uri: str, empty_database: Path) -> None:
+    """Whether the address changed between two sessions, or the runs were deleted."""
+    follow(run, at(uri))
+    client = mlflow.MlflowClient(uri)
+    for one in runs_at(uri).values():
         client.delete_run(one.info.run_id)
-    followed(run, f"sqlite:///{other}")
+    follow(run, at(uri))
+    check(uri)
+    other = run.parent / "other.db"
+    other.write_bytes(empty_database.read_bytes())
+    follow(run, at(f"sqlite:///{other}"))
     check(f"sqlite:///{other}")
 
 
 def test_a_curve_of_thousands_of_steps_is_sent_whole(run: Path, uri: str) -> None:
     add_points(run / "trials" / WELL, *range(4, 2001))
-    followed(run, uri)
+    follow(run, at(uri))
     well = runs_at(uri)[f"{SWEEP_ID}-{WELL}"]
     assert [step for step, _ in curve(uri, well, "train_loss")] == list(range(1, 2001))
 
@@ -156,7 +153,7 @@ def test_a_deleted_experiment_is_named_with_what_to_do(run: Path, uri: str) -> N
     client = mlflow.MlflowClient(uri)
     client.delete_experiment(client.create_experiment("paretune"))
     with pytest.raises(ValueError, match=r"experiment paretune is deleted: restore it, or set another"):
-        followed(run, uri)
+        follow(run, at(uri))
 
 
 def test_the_variables_of_another_run_are_left_out_and_wishes_are_kept(tmp_path: Path) -> None:

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from sweeps.tracking.follower import RunFollower
 from sweeps.tracking.trackers.tensorboard import TensorBoard
 from tests.helpers import followed_runs
-from tests.helpers.followed_runs import ANSWER, FAILED, WELL, add_points
+from tests.helpers.followed_runs import ANSWER, FAILED, WELL, add_points, follow
 from tests.helpers.paths import ROOT
 
 event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -21,14 +20,6 @@ event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.ev
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     return followed_runs.write(tmp_path / "run")
-
-
-def followed(run: Path, summary: bool = True) -> None:
-    """Follows the run once, until its end."""
-    follower = RunFollower(run, TensorBoard())
-    follower.update(last=True)
-    if summary:
-        follower.tracked.summarize()
 
 
 def events(run: Path, folder: str = ".") -> Any:
@@ -55,7 +46,7 @@ def of_plugin(read: Any, tag: str) -> Any:
 
 
 def test_a_trial_has_its_curves_its_settings_and_its_results(run: Path) -> None:
-    followed(run)
+    follow(run, TensorBoard())
     read = events(run, f"sft-lora/{WELL}")
     assert curve(read, "train_loss") == {1: 1.5, 2: 2.5, 3: 3.5}
     assert curve(read, "objective") == {1: -1.0, 2: -2.0, 3: -3.0}
@@ -71,7 +62,7 @@ def test_a_trial_has_its_curves_its_settings_and_its_results(run: Path) -> None:
 
 
 def test_a_failed_trial_has_failed(run: Path) -> None:
-    followed(run)
+    follow(run, TensorBoard())
     read = events(run, f"sft-lora/{FAILED}")
     assert of_plugin(read, "session_end_info").status == 2
     (facts,) = read.Tensors("record/text_summary")
@@ -79,7 +70,7 @@ def test_a_failed_trial_has_failed(run: Path) -> None:
 
 
 def test_the_plugin_shows_the_settings_that_differ_against_the_results(run: Path) -> None:
-    followed(run)
+    follow(run, TensorBoard())
     experiment = of_plugin(events(run), "experiment")
     assert {info.name: info.type for info in experiment.hparam_infos} == {
         "method_name": 1,  # a text
@@ -93,7 +84,7 @@ def test_the_plugin_shows_the_settings_that_differ_against_the_results(run: Path
 
 
 def test_the_answer_and_the_pareto_front_are_shown(run: Path) -> None:
-    followed(run)
+    follow(run, TensorBoard())
     read = events(run)
     (answer,) = read.Tensors("answer/text_summary")
     assert answer.tensor_proto.string_val[0].decode() == ANSWER
@@ -109,7 +100,7 @@ def test_the_hparams_plugin_itself_lists_the_trials_with_their_metrics(run: Path
     from tensorboard.plugins.base_plugin import TBContext
     from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
 
-    followed(run)
+    follow(run, TensorBoard())
     multiplexer = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(run / "tensorboard"))
     multiplexer.Reload()
     provider = data_provider.MultiplexerDataProvider(multiplexer, str(run))
@@ -134,20 +125,20 @@ def test_the_hparams_plugin_itself_lists_the_trials_with_their_metrics(run: Path
 
 def test_an_interrupted_trial_continues_in_a_later_process_without_repeated_steps(run: Path) -> None:
     again = followed_runs.interrupt(run)
-    followed(run, summary=False)
+    follow(run, TensorBoard(), summary=False)
     assert curve(events(run, f"sft-lora/{again}"), "train_loss") == {1: 1.5, 2: 2.5, 3: 3.5}
     followed_runs.resume(run, again)
     add_points(run / "trials" / again, 4)
-    followed(run)
+    follow(run, TensorBoard())
     read = events(run, f"sft-lora/{again}")
     assert [event.step for event in read.Scalars("train_loss")] == [1, 2, 3, 4]
     assert of_plugin(read, "session_end_info").status == 1
 
 
 def test_a_sweep_that_is_summarized_again_shows_the_settings_of_its_new_trials(run: Path) -> None:
-    followed(run)
+    follow(run, TensorBoard())
     followed_runs.add(run, "c" * 12, batch_size=4)
-    followed(run)
+    follow(run, TensorBoard())
     shown = [info.name for info in of_plugin(events(run), "experiment").hparam_infos]
     assert "train.batch_size" in shown
 
