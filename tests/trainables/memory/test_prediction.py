@@ -396,6 +396,21 @@ def worst_error(cells: dict[str, TrialConfig], workers: int = 1) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", ["dpo", "orpo", "simpo", "kto", "reward"])
+def test_a_preference_stage_is_predicted_within_ten_percent(kind: str) -> None:
+    model = locate.model_folder(ModelConfig(name="smollm2-135m"), fetch=True)
+    cells = {
+        f"{kind} {name:7} {checkpointing!s:5} 2 x 128": make_config(
+            model, "commands", GRID[name], cutoff=128, eval_rows=2, batch_size=2,
+            gradient_checkpointing=checkpointing, stage={"kind": kind, "eval_batch": 1},
+        )
+        for name, checkpointing in itertools.product(("full", "lora", "nf4"), (False, True))
+    }  # fmt: skip
+    assert worst_error(cells) < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_ppo_is_predicted_within_ten_percent(tmp_path: Path) -> None:
     model = locate.model_folder(ModelConfig(name="smollm2-135m"), fetch=True)
 
