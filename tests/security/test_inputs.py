@@ -329,7 +329,7 @@ def test_trust_of_another_trial_is_not_inherited(tiny_model: Path, tmp_path: Pat
     adapter = tmp_path / "trial" / "model"
     adapter.mkdir(parents=True)
     (adapter / "adapter_config.json").write_text("{}")
-    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    (adapter / "adapter_model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     (adapter.parent / "config.json").write_text(trusting.model_dump_json())
     start = TrainedModel(trial="0" * 12, folder=adapter)
     with pytest.raises(ModelError, match="can only be loaded by the code that comes with it"):

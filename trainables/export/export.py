@@ -93,7 +93,7 @@ def _needed_bytes(result: Result, options: ExportOptions) -> int:
 
 def _export_adapter(result: Result, options: ExportOptions, folder: Path, log: Log) -> Exported:
     assert result.trained_folder is not None
-    starting_weights.require_safetensors(result.trained_folder)
+    starting_weights.check_trained_folder(result.trained_folder)
     weights = "adapter_model.safetensors"
     shutil.copyfile(result.trained_folder / weights, folder / weights, follow_symlinks=True)
     saved_model.save_adapter_config(result.trained_folder, folder, result.config.model)

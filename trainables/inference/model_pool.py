@@ -15,6 +15,7 @@ from typing import Any
 
 from trainables.inference.result import Result
 from trainables.models import adapter_embeddings, resize_vocabulary
+from trainables.models.adapter_patterns import check_patterns
 from trainables.models.kernels import choose_attention
 from trainables.models.precision import choose_dtypes
 from trainables.models.vocabulary import missing_rows, resize_embedding
@@ -38,10 +39,11 @@ class SharedModel:
         from peft import PeftModel
 
         assert result.trained_folder is not None
-        starting_weights.require_safetensors(result.trained_folder)
+        starting_weights.check_trained_folder(result.trained_folder)
         name = f"adapter_{self.adapters}"
         options: Any = {"autocast_adapter_dtype": False, "is_trainable": False}
         model: Any = self.policy.model
+        check_patterns(result.trained_folder, (path for path, _ in model.named_modules()))
         if self.adapters:
             model.load_adapter(str(result.trained_folder), name, **options)
         else:

@@ -10,7 +10,8 @@ from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
 from trainables.config.train import TrainConfig
 from trainables.models import locate, resize_vocabulary
-from trainables.models.folder import TOKENIZERS, ModelError, read_json
+from trainables.models.adapter_config import FILE_NAME, read_adapter_config
+from trainables.models.folder import TOKENIZERS, ModelError
 from trainables.results import Record, read_record
 from trainables.stages import SFT
 from trainables.storage.damaged_files import reading
@@ -34,7 +35,7 @@ class Result:
 
     @property
     def is_adapter(self) -> bool:
-        return self.trained_folder is not None and (self.trained_folder / "adapter_config.json").is_file()
+        return self.trained_folder is not None and (self.trained_folder / FILE_NAME).is_file()
 
     @property
     def generates_text(self) -> bool:
@@ -113,17 +114,17 @@ def base_model_result(model: ModelConfig, name: str | None = None, template: str
 def _external_result(folder: Path, trust: Sequence[str], name: str) -> Result:
     """A model or an adapter that no trial made; the config of an adapter names its base model."""
     unsafe = {"unsafe": tuple(trust)}
-    if not (folder / "adapter_config.json").is_file():
+    if not (folder / FILE_NAME).is_file():
         return base_model_result(ModelConfig(path=folder, **unsafe), name)
-    base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
-    if not base:
+    base = read_adapter_config(folder).get("base_model_name_or_path")
+    if not base or not isinstance(base, str):
         raise ModelError(f"{folder}: its adapter_config.json doesn't name its base model")
-    path = Path(base).expanduser()
     # PEFT writes the base model's folder or its id on the hub.
-    source = (
-        {"path": path} if path.is_dir() else {"name": base if base in locate.NAMED_MODELS else f"hf:{base}"}
-    )
-    return Result(name, _untrained_config(ModelConfig(**source, **unsafe), None), folder)
+    if locate.is_folder(base):
+        model = ModelConfig(path=Path(base).expanduser(), **unsafe)
+    else:
+        model = ModelConfig(name=base if base in locate.NAMED_MODELS else f"hf:{base}", **unsafe)
+    return Result(name, _untrained_config(model, None), folder)
 
 
 def _untrained_config(model: ModelConfig, template: str | None) -> TrialConfig:

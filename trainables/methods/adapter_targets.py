@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainables.methods.lora_targets import ALL_LINEAR
-from trainables.models.folder import ends_in, read_json
+from trainables.models.adapter_config import FILE_NAME, read_adapter_config
+from trainables.models.folder import ends_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -184,10 +185,9 @@ def take_targets(config: Any, checkpoint: Path) -> None:
 
     An earlier version may have begun the trial, and adapted other layers of the same model.
     """
-    path = checkpoint / "adapter_config.json"
-    if not path.exists():
+    if not (checkpoint / FILE_NAME).exists():
         return
-    begun = read_json(path)
+    begun = read_adapter_config(checkpoint)
     for name in ("target_modules", "target_parameters", "rank_pattern", "alpha_pattern"):
         value = begun.get(name)
         setattr(config, name, set(value) if name == "target_modules" and isinstance(value, list) else value)

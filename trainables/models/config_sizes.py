@@ -1,4 +1,6 @@
-"""Values in a model's ``config.json`` that no model has: a library would build layers of them for hours."""
+"""Sizes of a model, as its ``config.json`` or GGUF header has them, that no model has: a library would build layers of
+them for hours.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +9,28 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 # Counts of layers, of which each one takes time. Other keys have "layer" in them, too, as layer_rope_theta.
-LAYERS = re.compile(r"(^|_)(n_layers?|layers|depths?|blocks)$")
+LAYERS = re.compile(r"(^|_)(n_layers?|layers|depths?|blocks|block_count)$")
 # The first pattern that is in a key counts. The largest numbers of models that are published are in brackets.
 LIMITS = tuple(
     (pattern, limit)
     for pattern, limit in (
         (LAYERS, 1_000),  # (126)
         (re.compile(r"size|dim|vocab|embd|width|channel|rank|d_model|d_ff|ffn"), 2**31),  # (20,000,000)
-        (re.compile(r"experts?$"), 2**15),  # (16,384)
-        (re.compile(r"heads?$|groups?$"), 2**16),  # (256)
+        (re.compile(r"experts?$|expert_(used_)?count$"), 2**15),  # (16,384)
+        (re.compile(r"heads?$|groups?$|head_count(_kv)?$"), 2**16),  # (256)
         (re.compile(r"position|length|context|ctx|seq|window"), 2**31),  # (10,485,760)
     )
 )
 # Of these, every model has one or more, or a list with one for each layer.
 NEEDED = frozenset(
-    {"hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size"}
+    {
+        *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size"),
+        *("embedding_length", "block_count", "head_count", "head_count_kv"),  # as GGUF calls them
+    }
 )
 MAX_ENTRIES = 2**16  # of a list or mapping (names of 21,843 classes)
 MAX_PATH = 200  # characters
-EXPERTS = re.compile(r"experts$")
+EXPERTS = re.compile(r"experts$|expert_count$")
 MAX_EXPERTS = 2**19  # of all layers together (393,216)
 
 

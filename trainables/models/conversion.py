@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trainables.models.folder import ModelError
+from trainables.models.gguf_header import check_gguf
 
 
 def convert_model(source: Path, folder: Path, unsafe: Sequence[str] = ()) -> None:
@@ -16,6 +17,8 @@ def convert_model(source: Path, folder: Path, unsafe: Sequence[str] = ()) -> Non
     ``unsafe``: what the spec trusts the model with. A process of its own keeps the caller's memory and log settings as
     they are. Raises ``ModelError``.
     """
+    if source.is_file():
+        check_gguf(source)
     command = [
         sys.executable,
         "-P",

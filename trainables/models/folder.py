@@ -135,7 +135,7 @@ def read_architecture(folder: Path) -> Architecture:
     """
     check_model_folder(folder)
     config = read_json(folder / "config.json")
-    shapes = {name: s for file in folder.glob("*.safetensors") for name, s in _tensor_shapes(file).items()}
+    shapes = {name: s for file in folder.glob("*.safetensors") for name, s in tensor_shapes(file).items()}
     modules = {name.rpartition(".")[0] for name in shapes} - {""}
     # Tensors of other names are no module's weight matrix: biases, states, experts that share one tensor.
     matrices = {
@@ -191,7 +191,7 @@ def _layers(config: dict[str, Any], modules: Iterable[str], folder: Path) -> int
     return len(set(largest))
 
 
-def _tensor_shapes(file: Path) -> dict[str, list[int]]:
+def tensor_shapes(file: Path) -> dict[str, list[int]]:
     """The tensors' shapes in a safetensors file by name; its header is a length in 8 bytes, then JSON."""
     try:
         with file.open("rb") as opened:

@@ -130,7 +130,8 @@ def find_source(name: str) -> ModelSource:
     raise ModelError(f"There is no model named {name!r}. {_suggestion(name)}")
 
 
-def _is_folder(name: str) -> bool:
+def is_folder(name: str) -> bool:
+    """Whether a text is the path of a folder; a text that can't be a path is not."""
     try:
         return Path(name).expanduser().is_dir()
     except (OSError, ValueError, RuntimeError):  # no name of a file, or in the home folder of nobody
@@ -138,10 +139,13 @@ def _is_folder(name: str) -> bool:
 
 
 def _suggestion(name: str) -> str:
-    if _is_folder(name):
+    if is_folder(name):
         return f"It is a folder: write model: {{path: {name}}}."
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return f"Did you mean hf:{name} (Hugging Face) or ms:{name} (ModelScope)?"
     near = difflib.get_close_matches(name.lower(), NAMED_MODELS, n=1)
     nearest = f" Did you mean {near[0]}?" if near else ""
-    return f"Known names: {', '.join(NAMED_MODELS)}; or hf:ORG/NAME, ms:ORG/NAME, wandb:ENTITY/PROJECT/ARTIFACT:VERSION, or model.path.{nearest}"
+    return (
+        f"Known names: {', '.join(NAMED_MODELS)}; or hf:ORG/NAME, ms:ORG/NAME, "
+        f"wandb:ENTITY/PROJECT/ARTIFACT:VERSION, or model.path.{nearest}"
+    )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.methods.footprint import Footprint
+from trainables.models.adapter_config import DEFAULT_RANK, read_adapter_config
 from trainables.models.architecture.decoder_shape import DecoderShape
 from trainables.models.architecture.decoder_shape import from_config as shape_of
+from trainables.models.folder import read_json
 
 if TYPE_CHECKING:
     from trainables.config.trained_model import TrainedModel
@@ -67,8 +67,8 @@ class RewardModelFootprint:
         if folder is None or not folder.is_dir():
             return cls()
         if trained.is_adapter:
-            return cls(adapter=_adapter_footprint(_read_json(folder / "adapter_config.json")))
-        return cls(whole=shape_of(_read_json(folder / "config.json")))
+            return cls(adapter=_adapter_footprint(read_adapter_config(folder)))
+        return cls(whole=shape_of(read_json(folder / "config.json")))
 
     def resolve(self, policy: Footprint, shape: DecoderShape, reference_stays: bool) -> RewardModelFootprint:
         """The size beside a policy with such a footprint and shape, also of a reward trial that hasn't run yet."""
@@ -90,17 +90,14 @@ class RewardModelFootprint:
 
 
 def _adapter_footprint(config: dict[str, Any]) -> Footprint | None:
-    """``None`` where PEFT's ``target_modules`` is a pattern: without the model it names no layers."""
-    targets = config["target_modules"]
-    if isinstance(targets, str):
+    """``None`` where PEFT's ``target_modules`` is a pattern, or not given: without the model it names no layers."""
+    targets = config.get("target_modules")
+    if not isinstance(targets, list):
         return None
     # A target may be a layer's whole path, whose last part is its kind; every layer is taken to have it.
-    return Footprint(rank=config["r"], adapted=frozenset(name.rpartition(".")[2] for name in targets))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    return Footprint(
+        rank=config.get("r", DEFAULT_RANK), adapted=frozenset(name.rpartition(".")[2] for name in targets)
+    )
 
 
 @dataclass(frozen=True)

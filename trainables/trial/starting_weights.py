@@ -13,7 +13,7 @@ from typing import Any
 
 from trainables.config.model import ModelConfig
 from trainables.config.trained_model import TrainedModel
-from trainables.models import locate, resize_vocabulary
+from trainables.models import adapter_config, locate, resize_vocabulary
 from trainables.models.folder import ModelError
 from trainables.storage import files
 from trainables.storage.locks import locked
@@ -41,7 +41,7 @@ def find_trained_model(path: Path) -> TrainedModel:
         raise ModelError(
             f"{path} holds no model: give the folder of a finished trial, or the model folder in it"
         )
-    require_safetensors(folder)
+    check_trained_folder(folder)
     config = read_trial(folder)
     if config is None:
         return TrainedModel(trial=locate.fingerprint(folder)[:12], folder=folder)
@@ -53,10 +53,14 @@ def find_trained_model(path: Path) -> TrainedModel:
     return TrainedModel(trial=f"{config.trial_id()}@{step}", folder=folder)
 
 
-def require_safetensors(folder: Path) -> None:
-    """Raises ``ModelError`` if a trial's weights aren't safetensors: PEFT would then load a pickle."""
+def check_trained_folder(folder: Path) -> None:
+    """Raises ``ModelError`` if a trial's weights aren't safetensors, as PEFT would then load a pickle, or if the config
+    of its adapter has what no adapter has.
+    """
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder} has no weights as safetensors, and no other format is read")
+    if (folder / adapter_config.FILE_NAME).is_file():
+        adapter_config.read_adapter_config(folder)
 
 
 def read_trial(folder: Path | None) -> TrialConfig | None:
@@ -100,11 +104,12 @@ def _merge(adapter: Path, run: Path, into: Path, unsafe: Sequence[str]) -> None:
     ``unsafe``: what the spec trusts the model with. The adapter's own trial can only restrict it, as its folder may
     come from somebody else.
     """
-    require_safetensors(adapter)
+    check_trained_folder(adapter)
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from trainables.models.adapter_embeddings import fit_embedding
+    from trainables.models.adapter_patterns import check_patterns
     from trainables.models.merge_adapter import merge_adapter
     from trainables.trial.loading import model_config
 
@@ -123,6 +128,7 @@ def _merge(adapter: Path, run: Path, into: Path, unsafe: Sequence[str]) -> None:
         trust_remote_code=model.runs_remote_code,
     )
     fit_embedding(base, adapter)
+    check_patterns(adapter, (path for path, _ in base.named_modules()))
     save_on_this_worker(merge_adapter(PeftModel.from_pretrained(base, str(adapter))), into)
     remote = model.runs_remote_code
     tokenizer = AutoTokenizer.from_pretrained(adapter, local_files_only=True, trust_remote_code=remote)

@@ -163,8 +163,8 @@ def test_a_failed_conversion_leaves_nothing_behind_and_the_next_fetch_works(
     assert locate.fetch_model("tiny").is_dir()
 
 
-def test_what_is_not_a_gguf_file_is_refused_by_the_real_conversion(tmp_path: Path) -> None:
-    (tmp_path / "tiny.gguf").write_bytes(b"not at all")
+def test_a_gguf_file_without_a_model_is_refused_by_the_real_conversion(tmp_path: Path) -> None:
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF" + struct.pack("<I2Q", 3, 0, 0))
     with pytest.raises(
         ModelError, match=r"tiny.gguf could not be converted. Tried:\n .*trainables.models.conversion_process"
     ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from trainables.models import adapter_config
 from trainables.models.architecture.reward_model import RewardModels
 from trainables.models.resize_vocabulary import with_all_embeddings
 from trainables.scoring.likelihood import last_hidden_states
@@ -43,7 +43,7 @@ def rewards(policy: Policy, folder: Path, rows: Sequence[Encoded]) -> list[float
 
 
 def _load(policy: Policy, folder: Path) -> AdapterRewards | RewardModel:
-    if not (folder / "adapter_config.json").exists():
+    if not (folder / adapter_config.FILE_NAME).exists():
         return RewardModel(policy, folder)
     if policy.method is not None and not policy.method.reference_stays:
         raise RewardModelError(ON_OTHER_BASE.format(folder=folder, method=policy.method.label))
@@ -57,12 +57,13 @@ class AdapterRewards:
         from safetensors.torch import load_file
 
         self.folder = folder
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        config = adapter_config.read_adapter_config(folder)
         if config.get("use_dora"):
             raise RewardModelError(f"{folder} was trained with dora, which can't share the policy's base")
-        rank = config["r"]
+        rank = config.get("r", adapter_config.DEFAULT_RANK)
         # PEFT scales B A by alpha / rank, or by alpha / sqrt(rank) where LoRA is rank-stabilized.
-        self.scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
+        alpha = config.get("lora_alpha", adapter_config.DEFAULT_ALPHA)
+        self.scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
         weights = load_file(folder / "adapter_model.safetensors", device=policy.device)
         weights = {name.removeprefix("base_model.model."): tensor for name, tensor in weights.items()}
         dtype = policy.dtypes.frozen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.config.trained_model import TrainedModel
 from trainables.data.embedded import commands
+from trainables.models import adapter_config
+from trainables.models.folder import ModelError, read_json
 
 if TYPE_CHECKING:
     from trainables.config.model import ModelConfig
@@ -49,11 +50,19 @@ def reward_model_problem(reward: TrainedModel, model: ModelConfig, method: FineT
     folder = reward.folder
     if folder is None:
         return None
-    adapter = _read_json(folder / "adapter_config.json")
-    if adapter is None:
-        if _read_json(folder / "config.json") is None:
+    try:
+        return _problem_of_folder(folder, model, method)
+    except ModelError as error:
+        return str(error)
+
+
+def _problem_of_folder(folder: Path, model: ModelConfig, method: FineTuning | None) -> str | None:
+    """The problem; raises ``ModelError`` for a damaged file."""
+    if not (folder / adapter_config.FILE_NAME).is_file():
+        if not (folder / "config.json").is_file():
             return f"{folder} holds no model: give the folder of a finished reward trial"
         return None
+    adapter = adapter_config.read_adapter_config(folder)
     if adapter.get("task_type") != "SEQ_CLS":
         return f"{folder} holds an adapter that is no reward model; give the folder of a reward trial"
     if adapter.get("use_dora"):
@@ -61,7 +70,10 @@ def reward_model_problem(reward: TrainedModel, model: ModelConfig, method: FineT
     if method is not None and not method.reference_stays:
         return ON_OTHER_BASE.format(folder=folder, method=method.label)
     # The adapter lies in its trial's folder, whose config names the model that it was trained on.
-    base_model = (_read_json(folder.parent / "config.json") or {}).get("model", {})
+    beside = folder.parent / "config.json"
+    base_model = read_json(beside).get("model") if beside.is_file() else None
+    if not isinstance(base_model, dict):
+        return None
     reward_base, policy_base = _weights(base_model), _weights(model.model_dump(mode="json"))
     # Unknown parts prove nothing. Whether the layers fit at all shows when the adapter is loaded.
     comparable = reward_base[0] and policy_base[0] and None not in (reward_base[1], policy_base[1])
@@ -75,12 +87,10 @@ def reward_model_problem(reward: TrainedModel, model: ModelConfig, method: FineT
 def _weights(model: dict[str, Any]) -> tuple[str | None, str | None]:
     """What identifies a model's weights: the base's fingerprint, and the trial that continued from it ("" for none)."""
     start = model.get("start")
-    return model.get("fingerprint"), "" if start is None else start.get("trial")
+    if start is None:
+        return model.get("fingerprint"), ""
+    return model.get("fingerprint"), start.get("trial") if isinstance(start, dict) else None
 
 
 def _after(trial: str | None) -> str:
     return f" after trial {trial}" if trial else ""
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
