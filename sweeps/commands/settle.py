@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -57,7 +58,9 @@ def add(app: typer.Typer, advice: Callable[[], Advice], report_writer: Callable[
                 try:
                     changed = spend(where.folder, 60 * minutes, known, log, trust or ())
                 except KeyboardInterrupt:
-                    log(f"Interrupted. All that was added is kept. To go on: paretune settle {run}")
+                    log(
+                        f"Interrupted. All that was added is kept. To go on: paretune settle {shlex.quote(run)}"
+                    )
                     raise typer.Exit(INTERRUPTED) from None
                 if not changed:
                     return

@@ -79,7 +79,8 @@ def default_source() -> str:
     """
     files = _data_files()
     if len(files) > 1:
-        what = f"which data? Here are {first_names(files, 6)}. Give one of them: paretune init {files[0]}"
+        command = f"paretune init {shlex.quote(str(files[0]))}"
+        what = f"which data? Here are {first_names(files, 6)}. Give one of them: {command}"
         raise SpecError(Problem("init", "", what))
     return files[0] if files else commands.NAME
 

@@ -102,7 +102,9 @@ def _no_source(name: str) -> Problem:
     path = Path(name)
     if path.is_file():
         return Problem(
-            name, "", f"this is a spec already, or no configuration that is known: paretune plan {name}"
+            name,
+            "",
+            f"this is a spec already, or no configuration that is known: paretune plan {shlex.quote(name)}",
         )
     what = (
         "there is no such file"
@@ -186,7 +188,7 @@ def _within(request: Request, proposal: Proposal, made: Plan, file: Path) -> tup
 def _minutes(made: Plan) -> str:
     times = made.times()
     if not times.cells or times.unknown:
-        return f"unknown; paretune plan {made.spec.source.file.name} --measure tells them"
+        return f"unknown; paretune plan {shlex.quote(made.spec.source.file.name)} --measure tells them"
     return minutes_between(times.least, times.seconds)
 
 

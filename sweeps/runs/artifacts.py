@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,9 @@ def _trial_id(text: str, run: Path, name: str, at_step: bool, best_trials: BestT
     if not name:
         candidates = best_trials(run)
         if not candidates:
-            raise ModelError(f"{text} has no finished trial; `paretune status {text}` shows its state")
+            raise ModelError(
+                f"{text} has no finished trial; `paretune status {shlex.quote(text)}` shows its state"
+            )
         # The last stage may have trained a reward model, which a command that generates text can't use.
         return next((best for best in candidates if _task(best) == task), candidates[0]).trial_id
     records = [record for folder in folders.values() if (record := results.read_record(folder)) is not None]

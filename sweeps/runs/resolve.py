@@ -6,6 +6,7 @@ an artifact of W&B (``wandb:ENTITY/PROJECT/ARTIFACT:VERSION``), or the name of a
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,11 @@ def resolve(
         return _result_in_folder(path, text, trust, template)
     if path.suffix == ".gguf" and path.is_file():
         return base_model_result(ModelConfig(path=path), text, template)
+    if path.is_file():
+        raise ModelError(
+            f"{text} is a file, and neither a run nor a model. Rows are given with --data: paretune evaluate RESULT "
+            f"--data {shlex.quote(text)}"
+        )
     try:
         locate.find_source(text)
     except ModelError as error:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SHUTDOWN_SECONDS = 30.0  # for answers in progress to finish
 LOG_NAME = "serve.log"
+# The proxy inherits them from the controller, which ends a proxy that is not ready in time: by default 5 seconds.
+PROXY_VARIABLES = {**proxy_limits.CALLBACK, "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 ANSWER_SECONDS = 3600.0  # the longest that one answer may take
 # Requests beyond a replica's capacity that still reach it, so that it can refuse them with a message of the API.
 REFUSABLE_REQUESTS = 8
@@ -63,9 +65,6 @@ def _serving(config: ReplicaConfig, options: ServeOptions) -> Iterator[list[str]
     http = HTTPOptions(host=options.host, port=options.port, request_timeout_s=ANSWER_SECONDS)
     quiet = LoggingConfig(log_level="ERROR", enable_access_log=False)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    # One proxy, on the head: with one on each node, every node would listen.
-    limits = {"runtime_env": {"env_vars": proxy_limits.CALLBACK}}  # the proxy inherits it from the controller
-    serve.start(proxy_location="HeadOnly", http_options=http, logging_config=quiet, controller_options=limits)
     api: Any = Api
     deployment = api.options(
         num_replicas=options.replicas,
@@ -75,14 +74,38 @@ def _serving(config: ReplicaConfig, options: ServeOptions) -> Iterator[list[str]
         graceful_shutdown_wait_loop_s=0.5,
     )
     try:
-        handle = serve.run(deployment.bind(config), name=APP_NAME, route_prefix="/", logging_config=quiet)
-        yield handle.limits.remote().result()
-    except RuntimeError as error:
-        raise ServeError(f"the models could not be started: {error}") from error
+        # One proxy, on the head: with one on each node, every node would listen.
+        with _start_errors():
+            serve.start(
+                proxy_location="HeadOnly",
+                http_options=http,
+                logging_config=quiet,
+                controller_options={"runtime_env": {"env_vars": PROXY_VARIABLES}},
+            )
+        try:
+            handle = serve.run(deployment.bind(config), name=APP_NAME, route_prefix="/", logging_config=quiet)
+            yield handle.limits.remote().result()
+        except RuntimeError as error:
+            raise ServeError(f"the models could not be started: {error}") from error
+        finally:
+            # Waits for the replicas, which finish the answers in progress; a shutdown alone would not.
+            serve.delete(APP_NAME)
     finally:
-        # Deleting waits for the replicas, which finish the answers in progress; a shutdown alone would not.
-        serve.delete(APP_NAME)
         serve.shutdown()
+
+
+@contextmanager
+def _start_errors() -> Iterator[None]:
+    """Within the block, an error of Ray's means that it could not start its proxy: raises :class:`ServeError`."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except (RayError, TimeoutError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ServeError(
+            f"Ray Serve could not start its proxy ({reason}); where the machine is very busy, try again later"
+        ) from error
 
 
 @contextmanager

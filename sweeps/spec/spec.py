@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -146,7 +147,8 @@ def proposed_file(path: Path) -> Path | None:
 def _refuse_data(path: Path) -> None:
     """Raises ``SpecError`` for a file of rows, which says what to do with it."""
     if data_suffix(path) not in (None, ".json", ".txt"):  # these may hold a spec, too
-        what = f"these are rows, and a spec is needed: paretune init {path} writes one; paretune data {path} shows them"
+        file = shlex.quote(str(path))
+        what = f"these are rows, and a spec is needed: paretune init {file} writes one; paretune data {file} shows them"
         raise SpecError(Problem(str(path), "", what))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from sweeps.drafting.foreign import llama_factory, swift
@@ -24,5 +25,6 @@ def read_carry_over(file: Path) -> CarryOver | None:
 def refuse_foreign(spec: str) -> None:
     """Raises ``SpecError`` for a spec that is another tool's configuration, which says what to do with it."""
     if (found := read_foreign(Path(spec).expanduser())) is not None:
-        what = f"this is a configuration of {NAMES[found.tool]}: paretune init {spec} writes a spec of it"
+        command = f"paretune init {shlex.quote(str(spec))}"
+        what = f"this is a configuration of {NAMES[found.tool]}: {command} writes a spec of it"
         raise SpecError(Problem(spec, "", what))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -52,8 +53,9 @@ def time_lines(times: PlanTime, spec: str) -> Iterator[str]:
     if times.unknown:
         names = _named(times.unknown)
         yield (
-            f"the minutes of {names} are unknown: no such trial has run on this machine. paretune plan {spec} "
-            "--measure trains a few steps of each, about a minute for a small model, and predicts them"
+            f"the minutes of {names} are unknown: no such trial has run on this machine. paretune plan "
+            f"{shlex.quote(spec)} --measure trains a few steps of each, about a minute for a small model, and predicts "
+            "them"
         )
 
 

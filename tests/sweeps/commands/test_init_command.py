@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from itertools import pairwise
@@ -62,6 +63,20 @@ def test_the_spec_can_be_planned_without_change_whatever_the_rows_are(
     assert [cell.first().method.kind for cell in made.cells] == ["full", "lora", "qlora"]  # type: ignore[union-attr]
     assert made.spec.name == "my"
     assert "paretune run my.yaml" in found.stdout
+
+
+def test_commands_to_type_have_names_as_a_shell_takes_them(workdir: Path, init: Any) -> None:
+    found = init(write_lines(workdir / "my rows.jsonl", questions(60)))
+    assert found.exit_code == 0, found.stderr
+    written = (workdir / "my rows.yaml").read_text()
+    for text in (found.stdout, written):
+        assert "paretune plan 'my rows.yaml'" in text
+        assert not re.findall(r"paretune \w+ my rows", text)
+    assert "paretune run 'my rows.yaml'" in found.stdout
+    assert (
+        "paretune init 'my rows.jsonl' writes one"
+        in CliRunner().invoke(cli.app, ["plan", "my rows.jsonl"]).stderr
+    )
 
 
 def test_trials_are_stopped_early_only_where_there_are_several(workdir: Path, init: Any) -> None:

@@ -94,6 +94,13 @@ def test_what_is_not_there_says_what_is(run: Path, part: str, message: str) -> N
         named(f"{run}{part.format(**names)}")
 
 
+def test_a_file_of_rows_is_no_model_and_its_option_is_named(tmp_path: Path) -> None:
+    (tmp_path / "my rows.jsonl").write_text("{}")
+    command = f"paretune evaluate RESULT --data '{tmp_path}/my rows.jsonl'"
+    with pytest.raises(ModelError, match=f"is a file, and neither a run nor a model.*{command}$"):
+        resolve(str(tmp_path / "my rows.jsonl"), recommended_trials)
+
+
 def test_what_is_nothing_says_what_could_be_given(tmp_path: Path) -> None:
     for text in ("smollm3", tmp_path / "gone", "runs/none:sft-lora"):
         with pytest.raises(ModelError, match=r"give RUN, RUN:CELL, RUN:TRIAL"):

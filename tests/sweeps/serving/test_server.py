@@ -25,6 +25,7 @@ from openai import OpenAI, RateLimitError
 from openai.types import completion_create_params as completion_params
 from openai.types.chat import completion_create_params as chat_params
 from pydantic import ValidationError
+from ray.exceptions import RayActorError
 from starlette.requests import Request
 from transformers import AutoModelForCausalLM
 
@@ -36,7 +37,7 @@ from sweeps.serving.engine import Engine, GenerationJob, generate_all
 from sweeps.serving.openai_api import ChatRequest, CompletionRequest
 from sweeps.serving.options import ServeError, ServeOptions, model_names, portable_name, read_key
 from sweeps.serving.request_body import MAX_VALUES, read_body
-from sweeps.serving.server import LOG_NAME, _log
+from sweeps.serving.server import LOG_NAME, _log, _start_errors
 from tests.helpers.clusters import free_port
 from tests.helpers.small_runs import make_run, trial_id_of
 from tests.helpers.tiny_model import make_model
@@ -319,6 +320,14 @@ def test_nobody_else_reads_the_log_of_the_server(tmp_path: Path, monkeypatch: py
     with _log() as log:
         log.write("a prompt\n")
     assert (tmp_path / LOG_NAME).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("error", [RayActorError(), TimeoutError("HTTP proxies not available after 60s.")])
+def test_a_proxy_that_does_not_start_is_said_in_a_sentence(error: Exception) -> None:
+    with pytest.raises(ServeError, match="Ray Serve could not start its proxy") as refused, _start_errors():
+        raise error
+    assert str(error).partition("\n")[0] in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_client_that_leaves_within_its_request_is_no_failure_of_the_server() -> None:
