@@ -35,7 +35,7 @@ from trainables.system.background import Throttle, call_periodically
 
 SYNC_SECONDS = 2.0  # between synchronizations of folder and URL
 CURVES_SECONDS = 5.0  # between pulls of the curves of trials in training
-TRACKERS_SECONDS = 60.0  # between pushes of W&B's offline runs
+TRACKERS_SECONDS = 60.0  # between pushes of what trackers write
 MESSAGE_SECONDS = 60.0  # between messages about a store that fails
 LAST_SECONDS = 20.0  # for the last pushes to a failing store, once the sweep was interrupted or gave up
 
@@ -194,11 +194,11 @@ class Mirror:
         self._pull([name for name in names if name == record], there)
 
     def push_all(self) -> None:
-        """Pushes all that has changed, W&B's offline runs too. Raises ``StorageError``."""
+        """Pushes all that has changed, what trackers write too. Raises ``StorageError``."""
         self.push(last=True)
 
     def push(self, last: bool = False) -> None:
-        """Pushes what has changed since it was pushed or pulled; W&B's offline runs now and then, or with ``last``.
+        """Pushes what has changed since it was pushed or pulled; what trackers write now and then, or with ``last``.
 
         Raises ``StorageError``.
         """
