@@ -27,7 +27,10 @@ DOCUMENTS = {
 # Of settings whose class alone doesn't say them.
 OTHERS: dict[str, dict[str, tuple[str, ...]]] = {
     "model": {
-        "name": (*dict.fromkeys((*PACKAGED, *CATALOG)), "hf:ORG/NAME", "ms:ORG/NAME"),
+        "name": (
+            *dict.fromkeys((*PACKAGED, *CATALOG)),
+            *("hf:ORG/NAME", "ms:ORG/NAME", "wandb:ENTITY/PROJECT/ARTIFACT:VERSION"),
+        ),
         "rope": ("none", *get_args(Kind)),
     },
     "data": {

@@ -69,8 +69,10 @@ class WeightsAndBiases(Tracker):
         }
 
     def how_to_send(self, folder: Path) -> str:
+        if self.mode == "online":
+            return f"paretune wandb {shlex.quote(str(folder.parent))}"
         # The pattern stays outside of the quotes, for the shell to expand.
-        return f"wandb sync {shlex.quote(str(folder))}/{'offline-run' if self.mode == 'offline' else 'run'}-*"
+        return f"wandb sync {shlex.quote(str(folder))}/offline-run-*"
 
     @property
     def destination(self) -> str:

@@ -46,24 +46,21 @@ class WandbTrial(TrackedTrial):
         if record is None:
             self.run.finish()
             return
-        self.run.config.update(trial_values.names_of(record), allow_val_change=True)
+        self.summarize(record)
         if rows := list(tables.answers(self.trial.folder)):
             self.run.log({SAMPLES: tables.table(rows)})
-        self.run.summary.update(self._summary(record))
         if self.models.wants(record):
             self.models.log(self.run, self.trial, record)
         self.run.finish(exit_code=1 if record.status == "failed" else 0)
 
-    def _summary(self, record: Record) -> dict[str, Any]:
-        values = trial_values.summary(self.trial, record)
-        if (
-            trial_values.OBJECTIVE not in self._defined
-            and record.status == "done"
-            and record.objective is not None
-        ):
+    def summarize(self, record: Record) -> None:
+        """Sends the record. W&B's own summary of the curves is that of the points since the run was begun again."""
+        self.run.config.update(trial_values.names_of(record), allow_val_change=True)
+        curves = trial_values.curve_summary(results.read_curve(self.trial.folder))
+        if trial_values.OBJECTIVE not in curves and record.status == "done" and record.objective is not None:
             # What a curve would have: the base model has none.
-            values[trial_values.OBJECTIVE] = {"last": record.objective, "max": record.objective}
-        return values
+            curves[trial_values.OBJECTIVE] = dict.fromkeys(("max", "last"), record.objective)
+        self.run.summary.update({**trial_values.summary(self.trial, record), **curves})
 
 
 class WandbRuns(TrackedRun):
@@ -110,9 +107,10 @@ class WandbRuns(TrackedRun):
             trial = FollowedTrial.read(self.run, self.run.folder / "trials" / record.trial_id)
             if not artifacts.has_model(trial):
                 continue
-            run = self.begin(trial).run
-            self.models.log(run, trial, record)
-            run.finish()
+            tracked = self.begin(trial)
+            tracked.summarize(record)
+            self.models.log(tracked.run, trial, record)
+            tracked.run.finish()
 
     @property
     def _summary_id(self) -> str:

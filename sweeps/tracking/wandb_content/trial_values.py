@@ -8,7 +8,7 @@ and data, which stand beside their settings, are ``method_name``, ``stage_name``
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -96,13 +96,36 @@ def notes(run: FollowedRun, environment: Mapping[str, str] = os.environ) -> str 
     return "\n\n".join(filter(None, texts)) or None
 
 
-def summary_rule(curve: str) -> str:
-    """What the summary keeps of a curve.
+def summary_rule(curve: str) -> str | None:
+    """What the summary keeps of a curve, as parts of its name; ``None`` for the last value, under the name itself.
 
     >>> summary_rule("objective"), summary_rule("train_loss"), summary_rule("learning_rate")
-    ('max,last', 'min,last', 'last')
+    ('max,last', 'min,last', None)
     """
-    return next((rule for part, rule in SUMMARY_RULES if part in curve), "last")
+    return next((rule for part, rule in SUMMARY_RULES if part in curve), None)
+
+
+def curve_summary(points: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the rules make of whole curves, by their names. ``points``: in the order of their steps.
+
+    >>> curve_summary([{"name": "objective", "value": 0.9}, {"name": "objective", "value": 0.8}])
+    {'objective': {'max': 0.9, 'last': 0.8}}
+    >>> curve_summary([{"name": "learning_rate", "value": 0.1}])
+    {'learning_rate': 0.1}
+    """
+    curves: dict[str, list[float]] = {}
+    for point in points:
+        curves.setdefault(point["name"], []).append(point["value"])
+    rules: dict[str, Callable[[list[float]], float]] = {
+        "max": max,
+        "min": min,
+        "last": lambda values: values[-1],
+    }
+
+    def summarized(rule: str | None, values: list[float]) -> Any:
+        return values[-1] if rule is None else {part: rules[part](values) for part in rule.split(",")}
+
+    return {name: summarized(summary_rule(name), values) for name, values in curves.items()}
 
 
 def summary(trial: FollowedTrial, record: Record) -> dict[str, Any]:
