@@ -1,6 +1,6 @@
 """Where a training step's processor time goes: a table by kind of work, of real steps of a trial.
 
-    python -m tests.profile_step [METHOD] [STAGE] [--steps N] [--threads N] [--operations]
+    python -m tests.profile_step [METHOD] [STAGE] [--precision P] [--steps N] [--threads N] [--operations]
 
 METHOD: lora (the default), full, qlora or freeze; STAGE: sft (the default) or another one with embedded data. Times are
 those that torch's profiler gives to each operation itself, without the operations that it calls.
@@ -63,7 +63,7 @@ def operations(events: Any, rank: int) -> Iterator[tuple[str, str, float]]:
         yield kind_of(name, scopes, event.input_shapes or [], rank), name, event.self_cpu_time_total / 1e6
 
 
-def profiled_steps(method: str, stage: str, steps: int) -> tuple[Any, float, int]:
+def profiled_steps(method: str, stage: str, precision: str, steps: int) -> tuple[Any, float, int]:
     """Trains a step, ``steps`` others without the profiler, and as many with it.
 
     Returns the events of the last ones, the processor time of the others in seconds, and the adapters' rank.
@@ -78,7 +78,7 @@ def profiled_steps(method: str, stage: str, steps: int) -> tuple[Any, float, int
     from trainables.trial.loading import attach, load_base
     from trainables.trial.tokenizer import tokenizer_of
 
-    config = trial_config(method, stage)
+    config = trial_config(method, precision, stage)
     clean_process(config.train.precision)
     policy = attach(load_base(config, locate.model_folder(config.model)), tokenizer_of(config), config)
     rows = loading.load(config.data, config.stage.row_type).train
@@ -119,13 +119,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("method", nargs="?", default="lora")
     parser.add_argument("stage", nargs="?", default="sft")
+    parser.add_argument("--precision", default="bf16", choices=("bf16", "fp32"))
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--operations", action="store_true", help="the largest operations of each kind, too")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     quiet.silence()
-    events, seconds, rank = profiled_steps(chosen.method, chosen.stage, chosen.steps)
+    events, seconds, rank = profiled_steps(chosen.method, chosen.stage, chosen.precision, chosen.steps)
     by_kind: Counter[str] = Counter()
     by_name: Counter[tuple[str, str]] = Counter()
     products = 0.0
@@ -135,7 +136,7 @@ def main() -> None:
         products += own if name in PRODUCTS else 0
     total = sum(by_kind.values())
     print(
-        f"{chosen.method} {chosen.stage}, {chosen.threads} thread(s), seconds a step in torch's operations:"
+        f"{chosen.method} {chosen.stage} {chosen.precision}, {chosen.threads} thread(s): seconds a step in operations"
     )
     for kind, own in by_kind.most_common():
         print(f"  {kind:32} {own / chosen.steps:7.3f}  {own / total:6.1%}")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainerCallback
+
 from trainables.config.data import DataConfig
 from trainables.data import loading
 
@@ -17,7 +19,7 @@ from trainables.data import loading
 class PlainScript:
     """A model, a LoRA or none, ``SFTTrainer`` on prompt and completion; the same settings as the trial beside it.
 
-    ``method``: full, lora, or qlora (4 bits by bitsandbytes). ``device``: cpu or cuda.
+    ``method``: full, lora, or qlora (4 bits by bitsandbytes). ``device``: cpu or cuda. ``precision``: bf16 or fp32.
     """
 
     folder: Path
@@ -28,14 +30,20 @@ class PlainScript:
     learning_rate: float
     device: str = "cpu"
     rank: int = 8
+    precision: str = "bf16"
 
     def tokens_per_second(self) -> float:
         """Trains; the tokens without padding by the seconds from the first step's start to the last one's end."""
-        clock: Any = _clock()
+        tokens, clock = self.train()
+        return tokens / clock.seconds
+
+    def train(self) -> tuple[int, Clock]:
+        """Trains; the tokens without padding, and the time that the steps took."""
+        clock = Clock()
         with tempfile.TemporaryDirectory() as output:
             trainer = self._trainer(output, [clock])
             trainer.train()
-        return trainer.state.num_input_tokens_seen / (clock.ended - clock.began)
+        return trainer.state.num_input_tokens_seen, clock
 
     def validation_loss(self, adapter: Path) -> float:
         """Trains, saves the adapter, and returns the loss on the validation rows."""
@@ -64,7 +72,8 @@ class PlainScript:
         from peft import LoraConfig, get_peft_model
         from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-        options: dict[str, Any] = {"dtype": "float32" if self.method == "full" else "bfloat16"}
+        in_32_bits = self.method == "full" or self.precision == "fp32"
+        options: dict[str, Any] = {"dtype": "float32" if in_32_bits else "bfloat16"}
         if self.device == "cuda":
             options["device_map"] = {"": 0}
         if self.method == "qlora":
@@ -72,7 +81,7 @@ class PlainScript:
                 load_in_4bit=True,
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_use_double_quant=True,
-                bnb_4bit_compute_dtype=torch.bfloat16,
+                bnb_4bit_compute_dtype=torch.float32 if in_32_bits else torch.bfloat16,
             )
         model: Any = AutoModelForCausalLM.from_pretrained(self.folder, **options)
         if self.method == "full":
@@ -91,7 +100,7 @@ class PlainScript:
             per_device_train_batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             max_length=self.data.cutoff,
-            bf16=True,
+            bf16=self.precision == "bf16",
             gradient_checkpointing=False,
             logging_steps=1,
             save_strategy="no",
@@ -115,17 +124,17 @@ def _dataset(rows: Sequence[Any]) -> Any:
     )
 
 
-def _clock() -> Any:
-    """A callback with the time of the first step's start and of the last one's end."""
-    from transformers import TrainerCallback
+class Clock(TrainerCallback):
+    """Takes the time from the first step's start to the last one's end; of one trainer at a time."""
 
-    class Clock(TrainerCallback):
-        began = ended = 0.0
+    def __init__(self) -> None:
+        self.began: tuple[float, float] | None = None
+        self.seconds = self.processor_seconds = 0.0  # the latter of all threads of this process
 
-        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-            self.began = self.began or time.perf_counter()
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.began = self.began or (time.perf_counter(), time.process_time())
 
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            self.ended = time.perf_counter()
-
-    return Clock()
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        assert self.began is not None
+        self.seconds = time.perf_counter() - self.began[0]
+        self.processor_seconds = time.process_time() - self.began[1]

@@ -8,11 +8,10 @@ from trainables.memory.activations import FP32
 from trainables.memory.sizes import StepSizes
 from trainables.memory.step import MemoryPrediction
 from trainables.stages.forward_pass import WholeLogits
-from trainables.training.fused_head import TILES
+from trainables.training.label_head.sizes import GPU_TILE, cpu_chunk_tokens
 
-# Bytes a logit of a tile beside the product itself, in the forward and in the backward pass: intermediate results on a
-# CPU, where a GPU has one kernel that needs none and leaves the gradient in the product's place.
-TILE_STEPS = {"cpu": (4 * FP32, 8 * FP32), "cuda": (0, 0)}
+# Where a CPU multiplies in 32 bits: the head's rows that are cast for it at a time.
+CAST_PIECE = 16 * 2**20
 OTHER = {"cpu": 8 * 2**20, "cuda": 0}  # rows, masks, rotary tables
 
 
@@ -23,7 +22,7 @@ def training_moments(sizes: StepSizes) -> list[MemoryPrediction]:
     elif sizes.logits is not None:
         head = _whole_logits_moments(sizes, sizes.logits)
     else:
-        head = _tiled_logits_moments(sizes)
+        head = _gpu_head_moments(sizes) if sizes.device == "cuda" else _cpu_head_moments(sizes)
     return [moment(sizes, 0, sizes.forward, 0), *head, *_layer_moments(sizes), *_final_moments(sizes)]
 
 
@@ -86,27 +85,53 @@ def _head_gradient_moments(sizes: StepSizes, count: int) -> list[MemoryPredictio
     ]
 
 
-def _tiled_logits_moments(sizes: StepSizes) -> list[MemoryPrediction]:
-    """While TRL's fused head computes the loss tile by tile, and while it computes the gradients, logits again."""
+def _gpu_head_moments(sizes: StepSizes) -> list[MemoryPrediction]:
+    """While TRL's fused head computes the loss tile by tile, and while it computes the gradients, logits again.
+
+    Its kernels need nothing beside a tile, and leave the gradient in its place.
+    """
     widths, labels, kept = sizes.widths, sizes.batch.labels, sizes.kept
-    tokens, vocab = (min(each) for each in zip(TILES[sizes.device], (labels, sizes.vocab), strict=True))
-    # The tile's rows of the head in the products' type, and in fp32, in which a CPU multiplies gradients.
-    in_fp32 = FP32 if sizes.device == "cpu" and widths.compute != FP32 else 0
-    head_rows = (widths.compute * widths.autocast + in_fp32) * vocab * sizes.hidden
+    tokens, vocab = (min(each) for each in zip(GPU_TILE, (labels, sizes.vocab), strict=True))
+    # The tile's rows of the head in the products' type.
+    tile = widths.compute * vocab * (tokens + widths.autocast * sizes.hidden)
     hidden_gradient = (widths.compute + FP32) * labels * sizes.hidden
-    # The head's gradient is summed up in fp32, and cast at the end where its weights aren't.
-    trains = sizes.head_trains
-    head_sum = FP32 * sizes.head_params if trains and widths.trainable != FP32 else 0
-    forward, backward = (
-        (widths.compute + steps) * tokens * vocab + head_rows for steps in TILE_STEPS[sizes.device]
-    )
     # Without checkpointing, what is kept includes the casts: there the backward pass needs them.
     layer_casts = sizes.layer_casts if sizes.checkpointing else 0
-    gradient = widths.trainable * sizes.head_params * trains
+    gradient = widths.trainable * sizes.head_params * sizes.head_trains
     return [
-        moment(sizes, 0, kept + layer_casts, forward),
-        moment(sizes, gradient, kept, backward + hidden_gradient + head_sum),
+        moment(sizes, 0, kept + layer_casts, tile),
+        moment(sizes, gradient, kept, tile + hidden_gradient + _head_sum(sizes)),
     ]
+
+
+def _cpu_head_moments(sizes: StepSizes) -> list[MemoryPrediction]:
+    """While the head of ``training.label_head`` computes the loss with its gradients, and when the latter are used.
+
+    Processors multiply 16 bits as they are, with a cast of the whole head where it trains, or in 32 bits, with casts of
+    parts: the larger one counts.
+    """
+    widths, labels, kept = sizes.widths, sizes.batch.labels, sizes.kept
+    logits = FP32 * sizes.vocab * cpu_chunk_tokens(labels, sizes.vocab, FP32)
+    in_parts = CAST_PIECE if widths.compute != FP32 else 0
+    hidden_gradient = (widths.compute + FP32) * labels * sizes.hidden
+    layer_casts = sizes.layer_casts if sizes.checkpointing else 0
+    head_sum = FP32 * sizes.head_params * sizes.head_trains
+    gradient = widths.trainable * sizes.head_params * sizes.head_trains
+    return [
+        moment(
+            sizes,
+            head_sum,
+            kept + layer_casts,
+            logits + max(in_parts, sizes.head_cast) + hidden_gradient,
+        ),
+        moment(sizes, gradient, kept, hidden_gradient + _head_sum(sizes)),
+    ]
+
+
+def _head_sum(sizes: StepSizes) -> int:
+    """The head's gradient is summed up in fp32, and cast at the end where its weights aren't."""
+    cast = sizes.head_trains and sizes.widths.trainable != FP32
+    return FP32 * sizes.head_params if cast else 0
 
 
 # In the layers

@@ -24,11 +24,17 @@ def use_fast_products() -> bool:
     """Has this process compute such products in 32 bits, where the CPU has none of its own; whether it hasn't."""
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
+    products = {"mm": _mm, "bmm": _bmm, "addmm": _addmm, "addmm_": _addmm_, "baddbmm": _baddbmm}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's, that its kernels are replaced
-        for name, product in (("mm", _mm), ("bmm", _bmm), ("addmm", _addmm), ("baddbmm", _baddbmm)):
+        for name, product in products.items():
             _replacements().impl(name, product, "CPU")
     return True
+
+
+def multiplies_in_32_bits(dtype: torch.dtype) -> bool:
+    """Whether products of tensors of ``dtype`` are computed in 32 bits on this CPU, and rounded."""
+    return dtype in HALVES and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 @functools.cache
@@ -89,6 +95,13 @@ def _addmm(bias: Tensor, one: Tensor, other: Tensor, *, beta: Any = 1, alpha: An
         )
     product = multiply(one, other, one.new_empty(one.shape[0], other.shape[1], dtype=torch.float32))
     return _added(bias, product, beta, alpha).to(one.dtype)
+
+
+def _addmm_(bias: Tensor, one: Tensor, other: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    if one.dtype not in HALVES:
+        return torch.addmm(bias, one, other, beta=beta, alpha=alpha, out=bias)
+    product = multiply(one, other, one.new_empty(one.shape[0], other.shape[1], dtype=torch.float32))
+    return bias.copy_(_added(bias, product, beta, alpha)) if beta != 1 else bias.add_(product, alpha=alpha)
 
 
 def _bmm(one: Tensor, other: Tensor) -> Tensor:

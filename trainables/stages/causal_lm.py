@@ -66,7 +66,8 @@ def causal_trainer(
         lengths = tokens.lengths[order]
     one_row = is_flash(policy.causal.config._attn_implementation)
     # None: TRL's own, which pads each example to the longest of its batch.
-    collator = (OneRow() if one_row else SharedRows(policy.tokenizer.pad_token_id)) if separable else None
+    shared = SharedRows(policy.tokenizer.pad_token_id, batching.width_cost(policy.device))
+    collator = (OneRow() if one_row else shared) if separable else None
     packed: bool | Literal["whole"] = "whole" if one_row and separable else separable
     return make_trainer(
         TokenLossTrainer, policy, settings, dataset, order, lengths, packed=packed, data_collator=collator
@@ -117,14 +118,14 @@ class SharedRows:
     examples begin (``masking_utils.find_packed_sequence_indices``). The loss is that of each example alone.
     """
 
-    def __init__(self, pad: int) -> None:
-        self.pad = pad
+    def __init__(self, pad: int, width_cost: float = 0.0) -> None:
+        self.pad, self.width_cost = pad, width_cost
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         import torch
 
         lengths = np.array([len(example["input_ids"]) for example in examples])
-        rows = batching.shared_rows(lengths)
+        rows = batching.shared_rows(lengths, self.width_cost)
         width = max(int(lengths[row].sum()) for row in rows)
         columns: dict[str, list[list[int]]] = {"input_ids": [], "labels": [], "position_ids": []}
         for row in rows:

@@ -16,6 +16,7 @@ class TokenLossTrainer(SFTTrainer):
 
     # Of TRL's fused head, see ``training.fused_head``.
     head_outputs: ClassVar[tuple[str, ...]] = ("log_probs",)
+    weighs_tokens_alike: ClassVar[bool] = True
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

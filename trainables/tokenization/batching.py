@@ -16,6 +16,9 @@ import numpy as np
 WINDOW = 16
 # In tokens: up to about this length, attention (quadratic in a row's length) is a small part of the work.
 SHORT_ROW = 256
+# What each token to attend to costs on a CPU, by what all else of a token costs: measured with eager attention and
+# SmolLM2-135M, where attention over 225 tokens took a third of the time of a layer's products.
+CPU_WIDTH_COST = 1 / 1000
 SAMPLED_BATCHES = 2000
 ROW_COUNTS_TRIED = 8  # numbers of rows over which examples are spread
 PACKING_WINDOW = 2048  # examples that are packed together
@@ -80,11 +83,17 @@ def worker_shares(places: Sequence[int], batch: int, workers: int, rank: int) ->
     return shares
 
 
-def padding_share(lengths: np.ndarray, batch: int, shared: bool = False) -> float:
+def width_cost(device: str) -> float:
+    """What each token of a row's width adds to the work on each of its tokens, by device; see :func:`shared_rows`."""
+    return CPU_WIDTH_COST if device == "cpu" else 0.0
+
+
+def padding_share(lengths: np.ndarray, batch: int, shared: bool = False, width_cost: float = 0.0) -> float:
     """The share of padding among all tokens of batches of ``batch`` examples in this order, from 0 to 1.
 
     ``lengths`` (examples,), or (examples, sequences): a row of a preference stage is two sequences, padded to one
-    length. ``shared``: examples share rows, see :func:`shared_rows`. Of many batches some two thousand are sampled.
+    length. ``shared``: examples share rows, see :func:`shared_rows`, also for ``width_cost``. Of many batches some two
+    thousand are sampled.
 
     >>> padding_share(np.array([4, 2]), 2)
     0.25
@@ -95,19 +104,22 @@ def padding_share(lengths: np.ndarray, batch: int, shared: bool = False) -> floa
     groups = [lengths[start : start + batch] for start in starts]
     tokens = sum(int(group.sum()) for group in groups)
     if shared:
-        padded = sum(_padded_tokens(shared_rows(group), group) for group in groups)
+        padded = sum(_padded_tokens(shared_rows(group, width_cost), group) for group in groups)
     else:
         padded = sum(int(group.max()) * group.size for group in groups)
     return 1 - tokens / padded
 
 
-def shared_rows(lengths: np.ndarray) -> list[list[int]]:
-    """Which examples of a batch share a row, so that padding is least; of equally good ways, the shortest rows.
+def shared_rows(lengths: np.ndarray, width_cost: float = 0.0) -> list[list[int]]:
+    """Which examples of a batch share a row, so that the work is least; of equally good ways, the shortest rows.
 
-    A row is at most as long as the longest example or, if that is more, ``SHORT_ROW`` tokens.
+    The work is that on all tokens, padding included, and more by ``width_cost`` for each token of a row's width, over
+    which a token attends. A row is at most as long as the longest example or, if that is more, ``SHORT_ROW`` tokens.
 
     >>> shared_rows(np.array([90, 50, 40]))
     [[0], [1, 2]]
+    >>> shared_rows(np.array([30, 29, 28, 27]), width_cost=1 / 100)
+    [[0], [1], [2], [3]]
     """
     capacity = max(SHORT_ROW, int(lengths.max()))
     fewest = -(-int(lengths.sum()) // capacity)
@@ -117,9 +129,12 @@ def shared_rows(lengths: np.ndarray) -> list[list[int]]:
     fitting = [rows for rows in candidates if _longest(rows, lengths) <= capacity]
     # A row for each example always fits, as the capacity is at least the longest one.
     unshared = [[place] for place in range(len(lengths))]
-    return min(
-        [unshared, *fitting], key=lambda rows: (_padded_tokens(rows, lengths), _longest(rows, lengths))
-    )
+
+    def work(rows: list[list[int]]) -> tuple[float, int]:
+        width = _longest(rows, lengths)
+        return len(rows) * width * (1 + width_cost * width), width
+
+    return min([unshared, *fitting], key=work)
 
 
 def _spread(lengths: np.ndarray, rows: int) -> list[list[int]]:

@@ -1,6 +1,6 @@
-"""TRL's fused head, which computes the log-probabilities of labels tile by tile: where it is changed, and why.
+"""TRL's fused head, which computes the log-probabilities of labels part by part: where it is changed, and why.
 
-Checked with TRL 1.16. Nothing is imported from TRL or torch before it is needed: predictions of memory read the sizes.
+Checked with TRL 1.16.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from trainables.training.policy import Policy
 
-# Labelled tokens and entries of the vocabulary whose logits exist at a time; a GPU's are TRL's own.
-TILES = {"cpu": (1024, 1024), "cuda": (4096, 32768)}
 # Settings of a config by which TRL scales logits, whether the model does or not.
 SCALES = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 
@@ -29,9 +27,9 @@ SCALES = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scal
 def fused_head(trainer_class: type, policy: Policy) -> Iterator[None]:
     """Within the block, a constructor of TRL's ``trainer_class`` gives a policy a head that fits its device and model.
 
-    The sizes of tiles stay set for the process, as they are read in every step.
+    What computes log-probabilities stays set for the process, as it is looked up in every step.
     """
-    _set_tiles(policy.device)
+    _set_log_probs(policy.device, getattr(trainer_class, "weighs_tokens_alike", False))
     # It would name a file of the reference's log-probabilities, which isn't written; it reads all weights, and
     # weights that are sharded can't be read.
     changes: dict[str, Any] = {"hash_module": lambda model: ""}
@@ -52,16 +50,20 @@ def _add_head(wanted: tuple[str, ...], model: Any, **options: Any) -> None:
     add_fused_lm_head(model, **{**options, "outputs": wanted})
 
 
-def _set_tiles(device: str) -> None:
-    """A GPU's tiles would be 128 MiB each and more on a CPU, where a few of them exist at a time."""
+def _set_log_probs(device: str, weighs_tokens_alike: bool) -> None:
+    """A CPU gets a function that computes gradients along with log-probabilities; a GPU has TRL's Triton kernels."""
     from trl.kernels import chunked_logprob
     from trl.trainer import utils
 
-    chunked_logprob.TOKEN_CHUNK_SIZE, vocabulary = TILES[device]
+    function: Any = chunked_logprob.ChunkedLogProbFunction
     # Where there is no Triton, TRL computes logits of all positions, labelled or not, because compilers of such devices
     # want equal shapes. A CPU's time and memory go with the number of positions. TRL asks this for nothing else.
-    labelled_only: Any = (lambda device: True) if device == "cpu" else chunked_logprob._use_triton
-    vars(utils).update(_CHUNKED_LOGPROB_CHUNK_SIZE=vocabulary, _use_triton=labelled_only)
+    labelled_only: Any = chunked_logprob._use_triton
+    if device == "cpu":
+        from trainables.training.label_head.logprobs import LabelHead
+
+        function, labelled_only = LabelHead(weighs_tokens_alike), lambda device: True
+    vars(utils).update(_ChunkedLogProbFunction=function, _use_triton=labelled_only)
 
 
 def _needs_own_forward(policy: Policy) -> bool:

@@ -29,11 +29,13 @@ class RowOrder:
 
     ``places``: (draws,), each draw's place in the data set. ``lengths``: (draws,) or (draws, sequences), in tokens.
     ``packed``: whether a batch's examples share rows; ``"whole"``: all share one, so that none of it is padding.
+    ``width_cost``: by which it is chosen which of them do, see ``batching.shared_rows``.
     """
 
     places: np.ndarray
     lengths: np.ndarray
     packed: bool | Literal["whole"] = False
+    width_cost: float = 0.0
 
     @cached_property
     def tokens_drawn(self) -> np.ndarray:
@@ -60,7 +62,9 @@ class StageTrainer(Trainer):
         order = self.row_order
         if order.packed == "whole":
             return 0.0
-        return padding_share(order.lengths, self.args.per_device_train_batch_size, order.packed)
+        return padding_share(
+            order.lengths, self.args.per_device_train_batch_size, order.packed, order.width_cost
+        )
 
     def tokens_after(self, step: int) -> int:
         """How many tokens the first ``step`` optimizer steps train on, padding not counted."""

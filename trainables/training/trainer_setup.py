@@ -19,6 +19,7 @@ import torch
 from datasets import Dataset
 
 from trainables.config.train import TrainConfig
+from trainables.tokenization.batching import width_cost
 from trainables.training.device_settings import use_tensor_cores
 from trainables.training.fused_head import fused_head
 from trainables.training.paged_memory import free_paged_memory
@@ -111,7 +112,7 @@ def make_trainer(
             args=settings,
             train_dataset=dataset,
             processing_class=policy.tokenizer,
-            row_order=RowOrder(places, lengths, packed),
+            row_order=RowOrder(places, lengths, packed, width_cost(policy.device)),
             **options,
         )
 

@@ -15,6 +15,7 @@ from trainables.data.errors import DataError
 from trainables.data.overlaps import Overlaps, find_overlaps
 from trainables.data.rows import Labelled
 from trainables.models import locate
+from trainables.system import machine
 from trainables.system.wording import counted
 from trainables.tokenization import batching
 from trainables.tokenization.encode import IGNORED, Encoded
@@ -187,7 +188,8 @@ def _padding_share(config: TrialConfig, lengths: np.ndarray) -> float:
         return batching.padding_share(np.array([lengths[pack].sum() for pack in packs]), train.batch_size)
     if config.stage.can_pack:
         order = batching.example_order(lengths, len(lengths), **train.batching())
-        return batching.padding_share(lengths[order], train.batch_size, shared=True)
+        cost = batching.width_cost("cuda" if machine.nvidia_devices() else "cpu")
+        return batching.padding_share(lengths[order], train.batch_size, shared=True, width_cost=cost)
     # (rows, examples per row): the chosen and the rejected answer of a pair are padded to the longer one.
     rows = lengths.reshape(-1, config.stage.examples_per_row)
     order = batching.example_order(rows.max(1), len(rows), **train.batching())

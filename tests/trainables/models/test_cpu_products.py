@@ -51,6 +51,10 @@ def test_a_batch_of_products_and_added_matrices_are_too() -> None:
     assert_rounded_once(one @ other, exact)
     assert_rounded_once(torch.baddbmm(bias, one, other, beta=0.5, alpha=2), 0.5 * bias.double() + 2 * exact)
     assert_rounded_once(torch.addmm(bias, one[0], other[0], beta=3), 3 * bias.double() + exact[0])
+    for beta in (1, 0.5):
+        into = bias.repeat(30, 1)
+        assert into.addmm_(one[0], other[0], beta=beta, alpha=3) is into
+        assert_rounded_once(into, beta * bias.double() + 3 * exact[0])
     # As in torch, what is not counted may be infinite.
     unread = torch.full((20,), torch.nan, dtype=torch.bfloat16)
     assert_rounded_once(torch.addmm(unread, one[0], other[0], beta=0), exact[0])
@@ -83,4 +87,5 @@ def test_products_of_32_and_64_bits_and_of_integers_are_torchs_own() -> None:
         assert torch.equal(one @ other, expected)
         assert torch.equal(torch.bmm(one[None], other[None])[0], expected)
         assert torch.equal(torch.addmm(other[0], one, other), expected + other[0])
+        assert torch.equal(other[:2].clone().addmm_(one, other), expected + other[:2])
         assert torch.equal(torch.baddbmm(other[0], one[None], other[None])[0], expected + other[0])

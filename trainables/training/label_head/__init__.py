@@ -1,0 +1,1 @@
+"""The loss of a head that predicts tokens on a CPU, with its gradients."""
