@@ -14,6 +14,7 @@ from typing import Any
 
 ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # Ray Tune imports MLflow where it is installed
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRL_EXPERIMENTAL_SILENCE": "1",
     "TOKENIZERS_PARALLELISM": "false",  # there is a worker on every core; and a fork after its use would warn

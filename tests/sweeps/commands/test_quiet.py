@@ -84,3 +84,10 @@ def test_a_module_that_prints_while_it_is_imported_is_otherwise_as_it_was() -> N
         check=False,
     )
     assert (done.stdout, done.stderr) == ("ours\n", "")
+
+
+def test_no_library_leaves_a_file_of_its_own_in_the_home_folder(tmp_path: Path) -> None:
+    code = "from trainables.system import quiet; quiet.silence(); from ray.air.integrations import mlflow"
+    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert sorted(tmp_path.rglob("*")) == []
