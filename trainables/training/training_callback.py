@@ -82,6 +82,7 @@ class NoControl:
 
     loss_rungs: frozenset[int] = frozenset()
     pausing = Pausing()
+    paused = False
 
     def report(self, step: int, values: dict[str, float]) -> Decision:
         return "continue"

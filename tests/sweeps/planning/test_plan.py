@@ -334,7 +334,7 @@ def test_rungs_are_those_of_rays_scheduler() -> None:
     from ray.tune.schedulers.async_hyperband import _Bracket
 
     for steps, grace, factor in itertools.product((1, 2, 7, 40, 81, 100), (1, 3, 10), (2, 3, 4)):
-        ours = SearchConfig(grace_steps=grace, reduction_factor=factor).rungs(steps)
+        ours = SearchConfig(order="depth", grace_steps=grace, reduction_factor=factor).rungs(steps)
         if grace >= steps:
             assert ours == ()
             continue
@@ -343,11 +343,17 @@ def test_rungs_are_those_of_rays_scheduler() -> None:
         assert list(ours) == sorted(rung for rung in rays if rung < steps)
 
 
-def test_rungs_start_at_a_quarter_and_there_are_none_without_a_scheduler(workdir: Path) -> None:
-    assert SearchConfig().rungs(40) == (10, 30)
-    assert SearchConfig().rungs(2) == (1,)
+def test_rungs_start_at_a_tenth_or_in_depth_at_a_quarter_and_there_are_none_without_a_scheduler(
+    workdir: Path,
+) -> None:
+    in_depth = SearchConfig(order="depth")
+    assert in_depth.rungs(40) == (10, 30)
+    assert in_depth.rungs(2) == (1,)
     assert SearchConfig(scheduler="none").rungs(40) == ()
-    assert plan(workdir, SPEC).cells[0].rungs == (2, 6)
+    assert plan(workdir, SPEC, ("search.order=depth",)).cells[0].rungs == (2, 6)
+    assert SearchConfig().rungs(40) == (4, 12)
+    # Where one of three is left after the first rung, there is nothing to compare at another.
+    assert plan(workdir, SPEC).cells[0].rungs == (1,)
     planned = plan(workdir, SPEC, ("train.steps=1", "resources.gpus=0"))
     assert "sft-full: ASHA would first compare trials after 1 step, so none is stopped early" in planned.notes
 
@@ -518,7 +524,7 @@ def test_the_plan_as_json_says_all_that_a_run_would_do(workdir: Path) -> None:
         "trials": 4,
         "steered_from_trial": None,
         "steps": 8,
-        "rungs": [2, 6],
+        "rungs": [1, 3],
         "space": {"method.rank": "choice [4, 8]", "train.learning_rate": "log [0.0001, 0.005]"},
         "prior": {"method.rank": 8, "train.learning_rate": 0.002},
         "predicted_peak_bytes": None,
@@ -557,9 +563,9 @@ def test_without_a_terminal_the_plan_is_one_line_each(workdir: Path) -> None:
     out = io.StringIO()
     show_plan(plan(workdir, SPEC, (RESOURCES,)), Console(file=out, width=40))
     assert out.getvalue().splitlines() == [
-        "sft-full: 3 trials of 8 steps; stopped early if behind at step 2, 6; "
+        "sft-full: 3 trials of 8 steps; stopped early if behind at step 1; "
         "searches train.learning_rate log [0.0001, 0.005]; first trial: learning_rate 0.0002; predicted peak unknown",
-        "sft-lora: 3 trials of 8 steps; stopped early if behind at step 2, 6; searches method.rank choice [4, 8], "
+        "sft-lora: 3 trials of 8 steps; stopped early if behind at step 1; searches method.rank choice [4, 8], "
         "train.learning_rate log [0.0001, 0.005]; first trial: rank 8, learning_rate 0.002; predicted peak unknown",
         "sft-base: the base model, scored without training",
         "6 trials in 2 cells, and 1 starting model to score without training",

@@ -39,8 +39,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return spec_folder(tmp_path)
 
 
+# Compared at steps 2 and 6 of 8, on the validation rows.
+IN_DEPTH = ("search.order=depth", "search.rungs_by=validation")
+
+
 def planned(folder: Path, text: str = SPEC, *sets: str) -> Plan:
-    return plan(folder, text, (GIVEN, *sets))
+    return plan(folder, text, (GIVEN, *IN_DEPTH, *sets))
 
 
 def remember(made: Plan, cell: str = "sft-lora", **changes: Any) -> Speed:
@@ -104,7 +108,7 @@ def test_a_trial_takes_what_its_tokens_rows_and_the_rest_take(folder: Path) -> N
     # The folder's model has no tokenizer; rows of the same data had 20 tokens.
     assert (work.rows, work.row_tokens, work.steps) == (16, 20.0, 8)
     # Steps 2, 6 (ASHA's) and 8: eleven validation rows each; and eleven test rows.
-    assert work.scored_rows(8) == 44
+    assert work.validated_rows(8) + work.test_rows == 44
     assert trial_seconds(made.times()) == pytest.approx(16 * 20 / 100 + 44 / 10 + 5)
     assert made.times().unknown == ["sft-full"]
 
@@ -116,14 +120,14 @@ def test_another_size_of_model_scales_by_parameters_times_tokens(folder: Path) -
     work = work_of(made.cell("sft-lora"), known_row_tokens=20.0)
     ratio = parameters / small.parameters
     assert ratio == pytest.approx(100, rel=0.001)
-    expected = ratio * (work.rows * 20 / 100 + work.scored_rows(8) / 10)
+    expected = ratio * (work.rows * 20 / 100 + (work.validated_rows(8) + work.test_rows) / 10)
     assert trial_seconds(made.times()) == pytest.approx(expected)
     assert "the minutes of sft-lora are scaled from 1 trial of smaller on this machine" in "\n".join(
         time_lines(made.times(), "x")
     )
     # One trial of the model itself is worth more than any of another one.
     remember(made, train_seconds=100.0, other_seconds=0.0)
-    assert trial_seconds(made.times()) == pytest.approx(work.rows * 20 / 10 + work.scored_rows(8) / 10)
+    assert trial_seconds(made.times()) == pytest.approx(work.rows * 20 / 10 + (work.validated_rows(8) + work.test_rows) / 10)
 
 
 def test_more_cores_make_a_trial_faster_unless_it_was_measured_with_as_many(folder: Path) -> None:
@@ -157,12 +161,13 @@ def test_a_sweep_takes_what_its_slots_take_and_less_where_trials_end_early(folde
     trial = 16 * 20.0
     times = without.times()
     assert (times.seconds, times.least) == pytest.approx((3 * trial, 3 * trial))  # six trials, two at a time
-    with_asha = planned(folder, SPEC, "search.order=depth").times()
+    with_asha = planned(folder).times()
     assert with_asha.seconds == pytest.approx(3 * trial)
     # Of three trials two end at step 2 of 8, and the one that is left is not stopped at step 6.
     assert with_asha.cells["sft-lora"].least == pytest.approx(trial * (1 + 2 / 4))  # type: ignore[union-attr]
     # In breadth it is known that two end at step 1 and one goes on.
-    in_breadth = planned(folder).times().cells["sft-lora"]
+    breadth = ("search.order=breadth", "search.rungs_by=auto")
+    in_breadth = planned(folder, SPEC, *breadth).times().cells["sft-lora"]
     assert in_breadth is not None
     assert (in_breadth.seconds, in_breadth.least) == pytest.approx([trial * (1 + 2 / 8)] * 2)
     again = planned(folder, SPEC, "search.scheduler=none", "finalists.seeds=2").times()
@@ -177,7 +182,8 @@ def test_a_sweep_takes_what_its_slots_take_and_less_where_trials_end_early(folde
 def test_the_plan_has_minutes_for_each_cell_and_in_all(folder: Path) -> None:
     for cell in ("sft-full", "sft-lora"):
         remember(planned(folder), cell, train_seconds=2000.0)
-    shown = CliRunner().invoke(app, ["plan", str(folder / "spec.yaml"), "--set", GIVEN]).stdout
+    sets = [option for each in (GIVEN, *IN_DEPTH) for option in ("--set", each)]
+    shown = CliRunner().invoke(app, ["plan", str(folder / "spec.yaml"), *sets]).stdout
     assert "minutes: 8.2 to 16 (11 a trial)" in shown
     assert (
         "predicted time: 19 to 33 minutes, with 2 trials at a time (less where trials are stopped early)"
