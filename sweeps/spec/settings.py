@@ -34,8 +34,8 @@ MAX_GPU_SHARES = 8  # into which `gpus: auto` divides one GPU
 
 class SearchConfig(Frozen):
     """``trials`` in each cell, whose settings ``sampler`` proposes. They are first compared after ``grace_steps``, then
-    each time they are ``reduction_factor`` times as far, and all but the best of them are stopped: by ``training`` loss,
-    on the ``validation`` rows, or (``auto``) by training loss where that is a loss on rows that were not seen before.
+    each time they are ``reduction_factor`` times as far, and all but the best of them are stopped: by ``training``
+    loss, on the ``validation`` rows, or (``auto``) by training loss where that is of rows that were not seen before.
 
     ``order``: in ``breadth`` all trials of all cells come as far as the first comparison before any goes on, and the
     best of a cell are known when all are compared (successive halving; by default first after a tenth of a trial). In

@@ -570,7 +570,6 @@ def test_without_a_terminal_the_plan_is_one_line_each(workdir: Path) -> None:
         "sft-base: the base model, scored without training",
         "6 trials in 2 cells, and 1 starting model to score without training",
         "a cell is one combination of stage, method, model and data; each has a search of its own",
-        "trials that are behind may end at steps 2, 6 (ASHA); search.scheduler: none turns that off",
         "the minutes of sft-full, sft-lora are unknown: no such trial has run on this machine. paretune plan "
         f"{workdir}/spec.yaml --measure trains a few steps of each, about a minute for a small model, and predicts "
         "them",
