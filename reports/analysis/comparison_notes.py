@@ -1,4 +1,4 @@
-"""Notes that stand beside the comparison of the cells: how they compared first, and what merging their models changes."""
+"""Notes beside the comparison of the cells: how they compared first, and what merging their models changes."""
 
 from __future__ import annotations
 

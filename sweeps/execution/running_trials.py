@@ -47,6 +47,9 @@ class RunningTrials:
 
     def __call__(self) -> None:
         running = self.search.running()
+        # A trial that goes on after a pause begins anew.
+        ids = {config.trial_id() for config in running}
+        self._begun = {trial: begun for trial, begun in self._begun.items() if trial in ids}
         known = self.doing([config.trial_id() for config in running])
         signs = [self._sign(config, known) for config in running]
         self.progress.show_trials(signs)

@@ -105,7 +105,7 @@ def too_few(cells: Sequence[Cell], finalists: int) -> Iterator[str]:
 
 
 def note(cell: Cell) -> str:
-    """How a cell's trials are compared: ``of a cell's 8 trials, all train to step 4 (compared by training loss), ...``"""
+    """How trials are compared: ``of a cell's 8 trials, all train to step 4 (compared by training loss), ...``"""
     by = [f"step {rung} (compared {_words(cell, rung)})" for rung in cell.rungs]
     if not cell.search.breadth_first:
         return f"a trial is stopped where it is behind the others of its cell: at {', '.join(by)}"

@@ -1,4 +1,4 @@
-"""The first comparison of a sweep in breadth: the best trial of each cell at its first rung, before any trial goes on."""
+"""The first comparison of a sweep in breadth: the best trial of each cell at its first rung, before any goes on."""
 
 from __future__ import annotations
 

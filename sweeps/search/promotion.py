@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a trial has come. ``values``: what it was compared by at each rung that it has reached. ``step``: its last
-    one. ``ended``: whether it will not go on, whatever its values.
+    """How far a trial has come. ``values``: what it was compared by at each rung that it has reached. ``step``: its
+    last one. ``ended``: whether it will not go on, whatever its values.
     """
 
     trial_id: str

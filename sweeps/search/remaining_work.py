@@ -82,7 +82,7 @@ class RemainingWork:
         return bool(self.waiting or self.later) or self.any_held() or unfinished
 
     def release(self) -> bool:
-        """Releases cells, base models, paused trials and finalists that wait no longer; returns whether there were any."""
+        """Releases cells, base models, paused trials and finalists that wait no longer; returns whether any did."""
         released = False
         # Repeated, because a cell that has nothing to start from ends at once, and others may depend on it. The check
         # reads every study, so it is skipped when nothing is held back.

@@ -88,12 +88,16 @@ def _trials(name: str, model: str, seed: int) -> Iterator[dict[str, Any]]:
             started = time.process_time()
             points = list(_curve(config, Path(folder) / config.trial_id()))
             settings = study.proposed()[config.trial_id()].params
-            print(f"{name} {seed} {settings}: {time.process_time() - started:.0f} s of a processor", flush=True)
+            print(
+                f"{name} {seed} {settings}: {time.process_time() - started:.0f} s of a processor", flush=True
+            )
             yield {
                 "seed": seed,
                 "settings": {leaf: study.cell.space[leaf].decode(value) for leaf, value in settings.items()},
                 "train_loss": [round(p["value"], 4) for p in points if p["name"] == "train_loss"],
-                "objective": {str(p["step"]): round(p["value"], 5) for p in points if p["name"] == "objective"},
+                "objective": {
+                    str(p["step"]): round(p["value"], 5) for p in points if p["name"] == "objective"
+                },
             }
 
 

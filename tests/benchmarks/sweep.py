@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.sweep [--steps N] [--rows N]      # `make bench-sweep`
 
-Ranks 4, 8, 16, 32 x learning rates 1e-4, 5e-4, 2e-3, 8e-3, 40 steps x 8 rows of the embedded commands, on all cores. The
-loop loads, trains and evaluates one after the other; the best of each side, by its own validation loss, is scored on
-the same test rows by the same code, outside of the loop's time. Seconds run from the command to its end.
+Ranks 4, 8, 16, 32 x learning rates 1e-4, 5e-4, 2e-3, 8e-3, 40 steps x 8 rows of the embedded commands, on all cores.
+The loop loads, trains and evaluates one after the other; the best of each side, by its own validation loss, is scored
+on the same test rows by the same code, outside of the loop's time. Seconds run from the command to its end.
 """
 
 from __future__ import annotations

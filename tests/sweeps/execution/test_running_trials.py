@@ -56,6 +56,34 @@ def test_what_each_running_trial_is_doing_is_printed_and_kept_in_a_file(
     assert kept["waits"] == []
 
 
+def test_a_trial_that_goes_on_after_a_pause_is_timed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, run = plan(spec_folder(tmp_path), SPEC, ONE_TRIAL), tmp_path / "run"
+    tune = Tune(admitted(planned, run, Room(Machine("a", 3))))
+    full = next(config["trial_id"] for config in tune.all() if config["cell"] == "sft-full")
+    known: dict[str, Activity | None] = {}
+    shown: list[dict[str, float | None]] = []
+    progress = SweepProgress(Console(file=io.StringIO()))
+    progress.begin(planned, run, slots=3)
+    monkeypatch.setattr(
+        progress, "show_trials", lambda signs: shown.append({s.trial_id: s.step_seconds for s in signs})
+    )
+    task = RunningTrials(tune.search, lambda trials: known, {"sft-full": 40}, progress, run)
+    admission = tune.search.queue.admission
+    for step in (2, 4):
+        known[full] = Activity("training", step, 0)
+        task()
+    size = admission.running[full]
+    admission.end(full)
+    task()
+    admission.begin(full, size)
+    task()
+    assert [full in signs for signs in shown] == [True, True, False, True]
+    assert shown[1][full] is not None
+    assert shown[3][full] is None
+
+
 def test_a_free_place_is_explained_once_it_lasts_and_again_much_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,7 +127,9 @@ def test_another_size_of_model_scales_by_parameters_times_tokens(folder: Path) -
     )
     # One trial of the model itself is worth more than any of another one.
     remember(made, train_seconds=100.0, other_seconds=0.0)
-    assert trial_seconds(made.times()) == pytest.approx(work.rows * 20 / 10 + (work.validated_rows(8) + work.test_rows) / 10)
+    assert trial_seconds(made.times()) == pytest.approx(
+        work.rows * 20 / 10 + (work.validated_rows(8) + work.test_rows) / 10
+    )
 
 
 def test_more_cores_make_a_trial_faster_unless_it_was_measured_with_as_many(folder: Path) -> None:
