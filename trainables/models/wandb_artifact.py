@@ -1,7 +1,7 @@
 """Models and results that are artifacts of Weights & Biases: ``wandb:ENTITY/PROJECT/ARTIFACT:VERSION``.
 
-An artifact that Paretune sent is a trial's folder: its ``model``, ``config.json`` and ``record.json``. One of others is a
-model's own folder.
+An artifact that Paretune sent is a trial's folder: its ``model``, ``config.json`` and ``record.json``. One of others is
+a model's own folder.
 """
 
 from __future__ import annotations
