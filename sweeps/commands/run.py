@@ -139,8 +139,6 @@ class Sweep:
         from sweeps.tracking.recording import Trackers
 
         run_location = location.new_run(options.output, spec.name)
-        if options.resume:
-            check_spec(spec, run_location.folder)
 
         def began() -> dict[str, Any] | None:
             return run_location.environment() if options.resume else None
@@ -150,6 +148,7 @@ class Sweep:
         date = ((began() or {}).get("plan") or {}).get("date")
         if (environment := began()) is not None:
             spec = as_begun(spec, environment)
+            check_spec(spec, run_location.folder)
         begun = {"date": date, "conventions": conventions_of(began())}
         place = preflight.place_of(options.address).resumed(began())
         plan = make_plan(spec, earlier, fetch=True, local=options.address is None, place=place, **begun)
