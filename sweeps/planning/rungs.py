@@ -24,6 +24,9 @@ ALIKE = frozenset(
         "learning_rate", "scheduler", "warmup_steps", "warmup_ratio", "weight_decay", "max_grad_norm", "optimizer",
     )
 )  # fmt: skip
+# Stages whose objective is minus the loss, in the same or another unit. In others the loss of few batches says less of
+# the objective than the validation rows do (the table of recorded sweeps in sweeps/README.md).
+LOSS_IS_OBJECTIVE = ("sft", "pretrain")
 RANDOM_LOSS = "method.dropout"  # the loss is that of the weights that were kept
 TURNED_OFF = "search.scheduler: none trains all to their end"
 MAX_REPEATED = 0.05  # the share of training rows that may repeat another's prompt
@@ -53,7 +56,8 @@ def training_rungs(
     """The rungs at which trials are compared by training loss: those in the first epoch, where nothing stands against
     it.
     """
-    if search.rungs_by == "validation" or obstacle(configs[0], searched, data) is not None:
+    differs = search.rungs_by == "auto" and configs[0].stage.kind not in LOSS_IS_OBJECTIVE
+    if search.rungs_by == "validation" or differs or obstacle(configs[0], searched, data) is not None:
         return frozenset()
     return frozenset(rung for rung in rungs if rung * configs[0].train.update_rows <= len(data.train))
 

@@ -1,0 +1,43 @@
+"""Early stopping on recorded sweeps: what the defaults of a search rest on (``tests/benchmarks/rungs.py``)."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweeps.spec.settings import SearchConfig
+from tests.benchmarks.recorded_sweeps import RecordedTrial
+from tests.benchmarks.recorded_sweeps import recorded as recorded_sweeps
+from tests.benchmarks.rungs import compared_value, left_after, survival_and_regret
+from trainables.results import Comparison
+
+SEARCH = SearchConfig(trials=8)
+RUNGS = SEARCH.rungs(40)
+
+
+def by(measure: Comparison, name: str) -> tuple[float, float]:
+    values = [compared_value(step, measure) for step in RUNGS]
+    return survival_and_regret(recorded_sweeps(name), values, SEARCH.reduction_factor)
+
+
+def test_trials_are_compared_by_the_mean_loss_over_the_later_half_of_the_steps_before() -> None:
+    trial = RecordedTrial((5.0, 4.0, 3.0, 2.0, 1.0), {4: -9.0, 40: -1.0})
+    assert compared_value(4, "training")(trial) == -2.5
+    assert compared_value(4, "validation")(trial) == -9.0
+
+
+def test_the_best_third_is_left_after_each_comparison() -> None:
+    trials = [RecordedTrial((0.0,), {4: float(n), 40: float(n)}) for n in range(8)]
+    left = left_after(trials, [compared_value(4, "validation")], 3)
+    assert [trial.final for trial in left] == [7.0, 6.0, 5.0]
+
+
+def test_the_winner_of_a_supervised_sweep_survives_the_default_rungs_by_training_loss() -> None:
+    survived, lost = by("training", "lora")
+    assert survived >= 0.95
+    assert lost == pytest.approx(0, abs=1e-3)  # nats per token
+
+
+def test_a_preference_stage_is_compared_on_the_validation_rows_as_its_training_loss_says_less() -> None:
+    by_training, by_validation = by("training", "dpo"), by("validation", "dpo")
+    assert by_validation[0] > by_training[0]
+    assert by_validation[1] < by_training[1]
