@@ -24,8 +24,8 @@ ALIKE = frozenset(
         "learning_rate", "scheduler", "warmup_steps", "warmup_ratio", "weight_decay", "max_grad_norm", "optimizer",
     )
 )  # fmt: skip
-# Stages whose objective is minus the loss, in the same or another unit. In others the loss of few batches says less of
-# the objective than the validation rows do (the table of recorded sweeps in sweeps/README.md).
+# Stages whose objective is minus the loss, in the same or another unit. For others recorded sweeps leave it open which
+# comparison is better (the table in sweeps/README.md).
 LOSS_IS_OBJECTIVE = ("sft", "pretrain")
 RANDOM_LOSS = "method.dropout"  # the loss is that of the weights that were kept
 TURNED_OFF = "search.scheduler: none trains all to their end"
