@@ -193,9 +193,7 @@ def test_the_plan_has_minutes_for_each_cell_and_in_all(folder: Path) -> None:
     )
     assert "starting Ray comes on top, and its time is unknown before the first sweep" in shown
     assert "the minutes of sft-full, sft-lora are from 1 trial like it on this machine" in shown
-    assert (
-        "of a cell's 3 trials, all train to step 1 (compared by training loss), the best 1 to step 8" in shown
-    )
+    assert "a trial is stopped where it is behind the others of its cell: at step 2 (compared on the" in shown
     written = plan_json(planned(folder))
     assert written["time"]["minutes"] == pytest.approx(32.6, abs=0.5)
     assert written["time"]["unknown"] == []
