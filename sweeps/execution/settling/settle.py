@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from sweeps.execution.run_folder import add_seconds
 from sweeps.execution.settling import further_rows, looks
 from sweeps.execution.settling.means import Means
+from sweeps.runs.status import remaining_text, run_state
 from sweeps.spec.problems import Problem, SpecError
 from trainables import results
 from trainables.data.errors import DataError
@@ -221,6 +222,10 @@ def _refuse_unfinished(run: Path) -> None:
         if config.role != "finalist" and not results.has_ended(folder):
             what = f"trial {folder.name} of {config.cell} has not ended; first paretune run SPEC --resume"
             raise SpecError(Problem(str(run), "", what))
+    # Trials that were not begun have no folder.
+    state = run_state(run)
+    if state.remaining:
+        raise SpecError(Problem(str(run), "", f"{remaining_text(state)}; first paretune run SPEC --resume"))
 
 
 def _what(found: Spending) -> str:

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from sweeps.spec.problems import SpecError
 from tests.helpers.run_folders import record
 from tests.helpers.trials import make_config, write_rows
 from tests.helpers.trials import run as run_trial
+from tests.helpers.worker_groups import job, train_together
 from trainables import results
 from trainables.storage import files
 
@@ -226,10 +228,68 @@ def test_what_a_runs_trials_can_be_used_for_is_said(run: Path) -> None:
     assert Means(run, ("remote_code",)).can_train(lora)
 
 
+def test_models_of_several_workers_are_scored_on_more_rows_and_not_trained_again(run: Path) -> None:
+    for folder in (run / "trials").iterdir():
+        alone = results.read_record(folder)
+        assert alone is not None
+        results.write_record(folder, alone.model_copy(update={"workers": 2}))
+    means = Means(run, ())
+    assert not means.can_train(trial(run, "sft-lora", "search"))
+    (reason,) = means.reasons
+    assert "trials of sft-lora are trained by 2 workers, and this command by one process" in reason
+    assert "paretune run SPEC --resume --set finalists.seeds=N" in reason
+    assert all(means.unused_rows(each) > MORE for each in judged(run))
+    assert carry_out(run, Scoring(judged(run), MORE, 1.0))
+    assert {row.cell.estimate.rows for row in group_of(run).all_rows if row.cell.estimate} == {OWN + MORE}
+
+
+@pytest.mark.slow
+def test_a_run_that_two_workers_trained_is_settled_by_test_rows_alone(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    run, rows = tmp_path / "run", write_rows(tmp_path / "rows.jsonl", 160)
+    trained = [
+        make_config(tiny_model, rows, method, seed=seed, eval_rows=OWN, eval_fraction=0.3).model_copy(
+            update={"role": "finalist" if seed else "search"}
+        )
+        for method in ("full", "lora")
+        for seed in (0, 1)
+    ]
+    train_together(tmp_path, [job(config, run) for config in trained])
+    run_trial(make_config(tiny_model, rows, None, eval_rows=OWN, eval_fraction=0.3), run, memory_gauge=None)
+    files.write_json(run / "environment.json", {"name": "run"})
+    results.write_tables(run)
+    assert {record.workers for record in results.gather_run(run).records if record.role != "base"} == {2}
+    found = CliRunner().invoke(cli.app, ["settle", str(run), "--minutes", "20"])
+    assert found.exit_code == 0, found.output
+    assert "trials of sft-lora are trained by 2 workers" in found.output
+    assert "nothing is trained or scored" in found.output
+    # With so few rows the advice is to add nothing. Models of two workers are scored on more all the same.
+    assert carry_out(run, Scoring(judged(run), MORE, 1.0))
+    group = group_of(run)
+    assert {row.name: row.cell.estimate.rows for row in group.all_rows if row.cell.estimate} == dict.fromkeys(
+        ("full", "lora", "base"), OWN + MORE
+    )
+    assert group.look == 2
+
+
 def test_a_run_whose_search_has_not_ended_is_refused(run: Path) -> None:
     (run / "trials" / trial(run, "sft-full", "search") / "record.json").unlink()
     with pytest.raises(SpecError, match=r"sft-full has not ended; first paretune run SPEC --resume"):
         settle(run, 600, advice, print)
+
+
+@pytest.mark.parametrize(("planned", "error"), [(2, r"1 of 3 trials to go; first paretune run"), (1, None)])
+def test_a_run_that_has_trials_which_were_not_begun_is_refused(
+    run: Path, planned: int, error: str | None
+) -> None:
+    files.write_json(
+        run / "environment.json", {"name": "run", "plan": {"trials": {"sft-full": 1, "sft-lora": planned}}}
+    )
+    for finalist in (trial(run, cell, "finalist") for cell in ("sft-full", "sft-lora")):
+        shutil.rmtree(run / "trials" / finalist)
+    with pytest.raises(SpecError, match=error) if error else nullcontext():
+        settle(run, 600, Scripted(Spending(())), print)
 
 
 def test_the_command_says_what_it_can_not_settle(tmp_path: Path) -> None:
