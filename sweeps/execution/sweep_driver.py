@@ -87,6 +87,7 @@ class SweepDriver:
         plan, progress = self.plan, self.progress
         # Before Ray and the trials, which need some of it.
         local = None if self.address else LocalMachine(node_resources.this_machine().memory)
+        progress.log(f"joins the cluster at {self.address}" if self.address else "starts Ray on this machine")
         with preview_written(plan, self.run_folder) as preview, self._ray_session() as ray:
             # It has worked while Ray started; rows that can't be trained on end the sweep here.
             preview.finish()

@@ -51,7 +51,8 @@ class RunState:
     the folder of ``paretune try``. ``unfinished``: trials that have begun and have no final record. ``waits``: what
     trials wait for that could run, a sentence each.
     ``finalists``: how many times each of how many best configs of a cell are trained again, ``{"seeds": 3, "top": 1}``;
-    empty for runs that have none. ``first_comparison``: how the cells compared at their first rung. ``damaged``: a sentence for each trial that has a file which can't be read.
+    empty for runs that have none. ``first_comparison``: how the cells compared at their first rung. ``damaged``: a
+    sentence for each trial that has a file which can't be read.
     """
 
     run: str

@@ -3,10 +3,10 @@
     python -m tests.benchmarks.recorded_sweeps [NAME ...]     # trains them, and writes their files anew: minutes
     python -m tests.benchmarks.recorded_sweeps --model "{name: smollm2-135m}" --output FOLDER      # a real model: hours
 
-Each has up to 16 trials of 40 steps x 8 rows (DPO: 4 pairs) on the embedded commands, by a quasi-random search over the range
-of learning rates that the method has by default (and over LoRA's rank): the loss of every step, and the objective on 64
-validation rows at some. The model is a Llama of four layers and 0.6 M parameters, which was trained on the commands'
-running text before; DPO goes on from it after 200 steps of supervised fine-tuning.
+Each has up to 16 trials of 40 steps x 8 rows (DPO: 4 pairs) on the embedded commands, by a quasi-random search over the
+range of learning rates that the method has by default (and over LoRA's rank): the loss of every step, and the objective
+on 64 validation rows at some. The model is a Llama of four layers and 0.6 M parameters, which was trained on the
+commands' running text before; DPO goes on from it after 200 steps of supervised fine-tuning.
 """
 
 from __future__ import annotations
