@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,7 @@ from sweeps.commands.final_report import ReportWriter, final_report
 
 if TYPE_CHECKING:
     from sweeps.runs.location import RunLocation
-    from sweeps.spec.settings import TrackingConfig
+    from sweeps.tracking.connectivity import Mode
     from sweeps.tracking.trackers.wandb import WeightsAndBiases
 
 
@@ -40,21 +41,25 @@ def add(app: typer.Typer, report_writer: Callable[[], ReportWriter]) -> None:
     ) -> None:
         """Send a run to Weights & Biases: its trials, summary, report and artifacts; again, it updates the same."""
         from sweeps.runs import location as locations
-        from sweeps.tracking.run_settings import tracking_of
+        from sweeps.runs.mirror_rules import needed_by_driver
+        from sweeps.tracking import connectivity
 
         given = {
             name: value for name, value in (("project", project), ("entity", entity)) if value is not None
         }
         with users_errors(ValueError):
             location = locations.existing_run(run)
-            _refuse(location, given, offline)
-            with location.local_copy(_with_models) as folder:
-                tracking = tracking_of(folder, {**given, "wandb": "offline" if offline else "online"})
-                code = _send(_tracker(tracking), location, folder, report_writer())
+            mode: Mode = "offline" if offline or connectivity.offline_by_variable() else "online"
+            _refuse(location, given, mode)
+            tracker = _tracker(location, given, mode)
+            with location.local_copy(_with_models if tracker.log_model else needed_by_driver) as folder:
+                _require_trials(location, folder)
+                with _held(location):
+                    code = _send(tracker, location, folder, report_writer())
         raise typer.Exit(code)
 
 
-def _refuse(location: RunLocation, given: dict[str, str], offline: bool) -> None:
+def _refuse(location: RunLocation, given: dict[str, str], mode: Mode) -> None:
     """Raises ``SpecError`` for what W&B refuses, where nothing can be sent, and for a run that is being written."""
     from sweeps.spec.problems import Problem, SpecError
     from sweeps.spec.wandb_names import KINDS, name_fault
@@ -62,10 +67,13 @@ def _refuse(location: RunLocation, given: dict[str, str], offline: bool) -> None
 
     faults = {f"--{kind}": name_fault(kind, given[kind]) for kind in KINDS if kind in given}
     problems = [Problem(option, "", fault) for option, fault in faults.items() if fault]
-    if offline and location.mirror.store is not None:
+    if mode == "offline" and location.mirror.store is not None:
         what = "the files would be in a copy that is removed: give a run folder, not a URL"
-        problems.append(Problem("--offline", "", what))
-    if not offline and (obstacle := connectivity.obstacle()) is not None:
+        by_variable = connectivity.offline_by_variable()
+        problems.append(
+            Problem("environment", "WANDB_MODE", what) if by_variable else Problem("--offline", "", what)
+        )
+    if mode == "online" and (obstacle := connectivity.obstacle()) is not None:
         what = f"nothing can be sent: {obstacle}. --offline writes files for `wandb sync`"
         problems.append(Problem("W&B", "", what))
     if problems:
@@ -73,36 +81,52 @@ def _refuse(location: RunLocation, given: dict[str, str], offline: bool) -> None
     location.require_free()
 
 
+def _require_trials(location: RunLocation, folder: Path) -> None:
+    """Raises ``ValueError`` for a folder without trials, which may be none of a run."""
+    from trainables import results
+
+    if not results.trial_folders(folder):
+        raise ValueError(f"{location.display_name}: no trial has begun here, so there is nothing to send")
+
+
+def _held(location: RunLocation) -> AbstractContextManager[None]:
+    """Holds a run folder, in which the marks of what is sent are written. Of a run at a URL that is a copy."""
+    return location.held(resume=True) if location.mirror.store is None else nullcontext()
+
+
 def _with_models(name: str) -> bool:
-    """The files of a run at a URL that are fetched: what reports need, and the models of trials."""
+    """The files of a run at a URL that are fetched where models are sent: what reports need, and trials' models."""
     from sweeps.runs.mirror_rules import needed_by_driver
 
     return needed_by_driver(name) or name.split("/")[2:3] == ["model"]
 
 
-def _tracker(tracking: TrackingConfig) -> WeightsAndBiases:
-    """Raises ``SpecError`` for variables that W&B refuses, or that switch it off."""
+def _tracker(location: RunLocation, given: dict[str, str], mode: Mode) -> WeightsAndBiases:
+    """The tracker with the settings of the run. Raises ``SpecError`` for variables that W&B refuses, or that switch it
+    off.
+    """
     from sweeps.planning.checks import wandb_variables
     from sweeps.spec.problems import Problem, SpecError
+    from sweeps.tracking.run_settings import FILES, tracking_of
     from sweeps.tracking.trackers.wandb import WeightsAndBiases
 
-    problems = list(wandb_variables.problems(tracking))
-    tracker = None if problems else WeightsAndBiases.requested(tracking)
-    if tracker is None:
-        disabled = Problem("environment", "WANDB_MODE", "it is disabled, so nothing would be sent")
-        raise SpecError(*(problems or [disabled]))
-    return tracker
+    with location.local_copy(lambda name: name in FILES) as settings:
+        tracking = tracking_of(settings, {**given, "wandb": mode})
+    if problems := list(wandb_variables.problems(tracking)):
+        raise SpecError(*problems)
+    if not wandb_variables.is_on(tracking):
+        raise SpecError(Problem("environment", "WANDB_MODE", "it is disabled, so nothing would be sent"))
+    return WeightsAndBiases.of(tracking, mode, "as requested")
 
 
 def _send(tracker: WeightsAndBiases, location: RunLocation, folder: Path, write: ReportWriter) -> int:
     """Sends the run, and shows its pages; returns the exit code."""
     from sweeps.tracking.sending import send
+    from sweeps.tracking.supervision import LOG_FILE
     from sweeps.tracking.trackers.wandb import WeightsAndBiases
     from trainables import results
 
     name = location.display_name
-    if not results.trial_folders(folder):
-        raise ValueError(f"{name}: no trial has begun here, so there is nothing to send")
     for damaged in results.write_tables(folder):
         print(f"warning: {damaged}; its trial is left out", file=sys.stderr)
     before = results.tracker_pages(folder)
@@ -110,17 +134,24 @@ def _send(tracker: WeightsAndBiases, location: RunLocation, folder: Path, write:
         final_report(write, folder, name, _log)
     _log(f"{WeightsAndBiases.label}: {tracker.announcement(folder / tracker.name)}")
     again = f"paretune wandb {shlex.quote(name)}"
-    sent = send(tracker, folder, _log, again)
+    try:
+        sent = send(tracker, folder, _log, again)
+    finally:
+        _keep(location, folder, [f"{tracker.name}/{LOG_FILE}", results.PAGES_FILE])
     pages = results.tracker_pages(folder)
     # The report has links to the pages, which it could not have before.
     report = final_report(write, folder, name, _log) if pages != before else None
-    if location.mirror.store is not None and pages:
-        location.mirror.store.push(folder, [results.PAGES_FILE])
     if report is not None:
         location.publish_report(report, folder)
     for label, address in pages.items():
         typer.echo(f"{label}: {address}")
     return 0 if sent else FAILED
+
+
+def _keep(location: RunLocation, copy: Path, names: list[str]) -> None:
+    """Copies those of these files that there are to a run at a URL."""
+    if location.mirror.store is not None:
+        location.mirror.store.push(copy, [name for name in names if (copy / name).exists()])
 
 
 def _log(line: str) -> None:

@@ -23,8 +23,11 @@ def mlflow_fault(uri: str) -> str | None:
     try:
         url = urlsplit(uri)
         host, port = url.hostname, url.port
-    except ValueError as error:  # no port, or no address in brackets
-        return f"MLflow needs an address such as {EXAMPLES}, {got}: {error}"
+    except ValueError:  # no port, or no address in brackets; its text may hold a part of the password
+        return (
+            f"MLflow needs an address such as {EXAMPLES}, {got}: its port or its host can't be read (in a password, / "
+            "is %2F)"
+        )
     if uri == "databricks" or url.scheme == "databricks":
         return None
     if url.scheme in ("http", "https"):

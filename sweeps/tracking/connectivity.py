@@ -23,7 +23,7 @@ def choose_mode(setting: Literal["auto", "offline", "online"]) -> tuple[Mode, st
 
     Raises ``SpecError`` if ``online`` is required and impossible.
     """
-    if setting == "offline" or os.environ.get("WANDB_MODE") in WANDB_OFFLINE:
+    if setting == "offline" or offline_by_variable():
         return "offline", "as requested; `wandb sync` uploads the runs later"
     found = obstacle()
     if found is None:
@@ -33,6 +33,11 @@ def choose_mode(setting: Literal["auto", "offline", "online"]) -> tuple[Mode, st
     return "offline", f"{found}; `wandb sync` uploads the runs later"
 
 
+def offline_by_variable() -> bool:
+    """Whether the user's environment has W&B record offline, whatever else is asked for."""
+    return os.environ.get("WANDB_MODE") in WANDB_OFFLINE
+
+
 def obstacle() -> str | None:
     """Why nothing can be sent to W&B now; ``None`` where it can. Takes at most :data:`CONNECT_SECONDS`."""
     if wandb_key() is None:
@@ -40,9 +45,14 @@ def obstacle() -> str | None:
     return None if server_reachable() else "its server can't be reached"
 
 
+def wandb_server() -> str:
+    """The address of W&B's server."""
+    return os.environ.get("WANDB_BASE_URL") or DEFAULT_SERVER
+
+
 def server_reachable() -> bool:
     """Whether W&B's server accepts a connection."""
-    return is_reachable(os.environ.get("WANDB_BASE_URL") or DEFAULT_SERVER)
+    return is_reachable(wandb_server())
 
 
 def is_reachable(address: str) -> bool:

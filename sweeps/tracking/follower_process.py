@@ -12,17 +12,28 @@ from __future__ import annotations
 import os
 import select
 import sys
+import traceback
 from pathlib import Path
 
 from sweeps.tracking.follower import RunFollower
 from sweeps.tracking.trackers import tracker_kind
+from trainables.system import redaction
 
 SETTINGS = "PARETUNE_TRACKER"
 POLL_SECONDS = 1.0
 
 
 def main() -> None:
-    """Follows the run folder until standard input ends."""
+    """Follows the run folder until standard input ends. An error has no secret: people send one another the log."""
+    try:
+        follow()
+    except Exception:
+        print(redaction.redacted(traceback.format_exc()), end="", file=sys.stderr)
+        sys.exit(1)
+
+
+def follow() -> None:
+    """Has the tracker follow the run folder until standard input ends."""
     name, folder = sys.argv[1:]
     tracker = tracker_kind(name).model_validate_json(os.environ.pop(SETTINGS))
     follower = RunFollower(Path(folder), tracker)

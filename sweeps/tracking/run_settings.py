@@ -11,6 +11,7 @@ from sweeps.spec import overrides, source
 from sweeps.spec.problems import SpecError
 from sweeps.spec.settings import TrackingConfig
 
+FILES = ("spec.yaml", "environment.json")  # of a run, which the settings are read from
 # Of the section `tracking`, what says where a run goes; whether it goes anywhere is asked for by the command.
 KEPT = ("project", "entity", "log_model")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from trainables import results
 from trainables.storage import files
+from trainables.storage.regular_files import require_own
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,21 @@ class RunSummary:
 
     @property
     def tables(self) -> list[Path]:
-        """The files with all records and curves."""
-        return [self.run.folder / name for name in ("trials.parquet", "curves.parquet")]
+        """The files with all records and curves. Raises ``DamagedFile`` for a link."""
+        return [require_own(self.run.folder / name) for name in ("trials.parquet", "curves.parquet")]
 
     @property
     def report(self) -> Path | None:
-        """The folder of the report, if it is written."""
+        """The folder of the report, if it is written. Raises ``DamagedFile`` for one with a link in it."""
         folder = self.run.folder / "report"
-        return folder if folder.is_dir() else None
+        return require_own(folder) if folder.is_dir() else None
 
     @property
     def answer(self) -> str | None:
-        """The answer as Markdown, if the report is written."""
-        path = self.run.folder / "report" / "summary.md"
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        """The answer as Markdown, if the report is written. Raises ``DamagedFile`` as :attr:`report` does."""
+        if self.report is None or not (path := self.report / "summary.md").is_file():
+            return None
+        return path.read_text(encoding="utf-8")
 
 
 def typed_columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:

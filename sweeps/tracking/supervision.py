@@ -19,8 +19,10 @@ from pathlib import Path
 from sweeps.tracking.base import Tracker
 from sweeps.tracking.follower_process import SETTINGS
 from trainables.storage import files
+from trainables.storage.damaged_files import display_name
 from trainables.system import redaction
 
+LOG_FILE = "tracker.log"  # in the tracker's folder
 REASON_LENGTH = 300  # characters of the process's last line that the run's log repeats
 
 
@@ -40,6 +42,7 @@ class TrackerProcess:
         self._watch: threading.Thread | None = None
         self._open = ExitStack()  # what lasts as long as the process
         self.process: subprocess.Popen[str] | None = None
+        self.interrupted = False  # by Ctrl-C, before all was sent
 
     @property
     def folder(self) -> Path:
@@ -49,7 +52,7 @@ class TrackerProcess:
     @property
     def log_file(self) -> Path:
         """What the process wrote to its standard output and error."""
-        return self.folder / "tracker.log"
+        return self.folder / LOG_FILE
 
     def start(self) -> None:
         """Starts the process, or logs why it can't."""
@@ -115,7 +118,7 @@ class TrackerProcess:
             reason = self._last_line()
             self._log(
                 f"{self.tracker.label} tracking failed with exit code {code}{f' ({reason})' if reason else ''}. "
-                f"The sweep continues without it; see {self.log_file}"
+                f"The sweep continues without it; see {display_name(self.log_file)}"
             )
 
     def _last_line(self) -> str:
@@ -123,25 +126,31 @@ class TrackerProcess:
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return redaction.redacted(last[:REASON_LENGTH])
 
-    @staticmethod
-    def _exit_code(process: subprocess.Popen[str], deadline: float) -> int | None:
+    def _exit_code(self, process: subprocess.Popen[str], deadline: float) -> int | None:
         """The process's exit code; ``None`` if it had more to send than there was time for."""
         try:
             return process.wait(max(0.0, deadline - time.monotonic()))
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
             # Another Ctrl-C while the rest is uploaded ends that too; a resumed run sends it.
+            self.interrupted = isinstance(error, KeyboardInterrupt)
             process.kill()
             process.wait()
             return None
 
     def _unsent(self, code: int | None, allowed_seconds: float) -> str:
         """What became of the process, and how what it didn't record or send is sent later."""
-        what = (
-            f"did not end within {allowed_seconds:g} s" if code is None else f"failed with exit code {code}"
-        )
-        return f"{self.tracker.label} tracking {what}. {self._how_to_record()}; see {self.log_file}"
+        if self.interrupted:
+            what = "was ended by Ctrl-C"
+        elif code is None:
+            what = f"did not end within {allowed_seconds:g} s"
+        else:
+            what = f"failed with exit code {code}"
+        place = display_name(self.log_file)
+        return f"{self.tracker.label} tracking {what}. {self._how_to_record()}; see {place}"
 
     def _how_to_record(self) -> str:
         command = self.tracker.how_to_send(self.folder)
-        send = f". To send what was recorded: {command}" if command else ""
+        send = (
+            f". To send what was recorded: {command}" if command not in (None, self._resume_command) else ""
+        )
         return f"To record what is missing: {self._resume_command}{send}"

@@ -1,4 +1,5 @@
-"""Downloads an artifact of Weights & Biases: weights as safetensors, configs, tokenizers; never pickles.
+"""Downloads an artifact of Weights & Biases: weights as safetensors, configs, tokenizers, and code, which runs
+only if a spec allows it; never pickles, and nothing that the artifact only refers to.
 
 python -m trainables.models.wandb_download ENTITY/PROJECT/ARTIFACT:VERSION FOLDER
 """
@@ -18,7 +19,10 @@ def download(name: str, folder: Path) -> None:
     import wandb
 
     artifact = wandb.Api().artifact(name)
-    wanted = [path for path in artifact.manifest.entries if _is_wanted(path)]
+    # A reference has W&B read any address or file, with the user's own rights.
+    wanted = [
+        path for path, entry in artifact.manifest.entries.items() if entry.ref is None and _is_wanted(path)
+    ]
     if not wanted:
         raise ValueError(f"{name} holds no file of a model ({', '.join(DOWNLOADED)})")
     for path in wanted:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from trainables.storage.damaged_files import DamagedFile, display_name
+
 
 def first_endless(folder: Path) -> Path | None:
     """The first entry of a folder that is neither a file nor a folder, links followed; ``None`` if there is none.
@@ -32,3 +34,17 @@ def links(folder: Path) -> list[Path]:
             return sorted(Path(entry.path) for entry in entries if entry.is_symlink())
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def require_own(path: Path) -> Path:
+    """``path``, a file or folder that is sent as a whole.
+
+    Raises ``DamagedFile`` where it is a link, a pipe or a device, or holds one: through a link in somebody else's
+    folder, files of this user would go with it.
+    """
+    inside = (Path(parent) / name for parent, *names in os.walk(path) for some in names for name in some)
+    for entry in (path, *inside):
+        if entry.is_symlink() or (entry.exists() and not (entry.is_file() or entry.is_dir())):
+            what = "is a link, a pipe or a device: what it leads to would be sent"
+            raise DamagedFile(f"{display_name(entry)} {what}; put a file there, or remove it")
+    return path

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Self
+from urllib.parse import unquote, urlsplit
 
 from sweeps.spec.settings import TrackingConfig
 from sweeps.spec.tracker_addresses import sqlite_file
@@ -61,14 +62,14 @@ class MLflow(Tracker):
 
     def environment(self, folder: Path, empty: Path, inherited: Mapping[str, str]) -> dict[str, str]:
         kept = {name: value for name, value in inherited.items() if not _OF_ANOTHER_RUN.fullmatch(name)}
-        return {**DEFAULTS, **kept}
+        return {**DEFAULTS, **kept, **_login(self.uri)}
 
     @property
     def destination(self) -> str:
         return f"{redaction.redacted(self.uri)} {self.project}"
 
     def open(self, run: FollowedRun) -> TrackedRun:
-        return MlflowRuns(run, self.uri, self.project)
+        return MlflowRuns(run, _without_login(self.uri), self.project)
 
 
 class MlflowTrial(TrackedTrial):
@@ -175,6 +176,20 @@ class MlflowRuns(TrackedRun):
         }
         known = {tag.key: tag.value for tag in _tags({ID: id_, **source, **tags})}
         return self.client.create_run(self.experiment, tags=known, run_name=name)
+
+
+def _login(uri: str) -> dict[str, str]:
+    """The variables that have the user and the password of a server's address, which MLflow repeats in its errors."""
+    url = urlsplit(uri)
+    if url.scheme not in ("http", "https") or not (url.username and url.password):
+        return {}
+    user, password = unquote(url.username), unquote(url.password)
+    return {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
+
+
+def _without_login(uri: str) -> str:
+    url = urlsplit(uri)
+    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl() if _login(uri) else uri
 
 
 def _artifacts(uri: str) -> str | None:

@@ -16,7 +16,8 @@ from typing import ClassVar, Literal, Self
 from sweeps.planning.checks import wandb_variables
 from sweeps.spec.settings import TrackingConfig
 from sweeps.tracking.base import FollowedRun, TrackedRun, Tracker
-from sweeps.tracking.connectivity import DEFAULT_SERVER, Mode, choose_mode
+from sweeps.tracking.connectivity import Mode, choose_mode, wandb_server
+from trainables.storage.damaged_files import display_name
 
 
 class WeightsAndBiases(Tracker):
@@ -35,7 +36,11 @@ class WeightsAndBiases(Tracker):
     def requested(cls, tracking: TrackingConfig) -> Self | None:
         if not wandb_variables.is_on(tracking) or tracking.wandb == "off":
             return None
-        mode, reason = choose_mode(tracking.wandb)
+        return cls.of(tracking, *choose_mode(tracking.wandb))
+
+    @classmethod
+    def of(cls, tracking: TrackingConfig, mode: Mode, reason: str) -> Self:
+        """The tracker with a spec's settings in a mode that is chosen."""
         project = wandb_variables.project(tracking)
         sent = {"entity": tracking.entity, "log_model": tracking.log_model}
         return cls(mode=mode, reason=reason, project=project, **sent)
@@ -70,7 +75,7 @@ class WeightsAndBiases(Tracker):
 
     def how_to_send(self, folder: Path) -> str:
         if self.mode == "online":
-            return f"paretune wandb {shlex.quote(str(folder.parent))}"
+            return f"paretune wandb {shlex.quote(display_name(folder.parent))}"
         # The pattern stays outside of the quotes, for the shell to expand.
         return f"wandb sync {shlex.quote(str(folder))}/offline-run-*"
 
@@ -80,7 +85,7 @@ class WeightsAndBiases(Tracker):
         if self.mode == "offline":
             return self.mode
         entity = self.entity or os.environ.get("WANDB_ENTITY") or ""
-        return f"{os.environ.get('WANDB_BASE_URL') or DEFAULT_SERVER}/{entity}/{self.project}"
+        return f"{wandb_server()}/{entity}/{self.project}"
 
     def open(self, run: FollowedRun) -> TrackedRun:
         from sweeps.tracking.trackers.wandb_runs import WandbRuns

@@ -14,6 +14,7 @@ from sweeps.tracking.run_summary import RunSummary
 from sweeps.tracking.wandb_content import trial_card
 from trainables import results
 from trainables.results import Record
+from trainables.storage.regular_files import require_own
 
 MODEL = "model"  # the folder of a trial's weights or adapter
 MODEL_FILES = ("config.json", "record.json")  # of a trial; with its model they are what `paretune chat` needs
@@ -68,7 +69,10 @@ class Models:
                 yield chosen
 
     def log(self, run: Any, trial: FollowedTrial, record: Record) -> None:
-        """Sends a trial's model or adapter with its card, as an output of the trial's run; nothing without a model."""
+        """Sends a trial's model or adapter with its card, as an output of the trial's run; nothing without a model.
+
+        Raises ``DamagedFile`` for a model with a link in it.
+        """
         if not has_model(trial):
             return
         values = {"cell": record.cell, "quality": record.quality, "quality_name": record.quality_name}
@@ -78,9 +82,9 @@ class Models:
             description=f"{record.cell}, trained by the sweep {trial.run.name}",
             metadata={name: value for name, value in values.items() if value is not None},
         )
-        artifact.add_dir(str(trial.folder / MODEL), name=MODEL)
+        artifact.add_dir(str(require_own(trial.folder / MODEL)), name=MODEL)
         for name in MODEL_FILES:
-            artifact.add_file(str(trial.folder / name), name=name)
+            artifact.add_file(str(require_own(trial.folder / name)), name=name)
         if (text := trial_card.card(trial.folder)) is not None:
             with artifact.new_file(trial_card.NAME, encoding="utf-8") as file:
                 file.write(text)

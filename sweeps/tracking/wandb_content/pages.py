@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
 from sweeps.tracking import links
 from sweeps.tracking.base import FollowedRun
-from sweeps.tracking.connectivity import DEFAULT_SERVER
+from sweeps.tracking.connectivity import wandb_server
 from sweeps.tracking.run_report import RunReport
 from sweeps.tracking.wandb_content import project_view, sweep_report
 from sweeps.tracking.wandb_content.sweep_report import Place
@@ -58,5 +57,4 @@ class Pages:
 
     @staticmethod
     def _location(place: Place) -> dict[str, str]:
-        server = os.environ.get("WANDB_BASE_URL") or DEFAULT_SERVER
-        return {"server": server, "entity": place.entity, "project": place.project}
+        return {"server": wandb_server(), "entity": place.entity, "project": place.project}

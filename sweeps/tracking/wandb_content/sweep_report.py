@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from sweeps.tracking.wandb_content.trial_values import SWEEP, sweep_key
 
 MAX_TITLE = 128  # characters, W&B's limit
 SUMMARY_OF = "summary_of"  # the config key of the summary run, which has no key that trials are found by
+SHOWN_BY = {("config", SWEEP), ("config", SUMMARY_OF)}  # what the panels' runs are found by
 RUNNING = "The sweep is running. The panels follow its trials; the answer comes at its end."
 
 
@@ -36,7 +38,7 @@ class SavedReport:
 
 
 def save(place: Place, run: FollowedRun, results: RunReport | None, known_id: str | None) -> SavedReport:
-    """Saves the report of a sweep, in place of the one with ``known_id``, if that is still there.
+    """Saves the report of a sweep, in place of the one with ``known_id``, if that is still there and its own.
 
     ``results``: ``None`` while the sweep runs.
     """
@@ -48,19 +50,38 @@ def save(place: Place, run: FollowedRun, results: RunReport | None, known_id: st
         width="fluid",
         blocks=list(blocks(place, run, results)),
     )
-    if known_id is not None and _is_there(known_id):
+    if known_id is not None and _is_own(known_id, place, run):
         report.id = known_id
     report.save()
     return SavedReport(report.id, str(report.url))
 
 
-def _is_there(report_id: str) -> bool:
-    """Whether a report is still at W&B, where people may delete it."""
+def _is_own(report_id: str, place: Place, run: FollowedRun) -> bool:
+    """Whether a report is still at W&B, where people may delete it, and shows this sweep.
+
+    The id is from the run folder, which somebody else may have made: it could name any report that the user may change.
+    """
     import wandb
     from wandb_workspaces._graphql import execute_graphql
     from wandb_workspaces.reports.v2 import gql
 
-    return execute_graphql(wandb.Api(), gql.view_report, {"reportId": report_id}).get("view") is not None
+    view = execute_graphql(wandb.Api(), gql.view_report, {"reportId": report_id}).get("view")
+    if view is None:
+        return False
+    project = view.get("project") or {}
+    is_here = (project.get("entityName"), project.get("name")) == (place.entity, place.project)
+    return is_here and sweep_key(run) in _filtered_by(json.loads(view.get("spec") or "null"))
+
+
+def _filtered_by(content: Any) -> Iterator[Any]:
+    """The sweeps whose runs the panels of a report show, by its content as W&B keeps it."""
+    if isinstance(content, dict):
+        key = content.get("key")
+        if isinstance(key, dict) and (key.get("section"), key.get("name")) in SHOWN_BY:
+            yield content.get("value")
+    if isinstance(content, dict | list):
+        for part in content.values() if isinstance(content, dict) else content:
+            yield from _filtered_by(part)
 
 
 def blocks(place: Place, run: FollowedRun, results: RunReport | None) -> Iterator[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from tests.helpers import followed_runs
 from tests.helpers.sweeps import wandb_runs
 from trainables import results
 from trainables.storage import files
+from trainables.storage.url_store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +74,64 @@ def test_a_run_that_is_being_written_is_refused(run: Path) -> None:
         code, output = called(run, "--offline")
     assert code == 2
     assert "another run holds it" in output
+
+
+def test_a_run_in_which_links_lead_elsewhere_is_refused(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (run / "wandb").mkdir()
+    (run / "wandb" / "sent").symlink_to(tmp_path / "elsewhere")
+    code, output = called(run, "--offline")
+    assert (code, "sent is a link: files in the place it leads to" in output) == (2, True), output
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_the_run_is_held_while_it_is_sent(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str | None] = []
+
+    def send(tracker: Any, folder: Path, log: Any, again: str) -> bool:
+        found.append(lock.holder(folder))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweeps.tracking.sending.send", send)
+    assert called(run, "--offline")[0] == 130
+    assert f"process {os.getpid()} on" in str(found)
+    assert lock.holder(run) is None
+
+
+@pytest.mark.parametrize("mode", ["offline", "dryrun"])
+def test_a_variable_that_keeps_wandb_offline_counts_as_the_option(
+    run: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", mode)
+    monkeypatch.setattr("sweeps.tracking.sending.send", lambda tracker, *_: tracker.mode == "offline")
+    code, output = called(run)
+    assert (code, "W&B: offline, as requested" in output) == (0, True), output
+    code, output = called("memory://bucket/methods")
+    assert code == 2
+    assert "environment WANDB_MODE: the files would be in a copy that is removed" in output
+
+
+@pytest.mark.parametrize(("log_model", "fetched"), [(None, False), ("best", True)])
+def test_the_models_of_a_run_at_a_url_are_fetched_only_where_they_are_sent(
+    run: Path, monkeypatch: pytest.MonkeyPatch, log_model: str | None, fetched: bool
+) -> None:
+    setting = "" if log_model is None else f"tracking: {{log_model: {log_model}}}\n"
+    files.write_text(run / "spec.yaml", f"name: methods\n{setting}")
+    files.write_text(run / "trials" / followed_runs.WELL / "model" / "model.safetensors", "weights")
+    store = Store(f"memory://{secrets.token_hex(4)}/methods")
+    store.push(run, [str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()])
+    found: list[bool] = []
+
+    def send(tracker: Any, folder: Path, log: Any, again: str) -> bool:
+        found.append(any(folder.glob("trials/*/model/*")))
+        files.write_text(folder / "wandb" / "tracker.log", "An error.")
+        return False
+
+    monkeypatch.setattr("sweeps.tracking.sending.send", send)
+    monkeypatch.setattr(connectivity, "obstacle", lambda: None)
+    code, output = called(store.url)
+    assert (code, found) == (1, [fetched]), output
+    assert store.read("wandb/tracker.log") == b"An error."
 
 
 def test_wandb_that_is_disabled_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 
 from sweeps.planning.checks import tracking
-from sweeps.tracking import connectivity
+from sweeps.tracking import connectivity, follower_process
+from sweeps.tracking.base import FollowedRun
 from sweeps.tracking.recording import Trackers
 from sweeps.tracking.trackers.mlflow import DEFAULTS, MLflow
 from tests.helpers import followed_runs, specs
 from tests.helpers.followed_runs import ANSWER, FAILED, OTHER, SWEEP_ID, WELL, add_points, follow
+from trainables.storage.damaged_files import DamagedFile
 
 mlflow = pytest.importorskip("mlflow")
 pytest.importorskip("sqlalchemy")
@@ -184,16 +186,54 @@ def test_a_server_that_is_not_there_is_said_at_once_and_costs_the_sweep_nothing(
     )
 
 
+def test_a_password_in_the_address_is_a_variable_and_not_in_what_mlflow_is_given(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweeps.tracking.trackers import mlflow as module
+
+    tracker = at("http://ada:se%2Fcret@127.0.0.1:1/path")
+    variables = tracker.environment(tmp_path, tmp_path, {"MLFLOW_TRACKING_USERNAME": "other"})
+    assert variables["MLFLOW_TRACKING_USERNAME"] == "ada"
+    assert variables["MLFLOW_TRACKING_PASSWORD"] == "se/cret"
+    monkeypatch.setattr(module, "MlflowRuns", lambda run, uri, project: uri)
+    assert tracker.open(FollowedRun.read(run)) == "http://127.0.0.1:1/path"
+    assert at("http://127.0.0.1:1").environment(tmp_path, tmp_path, {}) == DEFAULTS
+
+
+def test_the_error_of_a_process_is_logged_without_the_password_of_a_database(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(tracker: MLflow, run: FollowedRun) -> None:
+        raise ConnectionError(f"no answer of {tracker.uri}")
+
+    monkeypatch.setattr(MLflow, "open", refuse)
+    monkeypatch.setenv(follower_process.SETTINGS, at("postgresql://ada:secret@host/db").model_dump_json())
+    monkeypatch.setattr(sys, "argv", ["follower_process", "mlflow", str(run)])
+    with pytest.raises(SystemExit, match="1"):
+        follower_process.main()
+    error = capsys.readouterr().err
+    assert error.endswith("ConnectionError: no answer of postgresql://***@host/db\n")
+    assert "secret" not in error
+
+
+def test_a_report_with_a_link_to_files_elsewhere_is_not_sent(run: Path, uri: str, tmp_path: Path) -> None:
+    (tmp_path / "private").write_text("secret")
+    (run / "report" / "figures").symlink_to(tmp_path)
+    with pytest.raises(DamagedFile, match=r"report/figures is a link"):
+        follow(run, at(uri))
+
+
 @pytest.mark.parametrize(
     ("uri", "what"),
     [
         ("127.0.0.1:5000", "got 127.0.0.1:5000. Did you mean http://127.0.0.1:5000?"),
         ("http://", "MLflow needs a host, as in http://127.0.0.1:5000"),
-        ("http://127.0.0.1:x", "got http://127.0.0.1:x: Port could not be cast to integer value"),
+        ("http://127.0.0.1:x", "got http://127.0.0.1:x: its port or its host can't be read"),
         ("sqlite:///mlflow.db", "the file would depend on the working folder"),
         ("sqlite:///", "MLflow needs a file after sqlite:///"),
         ("file:///home/ada/mlruns", "Did you mean sqlite:////home/ada/mlruns/mlflow.db?"),
         ("/home/ada/mlruns", "it has given up folders of files"),
+        ("http://ada:secret/word@host", "got http://***@host: its port or its host can't be read"),
         ("ftp://ada:secret@host", "got ftp://***@host. Did you mean http://"),
     ],
 )

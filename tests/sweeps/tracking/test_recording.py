@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from sweeps.planning.plan import Plan
 from sweeps.runs import layout
 from sweeps.spec.settings import TrackingConfig
 from sweeps.tracking.recording import Trackers
+from sweeps.tracking.sending import send
 from sweeps.tracking.trackers import TRACKERS
+from sweeps.tracking.trackers.tensorboard import TensorBoard
 from tests.helpers import followed_runs, specs
 
 
@@ -96,3 +99,27 @@ def test_a_name_that_swanlab_refuses_is_an_error_of_the_plan(
     (error,) = plan(tmp_path, "wandb: off, swanlab: offline, project: 'my tests'").errors
     assert "tracking.project: SwanLab takes 1 to 100 letters" in str(error)
     assert "got my tests. Did you mean my-tests?" in str(error)
+
+
+def test_ctrl_c_while_a_run_is_sent_ends_the_process_and_is_said(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait = subprocess.Popen.wait
+    asked: list[float | None] = []
+
+    def interrupted(process: subprocess.Popen[str], timeout: float | None = None) -> int:
+        if timeout is not None and not asked:
+            asked.append(timeout)
+            raise KeyboardInterrupt
+        return wait(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
+    messages: list[str] = []
+    tracker = TensorBoard.model_validate({})
+    with pytest.raises(KeyboardInterrupt):
+        send(tracker, run, messages.append, "paretune wandb methods")
+    log = run / "tensorboard" / "tracker.log"
+    assert messages == [
+        "TensorBoard tracking was ended by Ctrl-C. To record what is missing: paretune wandb methods; see "
+        + str(log)
+    ]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 
 from sweeps.tracking.base import FollowedRun, FollowedTrial
-from sweeps.tracking.wandb_content import tables, trial_values
+from sweeps.tracking.wandb_content import sweep_report, tables, trial_values
 from sweeps.tracking.wandb_content.artifacts import Models, artifact_name
+from sweeps.tracking.wandb_content.sweep_report import Place
 from tests.helpers import run_folders
 from trainables import results
 from trainables.results import Record
 from trainables.storage import files
+from trainables.storage.damaged_files import DamagedFile
 
 GIB = 1024**3
 CONFIG = {
@@ -146,6 +150,44 @@ def test_an_artifact_has_a_name_that_wandb_takes(name: str) -> None:
     found = artifact_name(name, "records")
     assert Artifact(found, type="records").name == found
     assert found.endswith("-records")
+
+
+def test_a_model_with_a_link_or_a_pipe_in_it_is_not_sent(trial: FollowedTrial, tmp_path: Path) -> None:
+    record = run_folders.record("abc")
+    results.write_record(trial.folder, record)
+    files.write_text(tmp_path / "private" / "key", "secret")
+    files.write_text(trial.folder / "model" / "config.json", "{}")
+    for name in ("key", "folder/key"):
+        link = trial.folder / "model" / name
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(tmp_path / "private" / "key")
+        with pytest.raises(DamagedFile, match=f"model/{name} is a link"):
+            Models("all").log(None, trial, record)
+        link.unlink()
+    os.mkfifo(trial.folder / "model" / "pipe")
+    with pytest.raises(DamagedFile, match=r"model/pipe is a link, a pipe"):
+        Models("all").log(None, trial, record)
+
+
+@pytest.mark.parametrize(
+    ("known", "is_own"),
+    [({}, True), ({"entity": "other"}, False), ({"project": "other"}, False), ({"sweep": "theirs-1"}, False)],
+)
+def test_a_report_is_a_sweeps_own_where_its_panels_show_the_sweep(
+    trial: FollowedTrial, monkeypatch: pytest.MonkeyPatch, known: dict[str, str], is_own: bool
+) -> None:
+    import wandb_workspaces._graphql
+
+    condition = {
+        "key": {"section": "config", "name": "sweep_id"},
+        "value": known.get("sweep", "methods-a1b2c3"),
+    }
+    grid = {"type": "panel-grid", "metadata": {"runSets": [{"filters": {"filters": [condition]}}]}}
+    project = {"name": known.get("project", "ours"), "entityName": known.get("entity", "team")}
+    view = {"project": project, "displayName": "methods", "spec": json.dumps({"blocks": [grid]})}
+    monkeypatch.setattr("wandb.Api", lambda: None)
+    monkeypatch.setattr(wandb_workspaces._graphql, "execute_graphql", lambda *_: {"view": view})
+    assert sweep_report._is_own("id", Place("team", "ours"), trial.run) is is_own
 
 
 def test_the_best_model_of_each_cell_is_sent_or_all_or_none() -> None:

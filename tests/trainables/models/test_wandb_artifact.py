@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -89,3 +90,22 @@ def test_the_settings_of_a_data_set_s_folder_and_of_another_run_do_not_reach_the
 )
 def test_only_safe_files_of_a_model_are_downloaded(path: str, wanted: bool) -> None:
     assert wandb_download._is_wanted(path) is wanted
+
+
+def test_what_an_artifact_only_refers_to_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    taken: list[str] = []
+
+    def entry(path: str) -> SimpleNamespace:
+        return SimpleNamespace(download=lambda **options: taken.append(path))
+
+    entries = {
+        "model.safetensors": SimpleNamespace(ref=None),
+        "config.json": SimpleNamespace(ref="file:///home/ada/.config/key.json"),
+    }
+    artifact = SimpleNamespace(manifest=SimpleNamespace(entries=entries), get_entry=entry)
+    monkeypatch.setattr("wandb.Api", lambda: SimpleNamespace(artifact=lambda name: artifact))
+    wandb_download.download("team/p/m:v0", tmp_path)
+    assert taken == ["model.safetensors"]
+    del entries["model.safetensors"]
+    with pytest.raises(ValueError, match="holds no file of a model"):
+        wandb_download.download("team/p/m:v0", tmp_path)
