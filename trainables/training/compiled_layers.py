@@ -17,6 +17,7 @@ from torch import nn
 
 from trainables.config.train import SHARDED
 from trainables.models.architecture.decoder_layers import decoder_layers
+from trainables.models.cpu_products import multiplies_in_32_bits
 from trainables.system import capabilities
 from trainables.training.compiler_cache import use_private_cache
 from trainables.training.policy import Policy
@@ -93,7 +94,7 @@ def layers_for(
     if policy.blueprint is not None:
         obstacle = SHARDED
     work = Work.of(policy, steps, trainer.tokens_after(steps) / steps)
-    reason = reason_against(train.compile, policy.device, work, obstacle)
+    reason = reason_against(train.compile, policy.device, work, obstacle or _slow_products(policy))
     if reason is not None:
         yield LayersNote(f"no: {reason}" if train.compile == "on" else None)
         return
@@ -105,6 +106,15 @@ def layers_for(
         note.text = f"{layers} layers in {seconds:.0f} s"
         if failures:
             note.text += f"; {failures} functions could not be compiled, and ran as they are"
+
+
+def _slow_products(policy: Policy) -> str | None:
+    """Why this processor would compute compiled layers more slowly than plain ones; ``None`` where it wouldn't."""
+    dtype = policy.dtypes.compute
+    if policy.device != "cpu" or not multiplies_in_32_bits(dtype):
+        return None
+    name = str(dtype).removeprefix("torch.")
+    return f"torch's compiled layers multiply {name} as it is, for which this processor has no instructions"
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -15,8 +17,9 @@ SPACING = {torch.bfloat16: 2**-7, torch.float16: 2**-10}
 
 @pytest.fixture(autouse=True)
 def _replaced() -> None:
-    if not cpu_products.use_fast_products():
+    if not all(map(cpu_products.multiplies_in_32_bits, cpu_products.HALVES)):
         pytest.skip("this CPU has instructions for 16 bits")
+    cpu_products.use_fast_products()
 
 
 def random(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
@@ -89,3 +92,49 @@ def test_products_of_32_and_64_bits_and_of_integers_are_torchs_own() -> None:
         assert torch.equal(torch.addmm(other[0], one, other), expected + other[0])
         assert torch.equal(other[:2].clone().addmm_(one, other), expected + other[:2])
         assert torch.equal(torch.baddbmm(other[0], one[None], other[None])[0], expected + other[0])
+
+
+def test_where_the_processor_has_instructions_for_one_of_the_dtypes_the_other_one_is_replaced_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        cpu_products, "multiplies_in_32_bits", lambda dtype: dtype == torch.float16
+    )  # AVX-512 without fp16
+    taken: list[torch.dtype] = []
+    own = cpu_products.multiply
+
+    def counting(one: Tensor, other: Tensor, out: Tensor) -> Tensor:
+        taken.append(one.dtype)
+        return own(one, other, out)
+
+    monkeypatch.setattr(cpu_products, "multiply", counting)
+    for dtype in (torch.bfloat16, torch.float16):
+        random(3, 4, dtype=dtype) @ random(4, 5, dtype=dtype)
+    assert taken == [torch.float16]
+
+
+REFUSED: dict[str, Callable[[], Tensor]] = {
+    "mm of two dtypes": lambda: torch.mm(random(3, 4), random(4, 5).float()),
+    "mm of a row by a matrix that lies transposed": lambda: torch.mm(random(1, 4), random(5, 4).float().t()),
+    "mm of other lengths": lambda: torch.mm(random(3, 8192 + 4), random(8192 + 8, 5)),
+    "mm with a vector": lambda: torch.mm(random(3, 4), random(4)),
+    "addmm of two dtypes": lambda: torch.addmm(random(5), random(3, 4), random(4, 5).float()),
+    "addmm of a bias in 32 bits": lambda: torch.addmm(random(5).float(), random(3, 4), random(4, 5)),
+    "addmm_ into another shape": lambda: random(3, 5).addmm_(random(1, 4), random(4, 5)),
+    "addmm_ of 32 bits into another shape": lambda: torch.zeros(3, 5).addmm_(
+        torch.zeros(1, 4), torch.zeros(4, 5)
+    ),
+    "bmm of two dtypes": lambda: torch.bmm(random(2, 3, 4), random(2, 4, 5).float()),
+    "bmm of more matrices than the other has": lambda: torch.bmm(random(2, 3, 4), random(3, 4, 5)),
+    "bmm of fewer": lambda: torch.bmm(random(3, 3, 4), random(1, 4, 5)),
+    "baddbmm of two dtypes": lambda: torch.baddbmm(random(5), random(2, 3, 4), random(2, 4, 5).float()),
+    "baddbmm of a bias in 32 bits": lambda: torch.baddbmm(
+        random(5).float(), random(2, 3, 4), random(2, 4, 5)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_torch_refuses_is_refused(case: str) -> None:
+    with pytest.raises((RuntimeError, IndexError)):
+        REFUSED[case]()

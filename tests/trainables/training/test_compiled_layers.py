@@ -261,6 +261,20 @@ def test_a_stage_that_compares_with_a_reference_trains_with_plain_layers_and_say
     assert run(config, tmp_path).compiled == f"no: {config.stage.compile_obstacle}"
 
 
+@pytest.mark.parametrize("multiplied_in_32_bits", [True, False])
+def test_where_a_processor_has_no_instructions_for_the_products_layers_stay_plain_and_the_record_says_why(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, multiplied_in_32_bits: bool
+) -> None:
+    traced(monkeypatch)
+    monkeypatch.setattr(compiled_layers, "multiplies_in_32_bits", lambda dtype: multiplied_in_32_bits)
+    config = make_config(
+        tiny_model, "commands", compile="on", steps=1, eval_fraction=0, precision="bf16", dtype="float32"
+    )
+    compiled = str(run(config, tmp_path).compiled)
+    expected = "no: torch's compiled layers multiply bfloat16" if multiplied_in_32_bits else "4 layers in "
+    assert compiled.startswith(expected)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_layers_that_are_compiled_for_this_processor_learn_the_same_and_resume_bit_for_bit(
