@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -40,18 +39,17 @@ tracking: {{wandb: off}}
 
 @dataclass(frozen=True)
 class Side:
-    """One side's seconds, of the wall and of processors, and its best model on the test rows."""
+    """One side's seconds and its best model on the test rows."""
 
     seconds: float
-    processor_seconds: float
     best: str
     loss: float
     exact_match: float
 
     def __str__(self) -> str:
         return (
-            f"{self.seconds:.0f} s ({self.processor_seconds:.0f} s of processors); best {self.best}: held-out loss "
-            f"{self.loss:.4f} nats per token, exact match {self.exact_match:.3f}"
+            f"{self.seconds:.0f} s; best {self.best}: held-out loss {self.loss:.4f} nats per token, exact match "
+            f"{self.exact_match:.3f}"
         )
 
 
@@ -62,7 +60,7 @@ def run_ours(steps: int, rows: int, folder: Path) -> tuple[Side, float | None, f
     spec = folder / "bench.yaml"
     settings = {"ranks": list(RANKS), "rates": list(RATES), "batch": BATCH, "cutoff": CUTOFF, "model": MODEL}
     spec.write_text(SPEC.format(**settings, steps=steps, rows=rows))
-    run, used = folder / "runs" / "bench", _processor_seconds()
+    run = folder / "runs" / "bench"
     started = time.monotonic()
     command = [sys.executable, "-m", "sweeps.cli", "run", str(spec), "--output", str(folder / "runs")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -82,9 +80,7 @@ def run_ours(steps: int, rows: int, folder: Path) -> tuple[Side, float | None, f
     assert winner is not None
     assert winner.quality is not None
     named = f"rank {winner.config['method']['rank']}, rate {winner.config['train']['learning_rate']:g}"
-    side = Side(
-        seconds, _processor_seconds() - used, named, winner.metrics["loss"], winner.metrics["exact_match"]
-    )
+    side = Side(seconds, named, winner.metrics["loss"], winner.metrics["exact_match"])
     # From the last time on that it took the lead.
     return (
         side,
@@ -115,17 +111,14 @@ def _leader(run: Path) -> str | None:
 
 def run_plain(steps: int, rows: int, folder: Path) -> Side:
     """The loop, in a process of its own."""
-    used, started = _processor_seconds(), time.monotonic()
+    started = time.monotonic()
     command = [sys.executable, "-m", "tests.benchmarks.sweep", "--loop", str(folder)]
     done = subprocess.run(
         [*command, "--steps", str(steps), "--rows", str(rows)], stdout=subprocess.PIPE, text=True, check=True
     )
     ended = json.loads(done.stdout.splitlines()[-1])
-    seconds, processors = time.monotonic() - started, _processor_seconds() - used
-    scored = ended["scoring_seconds"], ended["scoring_processor_seconds"]
-    return Side(
-        seconds - scored[0], processors - scored[1], ended["best"], ended["loss"], ended["exact_match"]
-    )
+    seconds = time.monotonic() - started - ended["scoring_seconds"]
+    return Side(seconds, ended["best"], ended["loss"], ended["exact_match"])
 
 
 def loop(steps: int, rows: int, folder: Path) -> dict[str, Any]:
@@ -141,14 +134,13 @@ def loop(steps: int, rows: int, folder: Path) -> dict[str, Any]:
         adapter = folder / f"plain-{rank}-{rate:g}"
         found.append((script.validation_loss(adapter), rank, rate, adapter))
     _, rank, rate, adapter = min(found)
-    wall, used = time.monotonic(), _processor_seconds()
+    started = time.monotonic()
     metrics = score(data, rank, adapter)
     return {
         "best": f"rank {rank}, rate {rate:g}",
         "loss": metrics["loss"],
         "exact_match": metrics["exact_match"],
-        "scoring_seconds": time.monotonic() - wall,
-        "scoring_processor_seconds": _processor_seconds() - used,
+        "scoring_seconds": time.monotonic() - started,
     }
 
 
@@ -184,12 +176,6 @@ def score(data: Any, rank: int, adapter: Path) -> dict[str, float]:
         return config.stage.score(policy, split, split.test, CUTOFF).metrics
 
 
-def _processor_seconds() -> float:
-    """Of this process and of all that it has waited for."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=40)
@@ -210,8 +196,7 @@ def main() -> None:
     print(f"  the winner leads from {leads:.0f} s on; the end after {ours.seconds:.0f} s")
     print(f"plain TRL loop: {plain}")
     print(
-        f"ratio of seconds {plain.seconds / ours.seconds:.2f}, of processors' "
-        f"{plain.processor_seconds / ours.processor_seconds:.2f}; held-out loss {ours.loss - plain.loss:+.4f}, "
+        f"ratio of seconds {plain.seconds / ours.seconds:.2f}; held-out loss {ours.loss - plain.loss:+.4f}, "
         f"exact match {ours.exact_match - plain.exact_match:+.3f}"
     )
 
