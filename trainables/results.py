@@ -165,6 +165,13 @@ class Record(Frozen):
             return None
         return max(self.peak_load_bytes or 0, self.peak_train_bytes, self.peak_eval_bytes or 0)
 
+    @property
+    def longest_rows_measured(self) -> bool:
+        """Whether the peak of training is that of the longest rows, which is predicted; where there was no room for the
+        copies that this needs, it is that of the trial's own batches.
+        """
+        return self.memory_source != "cuda" or self.gradient_bytes is not None
+
     @field_validator("out_of_memory_in", mode="before")
     @classmethod
     def _predicted(cls, phase: Any) -> Any:

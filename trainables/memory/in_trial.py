@@ -14,13 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainables.memory.figures import Memory, TensorCounter, predicted_peak, weight_bytes
+from trainables.memory.figures import Memory, TensorCounter, weight_bytes
 from trainables.memory.gauges import CudaAllocator, Gauge, Meter
-from trainables.memory.longest_batch import longest_rows, train_longest
+from trainables.memory.longest_batch import longest_rows, predict_peak_of, train_longest
 from trainables.memory.policy_snapshot import copied_bytes, preserved
-from trainables.memory.predicted_model import PredictedModel
-from trainables.models import locate
-from trainables.models.folder import read_architecture
 from trainables.storage import files
 from trainables.system import machine
 from trainables.system.byte_sizes import GIB
@@ -137,23 +134,24 @@ class TrialMeter:
     def train_longest(self, policy: Policy, rows: Sequence[Any], phases: Phases) -> None:
         """Trains on the longest of the training ``rows`` and undoes it, unless the run knows this memory.
 
-        Without room for the copies that undo it, nothing is done: ``row_tokens``, ``gradient_bytes``,
-        ``optimizer_bytes`` and the prediction stay unknown.
+        Without room for the copies that undo it, nothing is trained: ``gradient_bytes`` and ``optimizer_bytes`` stay
+        unknown, while the longest row's tokens are counted and its peak is predicted.
         ``phases`` says where an error has occurred. All workers have to call it.
         """
-        if self._known or self.config.method is None or not _fits_beside_others(copied_bytes(policy)):
+        if self._known or self.config.method is None:
             return
         worst, counter = _worst_case(self.config), TensorCounter()
         longest, row_tokens = longest_rows(worst, policy, rows)
+        predicted = predict_peak_of(worst, policy, row_tokens)
+        self._counted |= {"row_tokens": row_tokens, "predicted_peak_bytes": predicted}
+        if not _fits_beside_others(copied_bytes(policy)):
+            return
         with phases.during("forward"), preserved(policy):
             train_longest(_with_plain_layers(worst), policy, longest, counter, phases)
         clean_process(worst.train.precision)
-        model = PredictedModel.of_files(read_architecture(locate.model_folder(worst.model)))
         self._counted |= {
             "gradient_bytes": counter.gradient_bytes,
             "optimizer_bytes": counter.optimizer_bytes,
-            "row_tokens": row_tokens,
-            "predicted_peak_bytes": predicted_peak(worst, model, policy, row_tokens),
         }
 
     def share(self) -> None:

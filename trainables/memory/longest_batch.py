@@ -41,8 +41,13 @@ def predict_peak(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> in
     be.
     """
     worst = config.model_copy(update={"stage": config.stage.worst_case()})
-    model = PredictedModel.of_files(read_architecture(locate.model_folder(config.model)))
-    return predicted_peak(worst, model, policy, longest_rows(worst, policy, rows)[1])
+    return predict_peak_of(worst, policy, longest_rows(worst, policy, rows)[1])
+
+
+def predict_peak_of(worst: TrialConfig, policy: Policy, row_tokens: int) -> int | None:
+    """The same for a longest row of ``row_tokens``, and a config with the settings of its stage's worst case."""
+    model = PredictedModel.of_files(read_architecture(locate.model_folder(worst.model)))
+    return predicted_peak(worst, model, policy, row_tokens)
 
 
 def train_longest(

@@ -51,6 +51,8 @@ def _residuals(cells: Iterable[PredictedCell], records: Iterable[Record]) -> Ite
         predicted, measured = record.predicted_peak_bytes, record.peak_train_bytes
         if cell is None or cell.predicted is None or not (predicted and measured):
             continue
+        if not record.longest_rows_measured:
+            continue
         config = TrialConfig.model_validate(record.config)
         if record.device == "cuda" and config.train.optimizer.startswith("paged"):
             continue  # the prediction has the optimizer's state, which a GPU's allocator doesn't give out

@@ -76,6 +76,16 @@ def test_a_peak_on_a_gpu_that_lacks_the_state_of_a_paged_optimizer_corrects_noth
     assert len(residuals.stored_residuals()) == count
 
 
+@pytest.mark.parametrize(("gradient_bytes", "count"), [(1000, 1), (None, 0)])
+def test_a_peak_of_a_trials_own_batches_corrects_nothing(
+    tmp_path: Path, tiny_model: Path, gradient_bytes: int | None, count: int
+) -> None:
+    plan = planned(tmp_path / "spec", tiny_model)
+    read = {"device": "cuda", "memory_source": "cuda", "gradient_bytes": gradient_bytes}
+    store_residuals(plan.cells, [measured(plan.cell("sft-full"), 0.6).model_copy(update=read)])
+    assert len(residuals.stored_residuals()) == count
+
+
 def test_the_plan_notes_the_correction_and_its_reason(tmp_path: Path, tiny_model: Path) -> None:
     before = planned(tmp_path / "spec", tiny_model)
     store_residuals(before.cells, [measured(before.cell("sft-full"), 1.1)])

@@ -250,7 +250,16 @@ def test_without_room_for_a_copy_of_the_trained_weights_the_trials_own_batches_a
     record = run(config, tmp_path, memory_gauge=InTrial(lambda: allocator))
     ((batch, tokens),) = driven.batches
     assert record.peak_train_bytes == WEIGHTS + batch * tokens
-    assert (record.gradient_bytes, record.predicted_peak_bytes) == (None, None)
+    assert (record.gradient_bytes, record.optimizer_bytes) == (None, None)
+    # These need no copy.
+    monkeypatch.undo()
+    with_room = run(config, tmp_path / "with room", memory_gauge=InTrial(Allocator))
+    assert record.predicted_peak_bytes == with_room.predicted_peak_bytes is not None
+    counted = [
+        json.loads((folder / "memory" / f"{record.memory_shape}.json").read_text())["row_tokens"]
+        for folder in (tmp_path, tmp_path / "with room")
+    ]
+    assert counted[0] == counted[1] > 0
 
 
 def test_a_base_that_stays_belongs_to_the_trials_that_use_it_and_not_to_the_baseline(
