@@ -146,7 +146,7 @@ def summary(trial: FollowedTrial, record: Record) -> dict[str, Any]:
 
 def _prediction_error(record: Record) -> Iterator[tuple[str, float]]:
     """The predicted peak as a share of the measured one, minus 1."""
-    if record.predicted_peak_bytes is not None and record.peak_bytes:
+    if record.predicted_peak_bytes is not None and record.peak_bytes and record.longest_rows_measured:
         yield "predicted_peak_error", record.predicted_peak_bytes / record.peak_bytes - 1
 
 
