@@ -19,6 +19,8 @@ from trainables.system.capabilities import Capability
 
 # CPU features for bfloat16 arithmetic.
 FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
+# Those with which torch has products of bfloat16 without features for it.
+CONVERTED_BF16 = {"avx512bw", "avx512vl", "avx512dq"}
 # CPU features by which torch chooses its kernels: of x86, then of ARM.
 FEATURES = (
     "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16",
@@ -40,14 +42,19 @@ def examine(output: Path = RUNS) -> list[Capability]:
 
 
 def processor() -> Capability:
-    """The number of cores for this process, the processor's name, and whether it computes bfloat16 in hardware."""
-    fast = [feature for feature in FAST_BF16 if feature in _cpu_flags()]
-    speed = (
-        f"bfloat16 in hardware ({', '.join(fast)})"
-        if fast
-        else "no bfloat16 in hardware: products of it are computed in 32 bits"
+    """The number of cores for this process, the processor's name, and how it computes products of bfloat16."""
+    return Capability(
+        "processor", True, f"{cpu_cores()} cores, {_cpu_name()}, {_bf16_products()}", needed=False
     )
-    return Capability("processor", True, f"{cpu_cores()} cores, {_cpu_name()}, {speed}", needed=False)
+
+
+def _bf16_products() -> str:
+    flags = _cpu_flags()
+    if fast := [feature for feature in FAST_BF16 if feature in flags]:
+        return f"bfloat16 in hardware ({', '.join(fast)})"
+    if flags >= CONVERTED_BF16:
+        return "no bfloat16 in hardware: torch converts it to 32 bits, by AVX-512"
+    return "no bfloat16 in hardware: Paretune computes products of it in 32 bits"
 
 
 def cpu_features() -> Capability:

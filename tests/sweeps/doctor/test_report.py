@@ -240,6 +240,32 @@ def test_where_the_peak_cannot_be_reset_memory_is_reported_as_not_measured(
     assert "not measured: needs Linux" in found.detail
 
 
+AVX512 = "avx2 avx512f avx512bw avx512dq avx512vl"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (f"{AVX512} avx512_bf16 amx_bf16", "bfloat16 in hardware (avx512_bf16, amx_bf16)"),
+        (AVX512, "no bfloat16 in hardware: torch converts it to 32 bits, by AVX-512"),
+        ("avx2 fma", "no bfloat16 in hardware: Paretune computes products of it in 32 bits"),
+    ],
+)
+def test_the_processor_is_said_to_compute_bfloat16_as_it_does(
+    monkeypatch: pytest.MonkeyPatch, flags: str, words: str
+) -> None:
+    monkeypatch.setattr(machine, "_proc", lambda name: f"flags\t: {flags}\n" if name == "cpuinfo" else "")
+    assert machine.processor().detail.endswith(f", {words}")
+
+
+def test_the_words_on_bfloat16_agree_with_torch_on_this_processor() -> None:
+    import torch
+
+    from trainables.models.cpu_products import multiplies_in_32_bits
+
+    assert ("Paretune computes" in machine.processor().detail) == multiplies_in_32_bits(torch.bfloat16)
+
+
 def test_the_machine_is_described_where_proc_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_proc", lambda name: "")
     assert "no bfloat16 in hardware" in machine.processor().detail
