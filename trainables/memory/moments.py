@@ -8,10 +8,8 @@ from trainables.memory.activations import FP32
 from trainables.memory.sizes import StepSizes
 from trainables.memory.step import MemoryPrediction
 from trainables.stages.forward_pass import WholeLogits
-from trainables.training.label_head.sizes import GPU_TILE, cpu_chunk_tokens
+from trainables.training.label_head.sizes import CAST_PIECE, GPU_TILE, cpu_chunk_tokens
 
-# Where a CPU multiplies in 32 bits: the head's rows that are cast for it at a time.
-CAST_PIECE = 16 * 2**20
 OTHER = {"cpu": 8 * 2**20, "cuda": 0}  # rows, masks, rotary tables
 
 
@@ -112,7 +110,7 @@ def _cpu_head_moments(sizes: StepSizes) -> list[MemoryPrediction]:
     """
     widths, labels, kept = sizes.widths, sizes.batch.labels, sizes.kept
     logits = FP32 * sizes.vocab * cpu_chunk_tokens(labels, sizes.vocab, FP32)
-    in_parts = CAST_PIECE if widths.compute != FP32 else 0
+    in_parts = FP32 * CAST_PIECE if widths.compute != FP32 else 0
     hidden_gradient = (widths.compute + FP32) * labels * sizes.hidden
     layer_casts = sizes.layer_casts if sizes.checkpointing else 0
     head_sum = FP32 * sizes.head_params * sizes.head_trains

@@ -33,6 +33,7 @@ from trainables.models.architecture import decoder_shape
 from trainables.storage import files
 from trainables.storage.home import home
 from trainables.storage.stored_values import read_stored, valid_entries
+from trainables.training.label_head import sizes as head_sizes
 
 if TYPE_CHECKING:
     from trainables.config.train import TrainConfig
@@ -43,7 +44,7 @@ MAX_RATIO = 2.0
 # The modules that decide a prediction: a change in any of them makes the stored residuals unusable.
 PREDICTION_MODULES = (
     prediction, step, held, activations, sizes, moments, rollout, data_parallel, byte_widths, decoder_shape, footprint,
-    predicted_model,
+    predicted_model, head_sizes,
 )  # fmt: skip
 OLD_FILE = "foretold.json"
 # Keys of the old file, and what they are called now.

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from trainables.models.cpu_products import multiplies_in_32_bits
-from trainables.training.label_head.probabilities import PIECE, Head, Tokens, probabilities
+from trainables.training.label_head import sizes
+from trainables.training.label_head.probabilities import Head, Tokens, probabilities
 
 # What TRL's trainers ask a fused head for, without gradients; in their order.
 FIGURES = ("entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
@@ -79,6 +80,8 @@ class LabelLogProbs(torch.autograd.Function):
             if not torch.equal(of_logprobs, of_logprobs[:1].expand_as(of_logprobs)):
                 raise RuntimeError("a loss that was said to weigh all tokens alike doesn't")
             sums.multiply(of_logprobs[0])
+        # The sums are of the head's size, and multiplied by now. A second backward pass of a retained graph computes
+        # them from logits again.
         ctx.sums = None
         return result, *sums.result(of_weight, of_bias), *nothing
 
@@ -129,7 +132,7 @@ class _WeightGradient:
         if factors.dtype == torch.float32:
             self.weight.addmm_(factors.t(), scaled, alpha=-1)
         else:
-            size = max(1, PIECE // h.shape[1])
+            size = max(1, sizes.CAST_PIECE // h.shape[1])
             for start in range(0, len(self.weight), size):
                 rows = slice(start, start + size)
                 self.weight[rows] -= factors[:, rows].t() @ scaled

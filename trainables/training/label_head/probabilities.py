@@ -10,12 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.training.label_head.sizes import cpu_chunk_tokens
-
-BLOCK = (
-    2**18
-)  # logits that are turned into probabilities at a time: 1 MiB in 32 bits, which a core's cache holds
-PIECE = 2**22  # numbers of the head's weight or gradient that are cast at a time
+from trainables.training.label_head import sizes
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,7 @@ class Head:
 
     def chunks(self, count: int) -> Iterator[slice]:
         """The parts of ``count`` tokens whose logits exist at a time."""
-        size = cpu_chunk_tokens(max(1, count), self.weight.shape[0], self.dtype.itemsize)
+        size = sizes.cpu_chunk_tokens(max(1, count), self.weight.shape[0], self.dtype.itemsize)
         return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -67,7 +62,7 @@ class Head:
         if self.dtype != torch.float32:  # in pieces, each of the products' sums would be rounded
             yield slice(None), self._cast
             return
-        size = max(1, PIECE // weight.shape[1])
+        size = max(1, sizes.CAST_PIECE // weight.shape[1])
         for start in range(0, len(weight), size):
             rows = slice(start, start + size)
             yield rows, weight[rows].to(self.dtype)
@@ -94,7 +89,7 @@ def probabilities(head: Head, logits: Tensor, labels: Tensor, tokens: Tokens, pa
     """Turns logits (tokens, vocab) into probabilities in their place, without scale, and 0 at the labels; those by the
     slope of a soft cap. Fills in the ``part`` of ``tokens``.
     """
-    size = max(1, BLOCK // logits.shape[1])
+    size = max(1, sizes.BLOCK // logits.shape[1])
     for start in range(0, len(logits), size):
         block, places = logits[start : start + size], labels[start : start + size, None]
         here = slice(part.start + start, part.start + start + len(block))

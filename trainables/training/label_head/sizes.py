@@ -1,4 +1,4 @@
-"""How many logits exist at a time while a head's loss is computed; without torch, as memory is predicted so."""
+"""How much exists at a time while a head's loss is computed; without torch, as memory is predicted so."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from __future__ import annotations
 GPU_TILE = (4096, 32768)
 # On a CPU, bytes of the logits that exist at a time, of some tokens and the whole vocabulary.
 CPU_LOGIT_BYTES = 2**26
+# On a CPU, numbers of the head's weight or gradient that are cast at a time.
+CAST_PIECE = 2**22
+# On a CPU, logits that are turned into probabilities at a time: 1 MiB in 32 bits, which a core's cache holds.
+BLOCK = 2**18
 
 
 def cpu_chunk_tokens(labels: int, vocabulary: int, width: int) -> int:

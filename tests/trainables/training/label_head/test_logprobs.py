@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -84,7 +85,14 @@ def distance(found: Tensor, expected: Tensor) -> float:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "in_32_bits"), [(torch.float32, False), (torch.bfloat16, True), (torch.bfloat16, False)]
+    ("dtype", "autocast", "in_32_bits"),
+    [
+        (torch.float32, False, False),
+        (torch.float32, True, False),
+        (torch.float32, True, True),
+        (torch.bfloat16, False, True),
+        (torch.bfloat16, False, False),
+    ],
 )
 @pytest.mark.parametrize("cap", [None, 5.0])
 @pytest.mark.parametrize("bias", [False, True])
@@ -92,6 +100,7 @@ def distance(found: Tensor, expected: Tensor) -> float:
 def test_log_probabilities_figures_and_gradients_are_those_of_64_bits(
     monkeypatch: pytest.MonkeyPatch,
     dtype: torch.dtype,
+    autocast: bool,
     in_32_bits: bool,
     cap: float | None,
     bias: bool,
@@ -100,21 +109,61 @@ def test_log_probabilities_figures_and_gradients_are_those_of_64_bits(
 ) -> None:
     monkeypatch.setattr(logprobs, "multiplies_in_32_bits", lambda dtype: in_32_bits)
     monkeypatch.setattr(sizes, "CPU_LOGIT_BYTES", 10 * 4 * VOCABULARY)  # several parts, the last one smaller
+    monkeypatch.setattr(sizes, "CAST_PIECE", 400 * WIDTH)  # here, too
     inputs = Inputs.random(dtype, cap, bias, trained, alike)
-    found_logprobs, *figures = inputs.apply(alike, ("log_probs", *FIGURES))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found_logprobs, *figures = inputs.apply(alike, ("log_probs", *FIGURES))
+    close = CLOSE[torch.bfloat16 if autocast and not in_32_bits else dtype]
     expected = inputs.figures()
     assert torch.equal(inputs.hidden, Inputs.random(dtype, cap, bias, trained, alike).hidden)
     assert found_logprobs is not None
-    assert distance(found_logprobs, expected["log_probs"]) < CLOSE[dtype]
+    assert distance(found_logprobs, expected["log_probs"]) < close
     for name, figure in zip(FIGURES, figures, strict=True):
         assert figure is not None
         # In 16 bits, logits may be equal.
-        assert distance(figure, expected[name]) < (0.25 if name == "is_top1" else CLOSE[dtype])
+        assert distance(figure, expected[name]) < (0.25 if name == "is_top1" else close)
     found, own = inputs.gradients(found_logprobs), inputs.gradients(expected["log_probs"].float())
     assert len(found) == len(own) == (1 if not trained else 2 + bias)
     for gradient, exact in zip(found, own, strict=True):
         assert gradient.dtype == dtype
-        assert distance(gradient, exact) < CLOSE[dtype]
+        assert distance(gradient, exact) < close
+
+
+def test_the_head_in_32_bits_is_cast_once_for_products_of_16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logprobs, "multiplies_in_32_bits", lambda dtype: False)
+    monkeypatch.setattr(sizes, "CPU_LOGIT_BYTES", 10 * 2 * VOCABULARY)  # several parts
+    inputs = Inputs.random(torch.float32, None, False, True, True)
+    cast: list[torch.dtype] = []
+    own = Tensor.to
+
+    def counting(tensor: Tensor, *args: Any, **options: Any) -> Tensor:
+        if tensor.shape == inputs.weight.shape and args[0] != tensor.dtype:
+            cast.append(args[0])
+        return own(tensor, *args, **options)
+
+    monkeypatch.setattr(Tensor, "to", counting)
+    with torch.autocast("cpu", torch.bfloat16):
+        inputs.apply(alike=True)
+    assert cast == [torch.bfloat16]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_second_backward_pass_of_a_graph_that_is_retained_gives_the_same_gradients(bias: bool) -> None:
+    inputs = Inputs.random(torch.float32, 5.0, bias, trained=True, alike=True)
+    given, *_ = inputs.apply(alike=True)
+    assert given is not None
+    loss = (given * inputs.weights).sum()
+    leaves = [leaf for leaf in (inputs.hidden, inputs.weight, inputs.bias) if leaf is not None]
+    first = torch.autograd.grad(loss, leaves, retain_graph=True)
+    for one, other in zip(first, torch.autograd.grad(loss, leaves), strict=True):
+        assert distance(other, one) < CLOSE[torch.float32]
+
+
+def test_the_tile_of_a_gpu_is_trls() -> None:
+    from trl.kernels import chunked_logprob
+    from trl.trainer import utils
+
+    assert sizes.GPU_TILE == (chunked_logprob.TOKEN_CHUNK_SIZE, utils._CHUNKED_LOGPROB_CHUNK_SIZE)
 
 
 def test_the_gradient_of_a_token_that_is_nearly_certain_is_no_rounding() -> None:
