@@ -13,7 +13,8 @@ from sweeps.spec.settings import SEARCH_VERSION
 class Conventions:
     """``split_by``: what keeps rows on one side of the split; ``None``: their whole prompt. ``by_length``: short
     answers of one's own data are judged by exact match. ``one_cutoff``: what is compared is scored at one cutoff.
-    ``tools_need_place``: rows with tools that the chat template has no place for are errors.
+    ``tools_need_place``: rows with tools that the chat template has no place for are errors. ``late_rungs``: trials are
+    not compared before they differ in more than rounding.
     """
 
     version: int
@@ -21,12 +22,13 @@ class Conventions:
     by_length: bool
     one_cutoff: bool
     tools_need_place: bool
+    late_rungs: bool = False
 
 
 FIRST = Conventions(version=1, split_by=None, by_length=False, one_cutoff=False, tools_need_place=False)
 SECOND = Conventions(version=2, split_by="first_turn", by_length=True, one_cutoff=True, tools_need_place=True)
 # Versions before it searched by `EARLIER_SEARCH` where their specs left a setting out.
-CURRENT = replace(SECOND, version=SEARCH_VERSION)
+CURRENT = replace(SECOND, version=SEARCH_VERSION, late_rungs=True)
 BY_VERSION = {each.version: each for each in (FIRST, SECOND, CURRENT)}
 
 

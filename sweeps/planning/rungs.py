@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterator, Sequence
 
 from sweeps.planning.cell import Cell
+from sweeps.planning.conventions import Conventions
 from sweeps.planning.draft import Draft
 from sweeps.spec.problems import Problem
-from sweeps.spec.settings import SearchConfig
+from sweeps.spec.settings import LEAST_UPDATES, SearchConfig, earliest_rung
 from trainables.data.loading import Data
+from trainables.results import Comparison
 from trainables.system.wording import counted
 from trainables.trial.config import TrialConfig
 
@@ -46,20 +48,36 @@ def obstacle(config: TrialConfig, searched: Sequence[str], data: Data) -> str | 
     return None
 
 
-def training_rungs(
+def comparisons(
     search: SearchConfig,
-    rungs: Sequence[int],
+    trials: int,
+    steps: int,
     configs: Sequence[TrialConfig],
     searched: Sequence[str],
     data: Data,
-) -> frozenset[int]:
-    """The rungs at which trials are compared by training loss: those in the first epoch, where nothing stands against
-    it.
+    conventions: Conventions,
+) -> dict[int, Comparison]:
+    """What ``trials`` of ``steps`` steps are compared by at each rung: by training loss at those in the first epoch, if
+    nothing stands against it and the first of them leaves it enough steps. ``configs``: probes of the space.
     """
-    differs = search.rungs_by == "auto" and configs[0].stage.kind not in LOSS_IS_OBJECTIVE
-    if search.rungs_by == "validation" or differs or obstacle(configs[0], searched, data) is not None:
-        return frozenset()
-    return frozenset(rung for rung in rungs if rung * configs[0].train.update_rows <= len(data.train))
+    if not configs[0].data.holds_out:
+        return {}
+    warmup = max(config.train.total_warmup(steps) for config in configs)
+
+    def rungs(by: Comparison) -> tuple[int, ...]:
+        return search.rungs(steps, trials, earliest_rung(by, warmup) if conventions.late_rungs else 1)
+
+    if _by_training_loss(search, configs[0], searched, data):
+        by_loss = rungs("training")
+        unseen = {rung for rung in by_loss if rung * configs[0].train.update_rows <= len(data.train)}
+        if unseen:
+            return {rung: "training" if rung in unseen else "validation" for rung in by_loss}
+    return dict.fromkeys(rungs("validation"), "validation")
+
+
+def _by_training_loss(search: SearchConfig, config: TrialConfig, searched: Sequence[str], data: Data) -> bool:
+    differs = search.rungs_by == "auto" and config.stage.kind not in LOSS_IS_OBJECTIVE
+    return not (search.rungs_by == "validation" or differs) and obstacle(config, searched, data) is None
 
 
 def problems(
@@ -71,6 +89,20 @@ def problems(
     searched = [".".join(path) for path in draft.space]
     if search.scheduler == "asha" and (why := obstacle(configs[0], searched, data)) is not None:
         yield draft.problem(("search", "rungs_by"), f"training, but {why}. Leave it out, or use validation")
+
+
+def moved(draft: Draft, cell: Cell) -> Iterator[Problem]:
+    """A warning where the spec's own first rung is too early for the cell, so that there is a later one or none."""
+    given = cell.search.grace_steps
+    compared = cell.search.scheduler == "asha" and cell.trials > 1 and cell.holds_out
+    if given is None or not compared or given >= cell.steps or given in cell.rungs:
+        return
+    then = f"they are first compared at step {cell.rungs[0]}" if cell.rungs else "none is compared on its way"
+    what = (
+        f"after {counted(given, 'step')} trials of {cell.name} would differ by rounding: a comparison needs "
+        f"{LEAST_UPDATES} updates with a rate above 0 before it, one by training loss as many steps after these; {then}"
+    )
+    yield draft.problem(("search", "grace_steps"), what, error=False)
 
 
 def kept(trials: int, rungs: Sequence[int], factor: int) -> list[int]:

@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+ROUNDING = 1e-6  # relative: some units in the last place of 32 bits
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -47,8 +49,8 @@ def verdicts(rungs: Sequence[int], factor: int, trials: Sequence[Standing], all_
     """What follows for a cell's trials, in the order of their proposals, from where they stand.
 
     At each rung the best ``1 / factor`` of the trials that trained up to it, failed ones counted, go on, once all of
-    them have been there. Of equal values, the earlier proposal goes on. The same trials give the same verdicts, however
-    often and whenever it is asked.
+    them have been there. Where all values are equal to rounding, nothing has been compared, and all go on; of some
+    that are equal, the earlier proposal does. The same trials give the same verdicts, whenever it is asked.
     """
     promoted: dict[str, int] = {}
     behind: set[str] = set()
@@ -58,13 +60,20 @@ def verdicts(rungs: Sequence[int], factor: int, trials: Sequence[Standing], all_
         if not (all_proposed and size and all(trial.reached(rung) for trial in playing)):
             break
         compared.append(rung)
-        size = math.ceil(size / factor)
+        values = [trial.values[rung] for trial in playing if rung in trial.values]
+        if not _all_equal(values):
+            size = math.ceil(size / factor)
         passed = [trial for trial in playing if trial.passed(rung)]
         here = [trial for trial in playing if not trial.passed(rung) and not trial.ended]
-        # `sorted` keeps the order of equal values.
+        # The order of equal values stays.
         here = sorted(here, key=lambda trial: -trial.values[rung])
         best = here[: max(0, size - len(passed))]
         behind |= {trial.trial_id for trial in here[len(best) :]}
         promoted |= {trial.trial_id: rung for trial in best}
         playing = [trial for trial in playing if trial in passed or trial in best]
     return Verdicts(promoted, frozenset(behind), tuple(compared))
+
+
+def _all_equal(values: Sequence[float]) -> bool:
+    """Whether several values are equal to rounding."""
+    return len(values) > 1 and all(math.isclose(value, values[0], rel_tol=ROUNDING) for value in values)

@@ -14,6 +14,7 @@ from sweeps.spec.wandb_names import name_fault
 from trainables.config import limits
 from trainables.config.base import Frozen
 from trainables.config.ending import EarlyExitReason, EndingRules
+from trainables.results import Comparison
 
 STARTUP = 5  # trials of a cell before those whose settings depend on results
 STEERED_BY_RESULTS = ("tpe", "gp", "cmaes")
@@ -29,6 +30,7 @@ EARLIER_SEARCH: Mapping[str, Any] = {
 }
 FIRST_RUNG = 10  # where a search in breadth compares trials first: after a tenth of their steps
 LAST_RUNG = 0.5  # the share of the steps after which stopping a trial saves less than its pause takes
+LEAST_UPDATES = 2  # with a rate above 0, before trials of a cell differ in more than rounding
 MAX_GPU_SHARES = 8  # into which `gpus: auto` divides one GPU
 
 
@@ -98,23 +100,42 @@ class SearchConfig(Frozen):
         """
         return self.scheduler == "asha" and self.order == "breadth" and not self.score_stopped
 
-    def rungs(self, steps: int, trials: int | None = None) -> tuple[int, ...]:
+    def first_rung(self, steps: int) -> int:
+        """Where trials of ``steps`` steps are first compared if nothing stands against it."""
+        return self.grace_steps or max(1, steps // (FIRST_RUNG if self.breadth_first else 4))
+
+    def rungs(self, steps: int, trials: int | None = None, earliest: int = 1) -> tuple[int, ...]:
         """The steps at which a cell's trials of ``steps`` steps are compared. ``trials``: of a cell, by default as many
-        as the search has.
+        as the search has. ``earliest``: the first step at which they can be compared (:func:`earliest_rung`); a first
+        rung before it is moved there if that is not after half of the steps, else there is none.
 
         >>> SearchConfig(order="depth", grace_steps=4).rungs(40), SearchConfig().rungs(40)
         ((4, 12, 36), (4, 12))
         """
-        if self.scheduler != "asha":
+        first = self.first_rung(steps)
+        left = self.trials if trials is None else trials
+        rung = max(first, earliest)
+        too_short = rung > first and rung > LAST_RUNG * steps
+        if self.scheduler != "asha" or left == 1 or too_short:
             return ()
         rungs: list[int] = []
-        rung = self.grace_steps or max(1, steps // (FIRST_RUNG if self.breadth_first else 4))
-        left = self.trials if trials is None else trials
         # A rung at the last step could stop nothing: the trial ends there anyway.
         while rung < steps and not (self.breadth_first and rungs and (left == 1 or rung > LAST_RUNG * steps)):
             rungs.append(rung)
             rung, left = rung * self.reduction_factor, math.ceil(left / self.reduction_factor)
         return tuple(rungs)
+
+
+def earliest_rung(compared_by: Comparison, warmup: int) -> int:
+    """The first step at which trials of a cell can be compared, where the first ``warmup`` steps are its warm-up, which
+    begins with an update of rate 0. The training loss of a step is that before its update, and is averaged over the
+    later half of the steps, all of which have to lie after :data:`LEAST_UPDATES`.
+
+    >>> earliest_rung("training", 0), earliest_rung("training", 3), earliest_rung("validation", 3)
+    (4, 10, 5)
+    """
+    learned = warmup + LEAST_UPDATES
+    return 2 * learned if compared_by == "training" else learned
 
 
 class FinalistsConfig(Frozen):

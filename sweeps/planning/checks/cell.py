@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sweeps.planning import learning_rates, rungs
@@ -30,6 +31,7 @@ from sweeps.spec.settings import ResourcesConfig, SearchConfig
 from trainables.data.loading import Data
 from trainables.data.overlaps import find_overlaps
 from trainables.models.architecture.decoder_shape import MemoryNotPredictable
+from trainables.results import Comparison
 from trainables.system.wording import counted
 from trainables.trial.config import TrialConfig
 
@@ -103,7 +105,9 @@ def check_draft(
             predicted = predict_cell_memory(resources, configs, inputs.architecture, inputs.data)
         except MemoryNotPredictable as error:
             predicted = str(error)
-        cell = _cell(draft, tree, search, resources, inputs.data, configs, predicted, rate_factor)
+        compared = partial(rungs.comparisons, data=inputs.data, conventions=finder.conventions)
+        cell = _cell(draft, tree, search, resources, inputs.data, configs, predicted, rate_factor, compared)
+        problems += rungs.moved(draft, cell)
     return CheckedDraft(draft, cell, tuple(problems), requirements, search, tuple(configs))
 
 
@@ -116,15 +120,16 @@ def _cell(
     configs: Sequence[TrialConfig],
     predicted: CellMemory | str,
     rate_factor: float,
+    compared: Callable[..., dict[int, Comparison]],
 ) -> Cell:
-    """``predicted``: its memory, or why that can't be predicted."""
+    """``predicted``: its memory, or why that can't be predicted. ``compared``: :func:`rungs.comparisons` here."""
     # For each probed config, in the same order: its optimizer steps, and the rows that one step trains on.
     lengths = [trial_length.optimizer_steps(config, data) for config in configs]
     update_rows = [config.train.update_rows for config in configs]
     space = {".".join(path): domain for path, domain in draft.space.items()}
     size = space_size(space)
     trials = search.trials if size is None else min(search.trials, size)
-    steps_compared = search.rungs(max(lengths), trials) if configs[0].data.holds_out else ()
+    comparisons = compared(search, trials, max(lengths), configs, tuple(space))
     return Cell(
         name=draft.name,
         stage=draft.stage,
@@ -135,8 +140,8 @@ def _cell(
         resources=resources,
         trials=trials,
         steps=max(lengths),
-        rungs=steps_compared,
-        training_rungs=rungs.training_rungs(search, steps_compared, configs, tuple(space), data),
+        rungs=tuple(comparisons),
+        training_rungs=frozenset(rung for rung, by in comparisons.items() if by == "training"),
         seed=search.seed,
         data_notes=(
             *data_notes(data),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from sweeps.planning.cell import Cell
 from sweeps.planning.checks.cell import CheckedDraft
 from sweeps.spec.problems import Problem
+from sweeps.spec.settings import LEAST_UPDATES
 
 
 def warnings(checked: Sequence[CheckedDraft]) -> Iterator[Problem]:
@@ -29,9 +30,12 @@ def notes(cells: Sequence[Cell]) -> Iterator[str]:
             )
         # A grace period that the spec gives is a warning at its line.
         compared = cell.search.scheduler == "asha" and cell.holds_out
-        if compared and not cell.rungs and cell.search.grace_steps is None:
+        if compared and cell.trials > 1 and not cell.rungs and cell.search.grace_steps is None:
             end = f"{cell.steps} {_plural(cell.steps, 'step')}"
-            yield f"{cell.name}: ASHA would first compare trials after {end}, so none is stopped early"
+            yield (
+                f"{cell.name}: trials of {end} are too short to compare them after {LEAST_UPDATES} updates with a rate "
+                "above 0, so none is stopped early"
+            )
     yield from dict.fromkeys(note for cell in cells for note in cell.data_notes)
 
 

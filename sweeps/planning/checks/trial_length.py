@@ -116,8 +116,8 @@ def _search(search: SearchConfig | None, steps: int) -> Iterator[Finding]:
         return
     if search.grace_steps >= steps:
         what = (
-            f"{_steps(search.grace_steps)}, and a trial may have only {steps}: it ends before ASHA compares it; "
-            "give fewer, or leave it out for a quarter of the steps"
+            f"{_steps(search.grace_steps)}, and a trial may have only {steps}: it ends before it is compared; "
+            "give fewer, or leave it out"
         )
         yield ("search", "grace_steps"), what
 

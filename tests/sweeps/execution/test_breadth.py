@@ -15,10 +15,10 @@ from trainables.results import TRAINING_OBJECTIVE, read_curve
 
 pytestmark = [pytest.mark.sweep, pytest.mark.timeout(1200)]
 
-# Of six trials of 20 steps, two go on after step 2 and one after step 6.
+# Of six trials of 24 steps, two go on after step 4 and one after step 12.
 TEXT = (
     SPEC.replace("trials: 3, sampler: random, scheduler: none", "trials: 6, sampler: random")
-    .replace(f"steps: {STEPS}", "steps: 20")
+    .replace(f"steps: {STEPS}", "steps: 24")
     .replace(f"save_steps: {SAVED_EVERY}, ", "")
     .replace("concurrent: 2", "concurrent: 1")
     .replace(METHODS, "methods: [{kind: lora, rank: 4}]\n")
@@ -49,12 +49,12 @@ def compared(run: Path) -> dict[tuple[str, int], float]:
 
 def test_six_trials_are_compared_two_go_on_and_one_trains_to_its_end(sweep: Sweep) -> None:
     ends = searched(sweep.run)
-    assert sorted(ends.values()) == [("done", 20), *[("stopped", 2)] * 4, ("stopped", 6)]
+    assert sorted(ends.values()) == [("done", 24), *[("stopped", 4)] * 4, ("stopped", 12)]
     values = compared(sweep.run)
-    at_two = sorted((trial for trial, step in values if step == 2), key=lambda trial: -values[trial, 2])
-    assert {trial for trial, step in values if step == 6} == set(at_two[:2])
+    at_four = sorted((trial for trial, step in values if step == 4), key=lambda trial: -values[trial, 4])
+    assert {trial for trial, step in values if step == 12} == set(at_four[:2])
     (done,) = (trial for trial, (status, _) in ends.items() if status == "done")
-    assert values[done, 6] == max(values[trial, 6] for trial in at_two[:2])
+    assert values[done, 12] == max(values[trial, 12] for trial in at_four[:2])
 
 
 def test_the_trial_that_went_on_twice_has_learned_what_it_would_have_at_once(

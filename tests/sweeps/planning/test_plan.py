@@ -14,6 +14,7 @@ from rich.console import Console
 
 from sweeps.console.plan_table import show_plan
 from sweeps.planning.checks.probes import probe_values
+from sweeps.planning.conventions import SECOND
 from sweeps.planning.plan import Cell, Plan, make
 from sweeps.planning.plan_json import plan_json
 from sweeps.spec.domain_parser import Choice, Log
@@ -350,12 +351,65 @@ def test_rungs_start_at_a_tenth_or_in_depth_at_a_quarter_and_there_are_none_with
     assert in_depth.rungs(40) == (10, 30)
     assert in_depth.rungs(2) == (1,)
     assert SearchConfig(scheduler="none").rungs(40) == ()
-    assert plan(workdir, SPEC, ("search.order=depth",)).cells[0].rungs == (2, 6)
     assert SearchConfig().rungs(40) == (4, 12)
     # Where one of three is left after the first rung, there is nothing to compare at another.
-    assert plan(workdir, SPEC).cells[0].rungs == (1,)
-    planned = plan(workdir, SPEC, ("train.steps=1", "resources.gpus=0"))
-    assert "sft-full: ASHA would first compare trials after 1 step, so none is stopped early" in planned.notes
+    assert plan(workdir, SPEC, ("train.steps=40",)).cells[0].rungs == (4,)
+    assert SearchConfig(trials=1).rungs(40) == ()
+
+
+@pytest.mark.parametrize(
+    ("sets", "comparisons"),
+    [
+        # The loss of a step is that before its update: steps 3 and 4 are the first two after two updates.
+        (("train.steps=8",), {4: "training"}),
+        (("train.steps=19",), {4: "training"}),
+        (("train.steps=29",), {4: "training"}),
+        (("train.steps=8", "search.order=depth"), {4: "training"}),
+        # The first update of a warm-up has rate 0.
+        (("train.steps=12", "train.warmup_steps=1"), {6: "training"}),
+        (("train.steps=30", "train.warmup_ratio=0.1"), {10: "training"}),
+        (("train.steps=20", "train.warmup_steps={int: [0, 2]}"), {8: "training"}),
+        # Where half of a trial is too short for that, its validation rows are compared, or nothing is.
+        (("train.steps=7",), {2: "validation"}),
+        (("train.steps=10", "train.warmup_steps=2"), {4: "validation"}),
+        (("train.steps=3",), {}),
+        (("train.steps=10", "train.warmup_steps=4"), {}),
+        (("train.steps=8", "search.rungs_by=validation"), {2: "validation"}),
+        (("train.steps=8", "search.trials=1"), {}),
+    ],
+)
+def test_trials_are_compared_once_they_differ_in_more_than_rounding(
+    workdir: Path, sets: tuple[str, ...], comparisons: dict[int, str]
+) -> None:
+    planned = plan(workdir, SPEC, (*sets, RESOURCES))
+    assert planned.cells[0].comparisons == comparisons
+    short = "too short to compare them after 2 updates with a rate above 0, so none is stopped early"
+    said = any(short in note for note in planned.notes)
+    assert said == (not comparisons and planned.cells[0].trials > 1)
+
+
+@pytest.mark.parametrize(
+    ("sets", "rungs", "words"),
+    [
+        (("search.grace_steps=1",), (4,), "after 1 step trials of sft-full would differ by rounding"),
+        (("search.grace_steps=1",), (4,), "; they are first compared at step 4"),
+        (("search.grace_steps=1", "train.warmup_steps=4"), (), "; none is compared on its way"),
+    ],
+)
+def test_a_first_rung_of_the_spec_that_is_too_early_is_moved_with_a_warning(
+    workdir: Path, sets: tuple[str, ...], rungs: tuple[int, ...], words: str
+) -> None:
+    planned = plan(workdir, SPEC, (*sets, RESOURCES))
+    assert planned.cells[0].rungs == rungs
+    assert any("search.grace_steps" in str(each) and words in each.what for each in planned.warnings)
+    fine = plan(workdir, SPEC, ("search.grace_steps=4", RESOURCES))
+    assert not [each for each in fine.warnings if "grace_steps" in str(each)]
+
+
+def test_a_run_of_an_earlier_version_compares_its_trials_where_it_did(workdir: Path) -> None:
+    sets = ("train.steps=4", "search.order=depth", "search.rungs_by=validation")
+    assert plan(workdir, SPEC, sets, conventions=SECOND).cells[0].rungs == (1, 3)
+    assert plan(workdir, SPEC, sets).cells[0].rungs == (2,)
 
 
 def test_a_prior_holds_the_searched_leaves_alone_moved_into_the_space(workdir: Path) -> None:
@@ -524,7 +578,7 @@ def test_the_plan_as_json_says_all_that_a_run_would_do(workdir: Path) -> None:
         "trials": 4,
         "steered_from_trial": None,
         "steps": 8,
-        "rungs": [1, 3],
+        "rungs": [4],
         "space": {"method.rank": "choice [4, 8]", "train.learning_rate": "log [0.0001, 0.005]"},
         "prior": {"method.rank": 8, "train.learning_rate": 0.002},
         "predicted_peak_bytes": None,
@@ -563,9 +617,9 @@ def test_without_a_terminal_the_plan_is_one_line_each(workdir: Path) -> None:
     out = io.StringIO()
     show_plan(plan(workdir, SPEC, (RESOURCES,)), Console(file=out, width=40))
     assert out.getvalue().splitlines() == [
-        "sft-full: 3 trials of 8 steps; stopped early if behind at step 1; "
+        "sft-full: 3 trials of 8 steps; stopped early if behind at step 4; "
         "searches train.learning_rate log [0.0001, 0.005]; first trial: learning_rate 0.0002; predicted peak unknown",
-        "sft-lora: 3 trials of 8 steps; stopped early if behind at step 1; searches method.rank choice [4, 8], "
+        "sft-lora: 3 trials of 8 steps; stopped early if behind at step 4; searches method.rank choice [4, 8], "
         "train.learning_rate log [0.0001, 0.005]; first trial: rank 8, learning_rate 0.002; predicted peak unknown",
         "sft-base: the base model, scored without training",
         "6 trials in 2 cells, and 1 starting model to score without training",
@@ -576,7 +630,7 @@ def test_without_a_terminal_the_plan_is_one_line_each(workdir: Path) -> None:
         "random search: the 3 trials of a cell are each method's starting point and quasi-random draws; from 8 trials "
         "a cell on, results would steer it",
         *ENDING_NOTES,
-        "of a cell's 3 trials, all train to step 1 (compared by training loss), the best 1 to step 8; "
+        "of a cell's 3 trials, all train to step 4 (compared by training loss), the best 1 to step 8; "
         "search.scheduler: none trains all to their end",
         *DATA_NOTES,
         f"the predicted peak of sft-full, sft-lora is unknown: {NO_TYPE}",

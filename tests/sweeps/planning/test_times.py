@@ -167,11 +167,11 @@ def test_a_sweep_takes_what_its_slots_take_and_less_where_trials_end_early(folde
     assert with_asha.seconds == pytest.approx(3 * trial)
     # Of three trials two end at step 2 of 8, and the one that is left is not stopped at step 6.
     assert with_asha.cells["sft-lora"].least == pytest.approx(trial * (1 + 2 / 4))  # type: ignore[union-attr]
-    # In breadth it is known that two end at step 1 and one goes on.
+    # In breadth it is known that two end at step 4 and one goes on.
     breadth = ("search.order=breadth", "search.rungs_by=auto")
     in_breadth = planned(folder, SPEC, *breadth).times().cells["sft-lora"]
     assert in_breadth is not None
-    assert (in_breadth.seconds, in_breadth.least) == pytest.approx([trial * (1 + 2 / 8)] * 2)
+    assert (in_breadth.seconds, in_breadth.least) == pytest.approx([trial * (1 + 2 * 4 / 8)] * 2)
     again = planned(folder, SPEC, "search.scheduler=none", "finalists.seeds=2").times()
     assert again.seconds == pytest.approx((3 + 2) * trial)
     text = SPEC.replace(

@@ -21,8 +21,8 @@ from trainables import results
 from trainables.results import TRAINING_OBJECTIVE, Record, read_record, write_record
 from trainables.storage import files
 
-# Of six trials of 20 steps, two go on after step 2 and one after step 6.
-SIX = ("search={trials: 6, sampler: random}", "train.steps=20")
+# Of six trials of 40 steps, two go on after step 4 and one after step 12.
+SIX = ("search={trials: 6, sampler: random}", "train.steps=40")
 CELLS = ("sft-full", "sft-lora")
 
 
@@ -53,7 +53,7 @@ class Workers:
             self.tune.complete(trial_id)
             return
         rung = next((rung for rung in self.rungs[config.cell] if rung > handed["passed"]), None)
-        step = until or rung or 20
+        step = until or rung or 40
         if step == rung:
             self._reach(trial_id, rung)
         interrupted = until is not None or rung is not None
@@ -90,7 +90,7 @@ class Workers:
         return read_record(self.run / "trials" / trial_id)
 
 
-ENDS = [("stopped", 2)] * 4 + [("stopped", 6), ("done", 20)]
+ENDS = [("stopped", 4)] * 4 + [("stopped", 12), ("done", 40)]
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_all_trials_of_all_cells_reach_the_first_rung_before_any_goes_on(planned
     workers = Workers(planned, run)
     order = workers.run_all()
     assert sorted(order[1:13]) == [(cell, 0) for cell in CELLS for _ in range(6)]
-    assert sorted(order[13:]) == sorted([(cell, rung) for cell in CELLS for rung in (2, 2, 6)])
+    assert sorted(order[13:]) == sorted([(cell, rung) for cell in CELLS for rung in (4, 4, 12)])
 
 
 def test_the_best_third_goes_on_at_each_rung_and_the_others_are_stopped_where_they_paused(
@@ -114,7 +114,7 @@ def test_the_best_third_goes_on_at_each_rung_and_the_others_are_stopped_where_th
     assert not workers.search.work.any_remaining()
     stopped = workers.record(next(iter(workers.search.work.studies["sft-full"].proposed())))
     assert stopped is not None
-    assert (stopped.objective, stopped.compared_by, stopped.quality) == (2.0, "training", None)
+    assert (stopped.objective, stopped.compared_by, stopped.quality) == (4.0, "training", None)
 
 
 def test_a_study_knows_how_trials_ended_that_were_stopped_while_they_paused(planned: Plan, run: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_study_knows_how_trials_ended_that_were_stopped_while_they_paused(plan
     workers.run_all()
     trials = workers.search.work.studies["sft-full"].study.trials
     assert [trial.state.name for trial in trials] == ["PRUNED"] * 5 + ["COMPLETE"]
-    assert trials[4].intermediate_values == pytest.approx({2: 2.4, 6: 6.4})
+    assert trials[4].intermediate_values == pytest.approx({4: 4.4, 12: 12.4})
 
 
 @pytest.mark.parametrize("handed_out", range(1, 19))
@@ -156,7 +156,7 @@ def test_a_driver_that_was_killed_between_verdict_and_records_gives_the_same_ver
     # The records of the stopped are taken back, and the best has lost the record of its pause.
     ids = list(workers.search.work.studies["sft-full"].proposed())
     for trial_id in ids[:4]:
-        workers._record(trial_id, "interrupted", 2)
+        workers._record(trial_id, "interrupted", 4)
     (run / "trials" / ids[5] / "record.json").unlink()
     resumed = Workers(planned, run)
     resumed.run_all()
@@ -178,11 +178,11 @@ def test_a_trial_that_fails_before_the_rung_is_not_waited_for(planned: Plan, run
 
 def test_more_trials_after_a_resume_have_the_larger_budget(workdir: Path, run: Path) -> None:
     Workers(plan(workdir, SPEC, SIX), run).run_all()
-    larger = Workers(plan(workdir, SPEC, ("search={trials: 12, sampler: random}", "train.steps=20")), run)
+    larger = Workers(plan(workdir, SPEC, ("search={trials: 12, sampler: random}", "train.steps=40")), run)
     larger.run_all()
     # Four of twelve go on after the first rung: two did before.
-    assert [steps for _, steps in larger.ends()][6:].count(2) == 4
-    assert larger.ends()[-1] == ("done", 20)
+    assert [steps for _, steps in larger.ends()][6:].count(4) == 4
+    assert larger.ends()[-1] == ("done", 40)
 
 
 def test_of_trials_that_go_on_and_finalists_the_longest_comes_first(workdir: Path, run: Path) -> None:
@@ -191,9 +191,9 @@ def test_of_trials_that_go_on_and_finalists_the_longest_comes_first(workdir: Pat
     order = workers.run_all()[13:]
     # Full's finalists begin as soon as its search has ended, before the other cell's trials that are shorter.
     assert order == [
-        *[("sft-full", rung) for rung in (2, 2, 6)],
+        *[("sft-full", rung) for rung in (4, 4, 12)],
         *[("finalist", 0)] * 3,
-        *[("sft-lora", rung) for rung in (2, 2, 6)],
+        *[("sft-lora", rung) for rung in (4, 4, 12)],
         *[("finalist", 0)] * 3,
     ]
 
@@ -213,12 +213,12 @@ def test_the_first_comparison_is_made_once_when_all_cells_are_at_their_first_run
     assert (at[:12], at[12:]) == ([0] * 12, [1] * (len(at) - 12))
     (comparison,) = kept
     assert [(cell["cell"], cell["value"], cell["step"], cell["trials"]) for cell in comparison["cells"]] == [
-        (cell, pytest.approx(2.5), 2, 6) for cell in CELLS
+        (cell, pytest.approx(4.5), 4, 6) for cell in CELLS
     ]
     best = comparison["cells"][0]["trial_id"]
     assert lines[0].startswith("first comparison after 1 min ")
-    assert f" s, of 12 trials: sft-full 2.5 ({best}), sft-lora 2.5 (" in lines[0]
-    assert lines[0].endswith("at step 2 of 20, by training loss (higher is better)")
+    assert f" s, of 12 trials: sft-full 4.5 ({best}), sft-lora 4.5 (" in lines[0]
+    assert lines[0].endswith("at step 4 of 40, by training loss (higher is better)")
     keep_first_comparison(run, comparison)
     assert json.loads((run / "environment.json").read_text())["first_comparison"]["text"] == lines[0]
 
@@ -249,10 +249,10 @@ def test_every_trial_pauses_at_a_rung_and_none_is_stopped_there(
     monkeypatch.setattr(asha_module.ray, "get", lambda answer: answer)
     scheduler = CellAsha(planned, run, "board")
     for trial_id, step, role in (
-        ("a", 2, "search"),
-        ("b", 6, "search"),
-        ("c", 20, "search"),
-        ("d", 2, "finalist"),
+        ("a", 4, "search"),
+        ("b", 12, "search"),
+        ("c", 40, "search"),
+        ("d", 4, "finalist"),
     ):
         trial: Any = SimpleNamespace(config={"cell": "sft-full", "trial_id": trial_id, "role": role})
         scheduler.on_trial_add(None, trial)

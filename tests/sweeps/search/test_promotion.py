@@ -55,8 +55,19 @@ def test_all_go_on_where_more_have_failed_than_would_have_been_stopped() -> None
     assert (set(found.promoted), found.behind) == ({"a", "b"}, set())
 
 
-def test_of_equal_values_the_earlier_proposal_goes_on() -> None:
-    assert set(judged(at(4, 0.5, 0.5, 0.5)).promoted) == {"a"}
+def test_of_some_equal_values_the_earlier_proposal_goes_on() -> None:
+    assert set(judged(at(4, 0.5, 0.5, 0.4)).promoted) == {"a"}
+
+
+def test_all_go_on_where_all_values_are_equal_to_rounding_and_are_compared_at_the_next_rung() -> None:
+    values = (-2.5, -2.5000001, -2.4999999)
+    found = judged(at(4, *values))
+    assert (set(found.promoted), found.behind) == (set("abc"), set())
+    # The same while one is on its way to the next rung, where the best third of all goes on.
+    first, *others = at(4, *values)
+    assert set(judged([Standing("a", first.values, 7), *others]).promoted) == set("bc")
+    later = [Standing(t.trial_id, {**t.values, 12: n / 10}, 12) for n, t in enumerate([first, *others])]
+    assert (judged(later).promoted, judged(later).behind) == ({"c": 12}, set("ab"))
 
 
 def test_at_the_second_rung_those_compare_that_went_on_after_the_first() -> None:

@@ -177,6 +177,7 @@ def feed(scheduler: CellAsha, cell: str, trial_id: str, step: int, objective: fl
 
 HALVES = (
     "search.order=depth",
+    "search.rungs_by=validation",
     "search.grace_steps=2",
     "search.reduction_factor=2",
 )  # rungs at 2 and 4 of 8 steps
@@ -201,13 +202,13 @@ def test_asha_stops_who_falls_below_the_better_half_at_a_rung(workdir: Path, run
 
 
 def test_asha_stops_whom_rays_own_stops(workdir: Path, run: Path, stops: Stops) -> None:
-    planned = plan(workdir, SPEC, ("search.order=depth", "search.grace_steps=1", "search.reduction_factor=2"))
-    theirs = AsyncHyperBandScheduler("step", "objective", "max", max_t=8, grace_period=1, reduction_factor=2)
+    planned = plan(workdir, SPEC, HALVES)
+    theirs = AsyncHyperBandScheduler("step", "objective", "max", max_t=8, grace_period=2, reduction_factor=2)
     ours, stopped = asha(planned, run), []
     for number in range(12):
         named: Any = SimpleNamespace(trial_id=f"t{number}")
         theirs.on_trial_add(None, named)
-        for step in (1, 2, 4):
+        for step in (2, 4):
             objective = (number * 7 % 12) / 12 + step / 10 * (number % 3)
             feed(ours, "sft-full", named.trial_id, step, objective)
             if (
@@ -262,7 +263,7 @@ def test_a_resumed_asha_decides_as_if_it_had_never_been_away(
         trial = run / "trials" / trial_id
         files.write_json(trial / "config.json", {"cell": "sft-full"})
         # It went on after its checkpoint, and will say so again.
-        curve(run, trial_id, *mine, (7, 99.0), by="training_objective")
+        curve(run, trial_id, *mine, (7, 99.0))
         files.write_json(trial / f"checkpoint-{mine[-1][0]}" / "complete.json", {})
         (trial / "checkpoint-7").mkdir()  # not complete
     scheduler = asha(planned, run)
@@ -277,7 +278,7 @@ def test_a_resumed_asha_knows_the_trials_that_are_done(workdir: Path, run: Path,
     for config in Tune(search_of(planned, run)).all():
         if config["cell"] == "sft-full":
             end(run, config["trial_id"], "done", 5.0)
-            curve(run, config["trial_id"], (2, 4.0), (4, 4.5), (8, 5.0), by="training_objective")
+            curve(run, config["trial_id"], (2, 4.0), (4, 4.5), (8, 5.0))
     scheduler = asha(planned, run)
     feed(scheduler, "sft-full", "later", 2, 3.0)
     feed(scheduler, "sft-lora", "other", 2, 3.0)
