@@ -32,12 +32,17 @@ def mlflow_fault(uri: str) -> str | None:
         return None
     if url.scheme in ("http", "https"):
         return None if host and port != 0 else f"MLflow needs a host, as in {EXAMPLES}, {got}"
-    kind = url.scheme.partition("+")[0]
-    if kind == "sqlite":
+    if sqlite_file(uri) is not None:
         return _sqlite_fault(url, got)
-    if kind in DATABASES:
-        return None if host else f"MLflow needs the host of the database, {got}"
+    if is_database(uri):
+        # SQLAlchemy also takes the host, or all that its driver needs, from the query.
+        return None if host or url.query else f"MLflow needs the host of the database, {got}"
     return f"MLflow needs http://, https:// or a database such as sqlite:///, {got}{_proposal(uri, url)}"
+
+
+def is_database(uri: str) -> bool:
+    """Whether the address is that of a database, and not of MLflow's server."""
+    return urlsplit(uri).scheme.partition("+")[0] in DATABASES
 
 
 def sqlite_file(uri: str) -> Path | None:

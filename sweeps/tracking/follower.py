@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from sweeps.runs.layout import SENT
 from sweeps.tracking.base import FollowedRun, FollowedTrial, TrackedTrial, Tracker
 from trainables import results
 from trainables.storage import files
+from trainables.storage.damaged_files import DamagedFile
+from trainables.system import redaction
 
 
 class RunFollower:
-    """Sends what is new in a run folder each time it is updated. Raises ``DamagedFile``."""
+    """Sends what is new in a run folder each time it is updated. Raises ``DamagedFile`` where the run is damaged.
+
+    ``damaged``: the trials that can't be read, which cost the others nothing.
+    """
 
     def __init__(self, folder: Path, tracker: Tracker) -> None:
         self.run = FollowedRun.read(folder)
         self.tracker, self.tracked = tracker, tracker.open(self.run)
         self.open_trials: dict[str, TrackedTrial] = {}
+        self.damaged: set[str] = set()
         self.sent = folder / tracker.name / SENT  # has a file for each trial that is sent completely
         self.sent.mkdir(parents=True, exist_ok=True)
         if self.tracked.is_new:
@@ -26,25 +33,35 @@ class RunFollower:
     def update(self, last: bool = False) -> None:
         """Sends new steps, and ends the trials that have a record; with ``last``, all trials."""
         for folder in results.trial_folders(self.run.folder):
-            if self._is_sent(folder.name):
+            if self._is_sent(folder.name) or folder.name in self.damaged:
                 continue
-            record = results.read_record(folder)
-            trial = self.open_trials.get(folder.name) or self._begin(folder)
-            self._send(folder, trial, whole=last or record is not None)
-            if record is not None and record.status != "interrupted":
-                trial.finish(record)
-                # Marked last: after a crash before, the trial is sent again, under the same id.
-                files.write_text(self.sent / folder.name, self.tracker.destination)
-                del self.open_trials[folder.name]
+            try:
+                self._update(folder)
+            except DamagedFile as error:
+                self.damaged.add(folder.name)
+                reason = redaction.redacted(str(error))
+                print(f"{folder.name} is not sent to its end: {reason}", file=sys.stderr, flush=True)
         if last:
             for trial in self.open_trials.values():
                 trial.finish(None)
             self.open_trials.clear()
 
+    def _update(self, folder: Path) -> None:
+        record = results.read_record(folder)
+        has_ended = record is not None and record.status != "interrupted"
+        trial = self.open_trials.get(folder.name) or self._begin(folder)
+        # One that was interrupted or that waits to go on trains its newest step again, maybe with more points.
+        self._send(folder, trial, whole=has_ended)
+        if has_ended:
+            trial.finish(record)
+            # Marked last: after a crash before, the trial is sent again, under the same id.
+            files.write_text(self.sent / folder.name, self.tracker.destination)
+            del self.open_trials[folder.name]
+
     def _is_sent(self, trial: str) -> bool:
         mark = self.sent / trial
-        # An earlier version wrote empty marks.
-        return mark.exists() and mark.read_text(encoding="utf-8") in ("", self.tracker.destination)
+        # An earlier version wrote empty marks, wherever it sent to: what they mark is sent again, under the same id.
+        return mark.exists() and mark.read_text(encoding="utf-8") == self.tracker.destination
 
     def _begin(self, folder: Path) -> TrackedTrial:
         trial = self.tracked.begin(FollowedTrial.read(self.run, folder))

@@ -47,6 +47,8 @@ def follow() -> None:
         if line.strip() == "summary":
             follower.tracked.summarize()
         follower.tracked.close()
+        if follower.damaged:
+            sys.exit(f"damaged, and not sent to their end: {', '.join(sorted(follower.damaged))}")
         return
 
 

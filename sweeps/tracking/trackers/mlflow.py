@@ -15,12 +15,13 @@ from typing import Any, ClassVar, Self
 from urllib.parse import unquote, urlsplit
 
 from sweeps.spec.settings import TrackingConfig
-from sweeps.spec.tracker_addresses import sqlite_file
+from sweeps.spec.tracker_addresses import is_database, sqlite_file
 from sweeps.tracking import flat_values
 from sweeps.tracking.base import FollowedRun, FollowedTrial, TrackedRun, TrackedTrial, Tracker
 from sweeps.tracking.connectivity import is_reachable
 from sweeps.tracking.run_summary import RunSummary
 from trainables.results import Record, Status
+from trainables.storage.home import home
 from trainables.system import redaction
 
 ID, STEP = "paretune.id", "paretune.step"
@@ -193,12 +194,14 @@ def _without_login(uri: str) -> str:
 
 
 def _artifacts(uri: str) -> str | None:
-    """Where an experiment in a database file keeps its artifacts; ``None`` where the server decides.
+    """Where an experiment in a database keeps its artifacts: beside the database's file, for one at a server in the
+    user's own folder; ``None`` where MLflow's server decides.
 
-    Of itself, MLflow would put them into the working folder.
+    Of itself, MLflow would put them into the working folder, which is removed.
     """
-    file = sqlite_file(uri)
-    return None if file is None else str(file.parent / "mlartifacts")
+    if (file := sqlite_file(uri)) is not None:
+        return str(file.parent / "mlartifacts")
+    return str(home() / "mlflow-artifacts") if is_database(uri) else None
 
 
 def _metrics(values: Mapping[str, float], step: int) -> list[Any]:

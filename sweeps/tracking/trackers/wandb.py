@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from sweeps.planning.checks import wandb_variables
+from sweeps.runs.layout import SENT
 from sweeps.spec.settings import TrackingConfig
 from sweeps.tracking.base import FollowedRun, TrackedRun, Tracker
 from sweeps.tracking.connectivity import Mode, choose_mode, wandb_server
@@ -91,4 +92,5 @@ class WeightsAndBiases(Tracker):
         from sweeps.tracking.trackers.wandb_runs import WandbRuns
         from sweeps.tracking.wandb_content.artifacts import Models
 
-        return WandbRuns(run, self.project, self.mode == "online", Models(self.log_model))
+        models = Models(self.log_model, run.folder / self.name / SENT, self.destination)
+        return WandbRuns(run, self.project, self.mode == "online", models)

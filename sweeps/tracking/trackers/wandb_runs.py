@@ -52,6 +52,8 @@ class WandbTrial(TrackedTrial):
         if self.models.wants(record):
             self.models.log(self.run, self.trial, record)
         self.run.finish(exit_code=1 if record.status == "failed" else 0)
+        if self.models.wants(record) and artifacts.has_model(self.trial):
+            self.models.mark(self.trial)
 
     def summarize(self, record: Record) -> None:
         """Sends the record. W&B's own summary of the curves is that of the points since the run was begun again."""
@@ -98,19 +100,20 @@ class WandbRuns(TrackedRun):
                 summary.log({FRONT: wandb.Image(str(image))})
             artifacts.log_results(summary, self.run, run_summary)
             place = Place(summary.entity, summary.project)
-        self._log_best_models(report)
+        self._log_models(report)
         if self.pages is not None:
             self.pages.complete(place, report)
 
-    def _log_best_models(self, report: RunReport) -> None:
-        for record in self.models.best(report.run.records):
+    def _log_models(self, report: RunReport) -> None:
+        for record in self.models.at_end(report.run.records):
             trial = FollowedTrial.read(self.run, self.run.folder / "trials" / record.trial_id)
-            if not artifacts.has_model(trial):
+            if not artifacts.has_model(trial) or self.models.is_sent(trial):
                 continue
             tracked = self.begin(trial)
             tracked.summarize(record)
             self.models.log(tracked.run, trial, record)
             tracked.run.finish()
+            self.models.mark(trial)
 
     @property
     def _summary_id(self) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import wandb
 
 from sweeps.tracking.base import FollowedRun, FollowedTrial
 from sweeps.tracking.run_summary import RunSummary
-from sweeps.tracking.wandb_content import trial_card
+from sweeps.tracking.wandb_content import trial_card, trial_values
 from trainables import results
 from trainables.results import Record
+from trainables.storage import files
 from trainables.storage.regular_files import require_own
 
 MODEL = "model"  # the folder of a trial's weights or adapter
@@ -39,29 +41,48 @@ def has_model(trial: FollowedTrial) -> bool:
 
 def log_results(summary: Any, run: FollowedRun, content: RunSummary) -> None:
     """Sends the records and curves of all trials, and the report."""
-    records = wandb.Artifact(artifact_name(run.name, "records"), type="records")
+    name = trial_values.sweep_key(run)  # several sweeps of one name have artifacts of their own
+    records = wandb.Artifact(artifact_name(name, "records"), type="records")
     for table in content.tables:
         records.add_file(str(table))
     summary.log_artifact(records)
     if content.report is not None:
-        report = wandb.Artifact(artifact_name(run.name, "report"), type="report")
+        report = wandb.Artifact(artifact_name(name, "report"), type="report")
         report.add_dir(str(content.report))
         summary.log_artifact(report)
 
 
 @dataclass(frozen=True)
 class Models:
-    """Which trials' models are sent: of each cell the best, once the sweep has ended, or all as they end."""
+    """Which trials' models are sent: of each cell the best, once the sweep has ended, or all as they end.
+
+    ``marks``: the folder of the marks of what is sent to ``destination``.
+    """
 
     choice: Literal["best", "all"] | None
+    marks: Path
+    destination: str
 
     def wants(self, record: Record) -> bool:
         """Whether the model of a trial is sent as the trial ends."""
         return self.choice == "all" and record.role != "base"
 
-    def best(self, records: Sequence[Record]) -> Iterator[Record]:
-        """The trials whose models are sent at the end of the sweep."""
+    def is_sent(self, trial: FollowedTrial) -> bool:
+        """Whether the model of a trial went with it, where all do; the best are sent again, as results change."""
+        mark = self._mark(trial)
+        return self.choice == "all" and mark.exists() and mark.read_text(encoding="utf-8") == self.destination
+
+    def mark(self, trial: FollowedTrial) -> None:
+        """Notes that the model of a trial is sent."""
+        files.write_text(self._mark(trial), self.destination)
+
+    def _mark(self, trial: FollowedTrial) -> Path:
+        return self.marks / f"{trial.name}.{MODEL}"
+
+    def at_end(self, records: Sequence[Record]) -> Iterator[Record]:
+        """The trials whose models are sent at the end of the sweep: of ``all``, those that were sent without."""
         if self.choice != "best":
+            yield from filter(self.wants, records)
             return
         for cell in dict.fromkeys(record.cell for record in records if record.role != "base"):
             chosen = results.best(record for record in records if record.cell == cell)

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from sweeps.planning.checks import tracking
+from sweeps.spec.tracker_addresses import mlflow_fault
 from sweeps.tracking import connectivity, follower_process
 from sweeps.tracking.base import FollowedRun
 from sweeps.tracking.recording import Trackers
-from sweeps.tracking.trackers.mlflow import DEFAULTS, MLflow
+from sweeps.tracking.trackers.mlflow import DEFAULTS, MLflow, _artifacts
 from tests.helpers import followed_runs, specs
 from tests.helpers.followed_runs import ANSWER, FAILED, OTHER, SWEEP_ID, WELL, add_points, follow
 from trainables.storage.damaged_files import DamagedFile
@@ -214,6 +215,24 @@ def test_the_error_of_a_process_is_logged_without_the_password_of_a_database(
     error = capsys.readouterr().err
     assert error.endswith("ConnectionError: no answer of postgresql://***@host/db\n")
     assert "secret" not in error
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql://host/db",
+        "postgresql:///db?host=/run/postgresql",
+        "mssql+pyodbc:///?odbc_connect=DSN",
+        "mysql://h/d",
+    ],
+)
+def test_reports_of_a_database_at_a_server_last(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path))
+    assert mlflow_fault(uri) is None
+    assert _artifacts(uri) == str(tmp_path / "mlflow-artifacts")
+    assert _artifacts("http://127.0.0.1:5000") is _artifacts("databricks") is None
 
 
 def test_a_report_with_a_link_to_files_elsewhere_is_not_sent(run: Path, uri: str, tmp_path: Path) -> None:

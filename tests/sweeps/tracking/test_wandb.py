@@ -403,14 +403,17 @@ def summarized(tmp_path: Path, run: Path) -> list[str]:
 
 def test_a_run_whose_every_trial_failed_has_a_summary_without_a_front(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    files.write_json(run / "environment.json", {"name": "methods", "plan": {}})
+    files.write_json(run / "environment.json", {"name": "methods", "wandb_id": "a1b2c3"})
     failed = run_folders.failed("f" * 12, quality=None, peak_train_bytes=None)
     results.write_record(add_trial(run, failed), failed)
     results.write_tables(run)
     messages = summarized(tmp_path, run)
     assert len(messages) == 1, (run / "wandb" / "tracker.log").read_text()
     (summary,) = (reported for reported in wandb_runs(run).values() if reported.job_type == "summary")
-    assert summary.artifacts["methods-records"] == ["curves.parquet", "trials.parquet"]
+    assert summary.artifacts["methods-a1b2c3-records"] == [
+        "curves.parquet",
+        "trials.parquet",
+    ]
 
 
 def test_in_the_environment_of_an_agent_each_trial_is_a_run_of_its_own(

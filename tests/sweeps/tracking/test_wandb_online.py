@@ -167,9 +167,9 @@ def test_the_command_says_where_the_report_and_the_view_are(sent: Sent) -> None:
 
 
 def test_records_and_report_are_artifacts_of_the_summary_run(sent: Sent) -> None:
-    (records,) = sent.server.store.versions(PROJECT, "methods-records")
+    (records,) = sent.server.store.versions(PROJECT, "methods-a1b2c3-records")
     assert set(records.contents) == {"trials.parquet", "curves.parquet"}
-    report = sent.server.store.versions(PROJECT, "methods-report")[0]
+    report = sent.server.store.versions(PROJECT, "methods-a1b2c3-report")[0]
     assert {"index.html", "summary.md", "report.json"} <= set(report.contents)
     assert records.run == report.run == "a1b2c3-summary"
 
@@ -358,4 +358,4 @@ def test_sent_again_the_same_runs_are_updated_and_nothing_is_there_twice(sent: S
                 assert {step for step, values in again.items() if "train_loss" in values} == set(steps)
                 assert store.runs[key].summary.get("objective") == run.summary.get("objective")
         assert store.views.keys() == first.views.keys()
-        assert [each.version for each in store.versions(PROJECT, "methods-records")] == [0]
+        assert [each.version for each in store.versions(PROJECT, "methods-a1b2c3-records")] == [0]

@@ -162,11 +162,11 @@ def test_a_model_with_a_link_or_a_pipe_in_it_is_not_sent(trial: FollowedTrial, t
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(tmp_path / "private" / "key")
         with pytest.raises(DamagedFile, match=f"model/{name} is a link"):
-            Models("all").log(None, trial, record)
+            Models("all", tmp_path, "").log(None, trial, record)
         link.unlink()
     os.mkfifo(trial.folder / "model" / "pipe")
     with pytest.raises(DamagedFile, match=r"model/pipe is a link, a pipe"):
-        Models("all").log(None, trial, record)
+        Models("all", tmp_path, "").log(None, trial, record)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_report_is_a_sweeps_own_where_its_panels_show_the_sweep(
     assert sweep_report._is_own("id", Place("team", "ours"), trial.run) is is_own
 
 
-def test_the_best_model_of_each_cell_is_sent_or_all_or_none() -> None:
+def test_the_best_model_of_each_cell_is_sent_or_all_or_none(tmp_path: Path) -> None:
     found: list[Record] = [
         run_folders.record("a", objective=0.5),
         run_folders.record("b", objective=0.9),
@@ -200,10 +200,22 @@ def test_the_best_model_of_each_cell_is_sent_or_all_or_none() -> None:
     ]
 
     def sent(choice: str | None) -> tuple[list[str], list[str]]:
-        models = Models(choice)  # type: ignore[arg-type]
+        models = Models(choice, tmp_path, "")  # type: ignore[arg-type]
         ending = [record.trial_id for record in found if models.wants(record)]
-        return ending, [record.trial_id for record in models.best(found)]
+        return ending, [record.trial_id for record in models.at_end(found)]
 
     assert sent(None) == ([], [])
     assert sent("best") == ([], ["b", "c"])
-    assert sent("all") == (["a", "b", "c", "d"], [])
+    assert sent("all") == (["a", "b", "c", "d"], ["a", "b", "c", "d"])
+
+
+def test_of_all_models_those_are_sent_at_the_end_that_did_not_go_there_before(
+    trial: FollowedTrial, tmp_path: Path
+) -> None:
+    """A run at a URL has its models there, and `log_model` may be set on resume: its trials are sent without them."""
+    models = Models("all", tmp_path / "sent", "here")
+    assert not models.is_sent(trial)
+    models.mark(trial)
+    assert models.is_sent(trial)
+    assert not Models("all", tmp_path / "sent", "elsewhere").is_sent(trial)
+    assert not Models("best", tmp_path / "sent", "here").is_sent(trial)
