@@ -14,15 +14,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sweeps.planning.conventions import conventions_of
 from sweeps.spec import source
 from sweeps.spec.problems import SpecError
-from sweeps.spec.settings import EARLIER_SEARCH, SearchConfig
+from sweeps.spec.settings import EARLIER_SEARCH, SearchConfig, earliest_rung
 from sweeps.spec.wandb_names import MAX_TAG_LENGTH
 from sweeps.tracking import run_report
 from sweeps.tracking.base import FollowedRun, FollowedTrial
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
-from trainables.results import Record
+from trainables.config.train import TrainConfig
+from trainables.results import Comparison, Record
 from trainables.system import redaction
 
 GIB = 1024**3
@@ -140,7 +142,7 @@ def summary(trial: FollowedTrial, record: Record) -> dict[str, Any]:
         values["quality_low"], values["quality_high"] = interval
     values["ending"] = run_report.ending(record)
     if record.status == "stopped":
-        values |= dict(_stop(record, _rungs(trial)))
+        values |= dict(_stop(record, _rungs(trial, record.compared_by)))
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -158,11 +160,18 @@ def _stop(record: Record, rungs: tuple[int, ...]) -> Iterator[tuple[str, int]]:
             yield "stopped_at_rung", rungs.index(record.steps) + 1
 
 
-def _rungs(trial: FollowedTrial) -> tuple[int, ...]:
+def _rungs(trial: FollowedTrial, compared_by: Comparison | None) -> tuple[int, ...]:
     """The steps at which the trials of a cell were compared; empty where they are not known."""
-    steps = (trial.config.get("train") or {}).get("steps")
+    train = trial.config.get("train") or {}
+    steps = train.get("steps")
     try:
         search = source.read(trial.run.folder / "resolved.yaml").tree.get("search") or {}
-        return SearchConfig.model_validate({**EARLIER_SEARCH, **search}).rungs(steps) if steps else ()
+        settings = SearchConfig.model_validate({**EARLIER_SEARCH, **search})
+        if not steps:
+            return ()
+        if not conventions_of(trial.run.environment).late_rungs:
+            return settings.rungs(steps)
+        warmup = TrainConfig.model_validate(train).total_warmup(steps)
+        return settings.rungs(steps, earliest=earliest_rung(compared_by or "validation", warmup))
     except (OSError, SpecError, ValidationError, TypeError):
         return ()
