@@ -1,4 +1,4 @@
-"""The id of a sweep in W&B, with which the ids of its runs begin. A run folder keeps it in ``environment.json``."""
+"""The id of a sweep in trackers, with which its trials' ids begin. A run folder keeps it in ``environment.json``."""
 
 from __future__ import annotations
 

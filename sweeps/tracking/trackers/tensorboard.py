@@ -30,8 +30,8 @@ ALWAYS_SHOWN = (
     "method_name",
     "stage.kind",
 )  # in the plugin's table, even if they are the same for all trials
-# One name, so that what is written again takes the place of what was there, in the folder and at its URL.
 _VALUE_KINDS = {str: "string_value", bool: "bool_value", int: "number_value", float: "number_value"}
+# One name, so that what is written again takes the place of what was there, in the folder and at its URL.
 FILE = "events.out.tfevents.0.paretune"
 
 

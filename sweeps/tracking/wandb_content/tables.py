@@ -18,7 +18,7 @@ COLUMNS = ("row", "prompt", "reference", "prediction", "score")
 
 
 def table(rows: list[dict[str, Any]]) -> wandb.Table:
-    """A table with the columns of the first row, each of one type; a row may lack some."""
+    """A table with the columns of all rows, each of one type; a row may lack some."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = typed_columns([{name: row.get(name) for name in names} for row in rows])
     return wandb.Table(columns=list(columns), data=list(zip(*columns.values(), strict=True)))
