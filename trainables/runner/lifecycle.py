@@ -169,6 +169,7 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
         on_first_step=lambda: _record_setup_time(trial),
         tokens_after=trainer.tokens_after,
         autosave=train.save_steps is None,
+        resume_loss=trainer.resume_loss,
         logs=config.stage.logged_metrics,
         early_exit=_early_exit(trial, steps, resumed[1].step if resumed else 0),
         unlogged_loss=trainer.unlogged_loss,

@@ -36,6 +36,9 @@ class Progress:
     loss_sum: float = 0.0
     loss_steps: int = 0
     compared_by: Comparison = "validation"  # what the objective in `values` is of
+    # Of the steps since the last log, on average over all workers.
+    unlogged_loss: float = 0.0
+    unlogged_steps: int = 0
 
 
 def file_sizes(checkpoint: Path) -> dict[str, int]:

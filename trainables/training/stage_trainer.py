@@ -18,7 +18,6 @@ from torch import nn
 from transformers import PrinterCallback, Trainer
 
 from trainables.tokenization.batching import padding_share, worker_shares
-from trainables.training.worker_group import mean_over_workers
 
 COLLECTED = ("_metrics", "_stored_metrics", "_total_train_tokens")
 
@@ -73,9 +72,14 @@ class StageTrainer(Trainer):
         # The last batch may not be full, so rows may run past the draws. At step 0 the index would be -1.
         return int(drawn[min(rows, len(drawn)) - 1])
 
-    def unlogged_loss(self) -> float:
-        """The sum of the losses of the steps since the last log, on average over all workers."""
-        return mean_over_workers(float(self._tr_loss))
+    def unlogged_loss(self) -> Any:
+        """The sum of this worker's losses of the steps since the last log: a number on its device, which isn't read."""
+        return self._tr_loss.double()
+
+    def resume_loss(self, loss: float, steps: int) -> None:
+        """Counts ``steps`` steps before a checkpoint, of ``loss`` in sum, as not logged; transformers forgets them."""
+        self._tr_loss += loss
+        self._globalstep_last_logged -= steps
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """The order is ours: rows of similar length together, or as packed; the library's would be random."""

@@ -21,7 +21,7 @@ from trainables.training.checkpoints import COMPLETE, Progress, mark_complete
 from trainables.training.early_exit import EarlyExit
 from trainables.training.loss_window import LossWindow
 from trainables.training.pausing import Pausing
-from trainables.training.worker_group import is_first_worker
+from trainables.training.worker_group import is_first_worker, mean_over_workers
 
 AUTOSAVE_SECONDS = 300  # of training between checkpoints, if the config has no save_steps
 LAST_SAVE_SECONDS = 180  # of training, after which a trial also saves at its end: scoring may take long
@@ -109,6 +109,7 @@ class NoControl:
 class TrialCallback(TrainerCallback):
     """Evaluates, saves and obeys the search, step by step.
 
+    ``resume_loss``: takes the sum of the losses that were not logged before a checkpoint, and how many they are.
     ``evaluate``: returns the validation result, at the steps in ``evaluate_at``. ``tokens_after``: the tokens that a
     number of steps train on. ``autosave``: whether to save from time to time. ``logs``: names of the stage's trainer's
     logs that the curve has, too. ``unlogged_loss``: returns the sum of the losses since the last log. ``early_exit``:
@@ -128,13 +129,15 @@ class TrialCallback(TrainerCallback):
         on_first_step: Callable[[], None],
         tokens_after: Callable[[int], int],
         autosave: bool,
+        resume_loss: Callable[[float, int], None] = lambda loss, steps: None,
         logs: tuple[str, ...] = (),
         early_exit: EarlyExit | None = None,
         unlogged_loss: Callable[[], float] = lambda: math.nan,
     ) -> None:
         self.folder, self.progress, self.control = folder, progress, control
         self.evaluate, self.evaluate_at, self.on_first_step = evaluate, evaluate_at, on_first_step
-        self.tokens_after = tokens_after
+        self.tokens_after, self.resume_loss = tokens_after, resume_loss
+        self._logged_step = progress.step - progress.unlogged_steps
         self.autosave, self._saved_at = autosave, progress.train_seconds
         self.logs, self.early_exit = logs, early_exit
         self.unlogged_loss, self._unlogged_before = unlogged_loss, 0.0
@@ -163,7 +166,7 @@ class TrialCallback(TrainerCallback):
         named |= {name: name for name in self.logs}
         self.write(state.global_step, {new: logs[old] for old, new in named.items() if old in logs})
         if "loss" in logs:
-            self._unlogged_before = 0.0
+            self._unlogged_before, self._logged_step = 0.0, state.global_step
         if self.early_exit is not None and "loss" in logs:
             self.early_exit.add_loss(state.global_step, logs["loss"])
 
@@ -177,6 +180,8 @@ class TrialCallback(TrainerCallback):
         return self._overflows <= OVERFLOWS
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._unlogged_before = self.progress.unlogged_loss
+        self.resume_loss(self.progress.unlogged_loss, self.progress.unlogged_steps)
         self._follow("training")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -253,6 +258,7 @@ class TrialCallback(TrainerCallback):
             self._follow("training", **saved, checkpoint_bytes=size, bytes_per_second=speed)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._keep_losses(state.global_step)
         _any_rank(False)  # waits until all workers have written their files of the checkpoint
         if is_first_worker():
             mark_complete(self.folder / f"checkpoint-{state.global_step}", self.progress)
@@ -264,6 +270,15 @@ class TrialCallback(TrainerCallback):
             self.decision = "interrupt"
             control.should_training_stop = True
         self._clock = time.perf_counter()  # saving is not training
+
+    def _keep_losses(self, step: int) -> None:
+        """Puts the losses that are still to be compared and logged in the progress."""
+        self._window.keep()
+        progress = self.progress
+        progress.unlogged_loss = mean_over_workers(float(self.unlogged_loss()))
+        progress.unlogged_steps = step - self._logged_step
+        for loss in (progress.loss_sum, progress.unlogged_loss):
+            require_finite("the training loss", loss)
 
     def _exit_early(self, step: int) -> None:
         """Ends the trial where its own curve says so. The losses are means over all workers, so all end together."""
@@ -289,7 +304,8 @@ class TrialCallback(TrainerCallback):
         if not math.isfinite(mean):
             raise NotFinite(f"the training loss is {mean} on average up to step {step}")
         values = {"objective": -mean}
-        self.progress.values, self.progress.compared_by = values, "training"
+        if step not in self.evaluate_at:  # else they are those of the validation rows
+            self.progress.values, self.progress.compared_by = values, "training"
         self.write(step, {TRAINING_OBJECTIVE: -mean})
         if self.decision == "continue":
             self.decision = self._answer_to(step, values)

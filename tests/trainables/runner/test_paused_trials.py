@@ -60,6 +60,32 @@ def test_losses_are_counted_step_by_step_where_several_are_logged_at_once_and_gr
     assert values[0] == pytest.approx(values[1], rel=1e-6)
 
 
+def test_where_the_validation_rows_are_scored_at_a_comparison_by_training_loss_the_record_has_theirs(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    config, control = make_config(tiny_model, rows, steps=6, eval_steps=2), RungControl({2}, step2="stop")
+    record = run(config, tmp_path, control=control)
+    assert control.reports == [(2, {"objective": curve(config, tmp_path, TRAINING_OBJECTIVE)[0][1]})]
+    assert (record.status, record.steps, record.compared_by) == ("stopped", 2, "validation")
+    assert (
+        record.objective == curve(config, tmp_path, "objective")[0][1] != control.reports[0][1]["objective"]
+    )
+
+
+def test_a_resumed_trial_logs_and_compares_the_mean_of_all_steps_where_several_are_logged_at_once(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    config = make_config(tiny_model, rows, steps=8, logging_steps=4)
+    run(config, tmp_path / "alone", control=RungControl({7}))
+    interrupted = RungControl({7})
+    interrupted.interrupt_at = 6  # steps 5 and 6 are neither logged nor compared yet
+    assert run(config, tmp_path / "resumed", control=interrupted).steps == 6
+    run(config, tmp_path / "resumed", control=RungControl({7}))
+    for name in ("train_loss", TRAINING_OBJECTIVE):
+        assert curve(config, tmp_path / "resumed", name) == curve(config, tmp_path / "alone", name)
+    assert [step for step, _ in curve(config, tmp_path / "resumed")] == [4, 8]
+
+
 def test_trials_of_a_cell_see_the_same_batches_whatever_is_searched(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
