@@ -25,6 +25,7 @@ class StepLines:
         self._finishing = False
 
     loss_rungs: frozenset[int] = frozenset()
+    passed = 0
     pausing = Pausing()
 
     def report(self, step: int, values: dict[str, float]) -> Decision:

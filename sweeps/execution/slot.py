@@ -111,7 +111,8 @@ class Slot(tune.Trainable):
         left = {step: by for step, by in rungs.items() if step > config["passed"]}
         return {
             "evaluate_at": [step for step, by in left.items() if by == "validation"],
-            "loss_rungs": [step for step, by in left.items() if by == "training"],
+            "loss_rungs": [step for step, by in rungs.items() if by == "training"],
+            "passed": config["passed"],
             "pausing": config["pausing"].get(config["cell"], {}),
         }
 

@@ -44,10 +44,11 @@ class HubControl:
         kept_here: bool = True,
         loss_rungs: frozenset[int] = frozenset(),
         pausing: Pausing = PAUSING,
+        passed: int = 0,
     ) -> None:
         self.hub, self.board, self.trial_id, self.node = hub, board, trial_id, node
         self.report_at, self.loss_rungs, self.pausing = report_at | loss_rungs, loss_rungs, pausing
-        self.kept_here = kept_here
+        self.kept_here, self.passed = kept_here, passed
         self.paused = False
         self._safe_step: int | None = None  # of the checkpoint at the run's URL that the trial began at
 

@@ -104,10 +104,9 @@ def _train_and_score(trial: Trial, policy: Policy, rows: loading.Data, evaluate_
             if config.data.holds_out:
                 with trial.evaluating():
                     _score(trial, policy, rows, metric.name)
-        elif not trial.meter.reads:
-            trial.facts["predicted_peak_bytes"] = predict_peak(config, policy, rows.train)
-    # While it pauses it may be stopped.
-    if trial.paused and is_first_worker() and not trial.meter.reads:
+    # A trial that pauses may be stopped meanwhile.
+    may_stay_unscored = (status == "stopped" and not trial.is_scored(status)) or trial.paused
+    if may_stay_unscored and is_first_worker() and not trial.meter.reads:
         trial.facts["predicted_peak_bytes"] = predict_peak(config, policy, rows.train)
     if policy.blueprint is not None:
         trial.meter.share()  # all workers have scored
@@ -173,6 +172,7 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
         logs=config.stage.logged_metrics,
         early_exit=_early_exit(trial, steps, resumed[1].step if resumed else 0),
         unlogged_loss=trainer.unlogged_loss,
+        saves_stopped=trial.is_scored("stopped"),
     )
     trainer.add_callback(callback)
     trial.phases.track(trainer)

@@ -176,6 +176,7 @@ class WorkerLoop:
             kept_here,
             frozenset(job["loss_rungs"]),
             Pausing(**job["pausing"]),
+            job["passed"],
         )
         # What a dead worker was at is lost, and not waited for any more.
         if self.rank == 0:

@@ -64,16 +64,18 @@ class EarlyExit:
 
     def _divergence(self) -> str | None:
         size, wanted = self.points_per_report, self.rules.exit_reports
-        complete = len(self._losses) // size
+        complete, rest = divmod(len(self._losses), size)
+        if rest:  # the last report is that of the step before
+            return None
         first = self._losses[:size]
         last = self._losses[(complete - wanted) * size : complete * size]
         # The report of the start is none of those that are compared with it.
         if complete <= wanted or last[0][0] <= self.warmup_steps:
             return None
         start = fmean(loss for _, loss in first)
-        limit = start + STANDARD_ERRORS * self._spread() * sqrt(2 / size)
         means = [fmean(loss for _, loss in last[at : at + size]) for at in range(0, len(last), size)]
-        if min(means) <= limit:
+        # Most trials are below: the spread sorts all losses.
+        if min(means) <= start or min(means) <= start + STANDARD_ERRORS * self._spread() * sqrt(2 / size):
             return None
         return (
             f"its training loss was above that of its start for {wanted} reports in a row: {means[-1]:.3g} at step "

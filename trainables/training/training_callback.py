@@ -46,12 +46,14 @@ def require_finite(name: str, value: float) -> float:
 class Control(Protocol):
     """What controls a trial from outside: the search's slot, or :class:`NoControl`.
 
-    ``loss_rungs``: the steps at which it receives the training loss. ``pausing``: whether a trial that pauses saves
-    itself.
+    ``loss_rungs``: the steps at which it receives the training loss, but for those up to ``passed``, after which the
+    trial has been compared; it may repeat them. ``pausing``: whether a trial that pauses saves itself.
     """
 
     @property
     def loss_rungs(self) -> frozenset[int]: ...
+    @property
+    def passed(self) -> int: ...
     @property
     def pausing(self) -> Pausing: ...
 
@@ -81,8 +83,8 @@ class NoControl:
     """A trial that runs to its end."""
 
     loss_rungs: frozenset[int] = frozenset()
+    passed = 0
     pausing = Pausing()
-    paused = False
 
     def report(self, step: int, values: dict[str, float]) -> Decision:
         return "continue"
@@ -113,7 +115,8 @@ class TrialCallback(TrainerCallback):
     ``evaluate``: returns the validation result, at the steps in ``evaluate_at``. ``tokens_after``: the tokens that a
     number of steps train on. ``autosave``: whether to save from time to time. ``logs``: names of the stage's trainer's
     logs that the curve has, too. ``unlogged_loss``: returns the sum of the losses since the last log. ``early_exit``:
-    when the trial ends by its own curve; ``None``: never.
+    when the trial ends by its own curve; ``None``: never. ``saves_stopped``: whether a trial that is stopped has more to
+    do, which would be lost without a checkpoint.
 
     Raises :class:`NotFinite` out of the training loop when the loss or the gradient norm is NaN or infinite. Of fp16,
     whose loss scaling leaves out steps with such gradients, only when it finds no scale.
@@ -133,6 +136,7 @@ class TrialCallback(TrainerCallback):
         logs: tuple[str, ...] = (),
         early_exit: EarlyExit | None = None,
         unlogged_loss: Callable[[], float] = lambda: math.nan,
+        saves_stopped: bool = True,
     ) -> None:
         self.folder, self.progress, self.control = folder, progress, control
         self.evaluate, self.evaluate_at, self.on_first_step = evaluate, evaluate_at, on_first_step
@@ -141,6 +145,7 @@ class TrialCallback(TrainerCallback):
         self.autosave, self._saved_at = autosave, progress.train_seconds
         self.logs, self.early_exit = logs, early_exit
         self.unlogged_loss, self._unlogged_before = unlogged_loss, 0.0
+        self.saves_stopped = saves_stopped
         self._window = LossWindow(control.loss_rungs, progress)
         self._overflows = 0  # steps in a row
         self.decision: Decision = "continue"
@@ -233,7 +238,8 @@ class TrialCallback(TrainerCallback):
             return _any_rank(self.control.pausing.saves(self.activity.checkpoint_bytes, unsaved))
         since = self.progress.train_seconds - self._saved_at
         due = since > AUTOSAVE_SECONDS or (
-            (last or self.decision == "stop") and self.progress.train_seconds > LAST_SAVE_SECONDS
+            (last or (self.decision == "stop" and self.saves_stopped))
+            and self.progress.train_seconds > LAST_SAVE_SECONDS
         )
         # Clocks differ, and all workers write a checkpoint together: one that is due decides.
         return self.autosave and _any_rank(due)
@@ -299,7 +305,7 @@ class TrialCallback(TrainerCallback):
         unlogged = self.unlogged_loss()
         loss, self._unlogged_before = unlogged - self._unlogged_before, unlogged
         mean = self._window.add(step, loss)
-        if mean is None:
+        if mean is None or step <= self.control.passed:
             return
         if not math.isfinite(mean):
             raise NotFinite(f"the training loss is {mean} on average up to step {step}")

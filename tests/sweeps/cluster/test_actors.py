@@ -26,7 +26,13 @@ from trainables.training.training_callback import NoControl
 from trainables.trial.config import TrialConfig
 
 # Of a job whose trial the search compares with no other.
-NOT_COMPARED: dict[str, Any] = {"evaluate_at": [], "loss_rungs": [], "pausing": {}, "ending": {}}
+NOT_COMPARED: dict[str, Any] = {
+    "evaluate_at": [],
+    "loss_rungs": [],
+    "passed": 0,
+    "pausing": {},
+    "ending": {},
+}
 
 
 def play(story: Coroutine[Any, Any, Any]) -> Any:

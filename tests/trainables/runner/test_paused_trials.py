@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from tests.helpers.trials import ScriptedControl, curve, make_config, run, write_rows
+from trainables.config.ending import EndingRules
 from trainables.results import TRAINING_OBJECTIVE, Record, rung_values
+from trainables.training import training_callback
 from trainables.training.pausing import Pausing
 from trainables.trial.config import TrialConfig
 
@@ -24,9 +26,11 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class RungControl(ScriptedControl):
     """Compares by training loss at ``loss_rungs``."""
 
-    def __init__(self, loss_rungs: set[int], pausing: Pausing = SAVES, **decisions: Any) -> None:
+    def __init__(
+        self, loss_rungs: set[int], pausing: Pausing = SAVES, passed: int = 0, **decisions: Any
+    ) -> None:
         super().__init__(**decisions)
-        self.loss_rungs, self.pausing = frozenset(loss_rungs), pausing
+        self.loss_rungs, self.pausing, self.passed = frozenset(loss_rungs), pausing, passed
 
 
 def losses(config: TrialConfig, folder: Path) -> list[float]:
@@ -113,6 +117,18 @@ def test_a_trial_that_is_stopped_by_its_training_loss_says_so(
     assert rung_values(tmp_path / "trials" / config.trial_id(), {2: "training"}) == {2: record.objective}
 
 
+@pytest.mark.parametrize("scored", [False, True])
+def test_a_stopped_trial_saves_itself_only_to_be_scored(
+    tiny_model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scored: bool
+) -> None:
+    monkeypatch.setattr(training_callback, "LAST_SAVE_SECONDS", 0)
+    control, saved = RungControl({2}, step2="stop"), []
+    monkeypatch.setattr(control, "saved", lambda: saved.append(control.step))
+    config = make_config(tiny_model, rows, steps=4)
+    record = run(config, tmp_path, control=control, ending=EndingRules(score_stopped=scored))
+    assert (record.status, record.quality is not None, saved) == ("stopped", scored, [2] * scored)
+
+
 @pytest.mark.parametrize("kind", ["full", "lora"])
 @pytest.mark.parametrize("pausing", [SAVES, REPEATS], ids=["saves", "repeats"])
 def test_a_paused_trial_goes_on_bit_for_bit_as_one_that_was_never_paused(
@@ -126,8 +142,8 @@ def test_a_paused_trial_goes_on_bit_for_bit_as_one_that_was_never_paused(
 
     at_two = attempt(RungControl({2, 4}, pausing, step2="pause"))
     saved = list((tmp_path / "paused" / "trials" / config.trial_id()).glob("checkpoint-*"))
-    at_four = attempt(RungControl({4}, pausing, step4="pause"))
-    done = attempt(RungControl(set(), pausing))
+    at_four = attempt(RungControl({2, 4}, pausing, passed=2, step4="pause"))
+    done = attempt(RungControl({2, 4}, pausing, passed=4))
     assert [(r.status, r.steps) for r in (at_two, at_four, done)] == [
         ("interrupted", 2),
         ("interrupted", 4),
@@ -137,6 +153,20 @@ def test_a_paused_trial_goes_on_bit_for_bit_as_one_that_was_never_paused(
     for name in ("train_loss", "grad_norm", TRAINING_OBJECTIVE, "objective"):
         assert curve(config, tmp_path / "paused", name) == curve(config, tmp_path / "alone", name), name
     assert (done.objective, done.quality, done.tokens) == (alone.objective, alone.quality, alone.tokens)
+
+
+def test_losses_before_a_rung_that_are_in_an_older_checkpoint_are_not_counted_for_the_next_rung(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    config = make_config(tiny_model, rows, steps=9, save_steps=3)
+    alone = RungControl({4, 8})
+    run(config, tmp_path / "alone", control=alone)
+    # A checkpoint at step 3, in the window of step 4; the pause at 4 saves nothing.
+    run(config, tmp_path / "paused", control=RungControl({4, 8}, REPEATS, step4="pause"))
+    again = RungControl({4, 8}, REPEATS, passed=4)
+    run(config, tmp_path / "paused", control=again)
+    assert [step for step, _ in again.reports] == [8, 9]
+    assert again.reports[0] == alone.reports[1]
 
 
 def test_a_paused_trial_has_its_predicted_memory_and_leaves_no_model(

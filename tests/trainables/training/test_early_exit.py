@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import pytest
 
 from trainables.config.ending import EndingRules
 from trainables.training.early_exit import EarlyExit
@@ -36,6 +37,18 @@ def test_a_training_loss_that_stays_above_its_start_ends_the_trial_with_the_reas
     assert after(RISEN).reason == (
         "its training loss was above that of its start for 3 reports in a row: 7.95 at step 8, 4.05 at the start"
     )
+
+
+def test_a_curve_is_looked_at_once_for_each_report_and_its_losses_are_sorted_only_above_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert after([*RISEN, 8.1]).reason is None  # was said a step ago
+    sorted_at: list[int] = []
+    monkeypatch.setattr(EarlyExit, "_spread", lambda self: sorted_at.append(len(self._losses)) or 0.0)
+    for losses in (FALLING, RISEN):
+        for count in range(1, len(losses) + 1):
+            _ = after(losses[:count]).reason
+    assert sorted_at == [8]
 
 
 def test_a_loss_that_falls_or_rises_for_fewer_reports_goes_on() -> None:
