@@ -118,6 +118,7 @@ def _describe(plan: Plan, run: Path, previous: dict[str, Any]) -> dict[str, Any]
         "test_rows": {
             cell.name: cell.quality_rows.held_out for cell in plan.cells if cell.quality_rows is not None
         },
+        "rungs": {cell.name: list(cell.rungs) for cell in plan.cells},
         "plan": _identity(plan),
         "wandb_id": sweep_id.keep_or_make(run, previous),
         "commit": provenance.commit(),

@@ -9,7 +9,7 @@ from sweeps.spec.problems import format_value
 Kind = Literal["entity", "project"]
 KINDS: tuple[Kind, ...] = ("entity", "project")
 REFUSED = "/\\#?%:"  # they have a meaning in the address of a run
-MAX_LENGTH = 128
+MAX_LENGTH = 128  # characters of a project, an entity, a run, an artifact, the title of a report
 MAX_TAG_LENGTH = 64
 
 # An entity is part of addresses as it stands, a project's name is not.

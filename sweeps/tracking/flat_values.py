@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from sweeps.tracking.base import FollowedTrial
@@ -26,11 +26,15 @@ def settings(trial: FollowedTrial) -> dict[str, Plain]:
     return values
 
 
-def results(record: Record) -> dict[str, float]:
-    """What was measured of a trial, and as ``test/NAME`` its scores on the test rows."""
+def results(record: Record, curves: Container[str] = ()) -> dict[str, float]:
+    """What was measured of a trial, and as ``test/NAME`` its scores on the test rows, without what one of ``curves``
+    ends with.
+    """
     measured = ((name, getattr(record, name)) for name in RESULTS)
     test = ((f"test/{name}", value) for name, value in record.metrics.items())
-    return {name: float(value) for name, value in (*measured, *test) if value is not None}
+    return {
+        name: float(value) for name, value in (*measured, *test) if value is not None and name not in curves
+    }
 
 
 def facts(record: Record) -> dict[str, str]:

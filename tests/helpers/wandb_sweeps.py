@@ -9,7 +9,6 @@ from trainables import results
 from trainables.storage import files
 
 STOPPED = "5" * 12
-SEARCH = "search: {trials: 2, scheduler: asha, order: depth, grace_steps: 1, reduction_factor: 2}\n"
 
 
 def write(
@@ -18,10 +17,15 @@ def write(
     """Makes the run in a folder of its name. ``tracking``: that section of its spec."""
     folder.mkdir(parents=True)
     run = small_runs.make_run(folder, model, (None, "full", "lora")).rename(folder / name)
-    environment = {"name": name, "question": "Which?", "command": f"paretune run {name}", "wandb_id": sweep}
+    environment = {
+        "name": name,
+        "question": "Which?",
+        "command": f"paretune run {name}",
+        "wandb_id": sweep,
+        "rungs": {"sft-full": [1, 2], "sft-lora": [1, 2]},
+    }
     files.write_json(run / "environment.json", environment)
     files.write_text(run / "spec.yaml", f"name: {name}\n{tracking}")
-    files.write_text(run / "resolved.yaml", SEARCH)
     _add_stopped(run)
     results.write_tables(run)
     return run

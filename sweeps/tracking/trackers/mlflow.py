@@ -96,9 +96,7 @@ class MlflowTrial(TrackedTrial):
         if record is None:
             self.client.set_terminated(self.id, status="KILLED")
             return
-        # The curve of the objective ends with the record's.
-        curves = self.client.get_run(self.id).data.metrics
-        found = {name: value for name, value in flat_values.results(record).items() if name not in curves}
+        found = flat_values.results(record, self.client.get_run(self.id).data.metrics)
         self.client.log_batch(
             self.id, metrics=_metrics(found, self.last_step), tags=_tags(flat_values.facts(record))
         )

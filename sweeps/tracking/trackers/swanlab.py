@@ -102,9 +102,7 @@ class SwanlabTrial(TrackedTrial):
     def finish(self, record: Record | None) -> None:
         if record is None:
             return
-        # The curve of the objective ends with the record's.
-        curves = {name for values in self.steps.values() for name in values}
-        found = {name: value for name, value in flat_values.results(record).items() if name not in curves}
+        found = flat_values.results(record, {name for values in self.steps.values() for name in values})
         self.steps[self.last_step] = {**self.steps.get(self.last_step, {}), **found}
         config = {**flat_values.settings(self.trial), **flat_values.facts(record)}
         state = "crashed" if record.status in ("failed", "out_of_memory") else "success"

@@ -7,6 +7,7 @@ from typing import Any
 
 import wandb
 
+from sweeps.spec.wandb_names import MAX_LENGTH
 from sweeps.tracking.base import FollowedRun, FollowedTrial, TrackedRun, TrackedTrial
 from sweeps.tracking.run_report import RunReport
 from sweeps.tracking.run_summary import RunSummary
@@ -17,7 +18,6 @@ from sweeps.tracking.wandb_content.sweep_report import SUMMARY_OF, Place
 from trainables import results
 from trainables.results import Record
 
-MAX_NAME_LENGTH = 128  # W&B's limit, which is a little above that of a cell's name
 STEP = "step"  # the axis of curves; equals W&B's own step
 
 
@@ -73,7 +73,8 @@ class WandbRuns(TrackedRun):
         self.pages = Pages(run) if online else None
 
     def begin(self, trial: FollowedTrial) -> WandbTrial:
-        name = f"{trial.cell[: MAX_NAME_LENGTH - len(trial.name) - 1]}-{trial.name}"
+        # The limit is a little above that of a cell's name.
+        name = f"{trial.cell[: MAX_LENGTH - len(trial.name) - 1]}-{trial.name}"
         config = trial_values.config(trial)
         tags = trial_values.tags(config)
         tracked = WandbTrial(
@@ -100,9 +101,9 @@ class WandbRuns(TrackedRun):
                 summary.log({FRONT: wandb.Image(str(image))})
             artifacts.log_results(summary, self.run, run_summary)
             place = Place(summary.entity, summary.project)
-        self._log_models(report)
         if self.pages is not None:
             self.pages.complete(place, report)
+        self._log_models(report)  # last: a model that can't be sent costs nothing else
 
     def _log_models(self, report: RunReport) -> None:
         for record in self.models.at_end(report.run.records):

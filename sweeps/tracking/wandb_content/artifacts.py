@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import wandb
 
+from sweeps.spec.wandb_names import MAX_LENGTH
 from sweeps.tracking.base import FollowedRun, FollowedTrial
 from sweeps.tracking.run_summary import RunSummary
 from sweeps.tracking.wandb_content import trial_card, trial_values
@@ -20,7 +21,6 @@ from trainables.storage.regular_files import require_own
 
 MODEL = "model"  # the folder of a trial's weights or adapter
 MODEL_FILES = ("config.json", "record.json")  # of a trial; with its model they are what `paretune chat` needs
-NAME_LENGTH = 128  # W&B's limit
 
 
 def artifact_name(*parts: str) -> str:
@@ -31,7 +31,7 @@ def artifact_name(*parts: str) -> str:
     """
     end = f"-{parts[-1]}"
     start = re.sub(r"[^a-zA-Z0-9_.-]", "-", "-".join(parts[:-1]))
-    return f"{start[: NAME_LENGTH - len(end)]}{end}"
+    return f"{start[: MAX_LENGTH - len(end)]}{end}"
 
 
 def has_model(trial: FollowedTrial) -> bool:

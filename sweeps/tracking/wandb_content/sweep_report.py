@@ -10,12 +10,12 @@ from typing import Any
 import wandb_workspaces.reports.v2 as wr
 from wandb_workspaces import expr
 
+from sweeps.spec.wandb_names import MAX_LENGTH
 from sweeps.tracking.base import FollowedRun
 from sweeps.tracking.run_report import RunReport, Section
 from sweeps.tracking.wandb_content import panels
 from sweeps.tracking.wandb_content.trial_values import SWEEP, sweep_key
 
-MAX_TITLE = 128  # characters, W&B's limit
 SUMMARY_OF = "summary_of"  # the config key of the summary run, which has no key that trials are found by
 SHOWN_BY = {("config", SWEEP), ("config", SUMMARY_OF)}  # what the panels' runs are found by
 RUNNING = "The sweep is running. The panels follow its trials; the answer comes at its end."
@@ -45,7 +45,7 @@ def save(place: Place, run: FollowedRun, results: RunReport | None, known_id: st
     report = wr.Report(
         entity=place.entity,
         project=place.project,
-        title=run.name[:MAX_TITLE],
+        title=run.name[:MAX_LENGTH],
         description=str(run.environment.get("question") or ""),
         width="fluid",
         blocks=list(blocks(place, run, results)),

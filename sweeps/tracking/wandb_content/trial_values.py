@@ -14,17 +14,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sweeps.planning.conventions import conventions_of
-from sweeps.spec import source
-from sweeps.spec.problems import SpecError
-from sweeps.spec.settings import EARLIER_SEARCH, SearchConfig, earliest_rung
 from sweeps.spec.wandb_names import MAX_TAG_LENGTH
 from sweeps.tracking import run_report
 from sweeps.tracking.base import FollowedRun, FollowedTrial
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
-from trainables.config.train import TrainConfig
-from trainables.results import Comparison, Record
+from trainables.results import Record
 from trainables.system import redaction
 
 GIB = 1024**3
@@ -142,7 +137,7 @@ def summary(trial: FollowedTrial, record: Record) -> dict[str, Any]:
         values["quality_low"], values["quality_high"] = interval
     values["ending"] = run_report.ending(record)
     if record.status == "stopped":
-        values |= dict(_stop(record, _rungs(trial, record.compared_by)))
+        values |= dict(_stop(record, _rungs(trial)))
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -160,18 +155,7 @@ def _stop(record: Record, rungs: tuple[int, ...]) -> Iterator[tuple[str, int]]:
             yield "stopped_at_rung", rungs.index(record.steps) + 1
 
 
-def _rungs(trial: FollowedTrial, compared_by: Comparison | None) -> tuple[int, ...]:
-    """The steps at which the trials of a cell were compared; empty where they are not known."""
-    train = trial.config.get("train") or {}
-    steps = train.get("steps")
-    try:
-        search = source.read(trial.run.folder / "resolved.yaml").tree.get("search") or {}
-        settings = SearchConfig.model_validate({**EARLIER_SEARCH, **search})
-        if not steps:
-            return ()
-        if not conventions_of(trial.run.environment).late_rungs:
-            return settings.rungs(steps)
-        warmup = TrainConfig.model_validate(train).total_warmup(steps)
-        return settings.rungs(steps, earliest=earliest_rung(compared_by or "validation", warmup))
-    except (OSError, SpecError, ValidationError, TypeError):
-        return ()
+def _rungs(trial: FollowedTrial) -> tuple[int, ...]:
+    """The steps at which the trials of a cell were compared; empty for a run of a version that did not keep them."""
+    rungs = trial.run.environment.get("rungs")
+    return tuple(rungs.get(trial.cell) or ()) if isinstance(rungs, dict) else ()

@@ -464,7 +464,8 @@ def test_a_longer_sweep_has_the_same_id_and_another_run_another(tmp_path: Path) 
     for name, trials, resume in (("run", 2, False), ("run", 3, True), ("other", 2, False)):
         plan = specs.plan(folder, specs.SPEC, (f"search.trials={trials}",))
         run_folder.prepare(plan, tmp_path / name, resume)
-        environments[name, trials] = read_environment(tmp_path / name) or {}
+        environments[name, trials] = found = read_environment(tmp_path / name) or {}
+        assert found["rungs"] == {cell.name: list(cell.rungs) for cell in plan.cells}
     ids = {key: environment["wandb_id"] for key, environment in environments.items()}
     assert ids["run", 2] == ids["run", 3] != ids["other", 2]
     earlier = {name: value for name, value in environments["run", 2].items() if name != "wandb_id"}

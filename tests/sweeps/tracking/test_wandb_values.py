@@ -29,7 +29,6 @@ CONFIG = {
     "data": {"train": "rows/my.jsonl"},
     "train": {"learning_rate": 1e-3, "steps": 100},
 }
-SEARCH = "search: {trials: 4, scheduler: asha, order: depth, grace_steps: 4, reduction_factor: 3}\n"
 
 
 @pytest.fixture
@@ -39,9 +38,9 @@ def trial(tmp_path: Path) -> FollowedTrial:
         "question": "Which?",
         "command": "paretune run methods",
         "wandb_id": "a1b2c3",
+        "rungs": {"sft-lora": [4, 12, 36]},
     }
     files.write_json(tmp_path / "environment.json", environment)
-    files.write_text(tmp_path / "resolved.yaml", SEARCH)
     folder = tmp_path / "trials" / "abc"
     files.write_json(folder / "config.json", CONFIG)
     return FollowedTrial.read(FollowedRun.read(tmp_path), folder)
@@ -115,8 +114,8 @@ def test_a_stopped_trial_says_at_which_rung_and_why(
     assert "behind" in summary["ending"]
 
 
-def test_a_run_without_its_resolved_spec_has_no_rungs(trial: FollowedTrial) -> None:
-    (trial.run.folder / "resolved.yaml").unlink()
+def test_a_run_of_an_earlier_version_has_no_rungs(trial: FollowedTrial) -> None:
+    del trial.run.environment["rungs"]
     record = run_folders.record("abc", status="stopped", steps=4)
     assert "stopped_at_rung" not in trial_values.summary(trial, record)
 
