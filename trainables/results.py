@@ -32,9 +32,9 @@ Role = Literal["search", "base", "finalist"]
 Phase = Literal["load", "forward", "backward", "step", "eval"]
 # Of a trial's base model: loaded for the trial; kept in memory from the trial before; or loaded because that trial had
 # changed it.
+BaseOrigin = Literal["loaded", "kept", "changed"]
 # What an objective is of: validation rows, or the training loss on batches that were not seen before.
 Comparison = Literal["validation", "training"]
-BaseOrigin = Literal["loaded", "kept", "changed"]
 # Of keys in `environment.json`; others are shown as they are.
 ENVIRONMENT_TYPES: Mapping[str, type | UnionType] = {
     "plan": dict, "report": dict, "test_rows": dict, "packages": dict, "seconds": int | float,

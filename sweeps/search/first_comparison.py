@@ -12,7 +12,11 @@ from sweeps.search.study import CellStudy
 from trainables import results
 from trainables.system.wording import clock, counted
 
-BY = {"training": "by training loss", "validation": "on the validation rows"}
+MEASURES = {
+    "training": "training loss (lower is better)",
+    "validation": "on the validation rows (higher is better)",
+}
+ALIKE = ("stage", "model", "data")  # of cells whose values are comparable
 
 
 class FirstComparison:
@@ -68,21 +72,27 @@ class FirstComparison:
             "value": values[best],
             "compared_by": by,
         }
-        return {**known, "step": rung, "steps": cell.steps, "trials": len(values)}
+        first = cell.first()
+        # Losses of other tokenizers and other rows are not comparable.
+        alike = {"model": first.model.label, "data": first.data.label}
+        return {**known, **alike, "step": rung, "steps": cell.steps, "trials": len(values)}
 
 
 def in_words(seconds: float, cells: Sequence[Mapping[str, Any]]) -> str:
-    """``first comparison after 2 min 5 s, of 32 trials: sft-lora -0.512 (3f2a9c81d0b4), sft-full -0.633 (...) at step 4
-    of 40, by training loss``; the best cell of a stage first.
+    """``first comparison after 2 min 5 s, of 32 trials: sft-lora 0.512 (3f2a9c81d0b4), sft-full 0.633 (...) at step 4
+    of 40, training loss (lower is better)``; of the cells with one stage, model and data the best first.
     """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for cell in cells:
-        key = tuple(cell[name] for name in ("stage", "step", "steps", "compared_by"))
+        key = tuple(cell[name] for name in (*ALIKE, "step", "steps", "compared_by"))
         groups.setdefault(key, []).append(cell)
     parts = []
-    for (_, step, steps, by), group in groups.items():
+    for (*_, step, steps, by), group in groups.items():
+        sign = -1 if by == "training" else 1  # values are higher for the better, as objectives
         ordered = sorted(group, key=lambda cell: -cell["value"])
-        bests = ", ".join(f"{cell['cell']} {cell['value']:.4g} ({cell['trial_id']})" for cell in ordered)
-        parts.append(f"{bests} at step {step} of {steps}, {BY[by]}")
+        bests = ", ".join(
+            f"{cell['cell']} {sign * cell['value']:.4g} ({cell['trial_id']})" for cell in ordered
+        )
+        parts.append(f"{bests} at step {step} of {steps}, {MEASURES[by]}")
     trials = counted(sum(cell["trials"] for cell in cells), "trial")
-    return f"first comparison after {clock(seconds)}, of {trials}: {'; '.join(parts)} (higher is better)"
+    return f"first comparison after {clock(seconds)}, of {trials}: {'; '.join(parts)}"

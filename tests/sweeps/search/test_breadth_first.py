@@ -14,7 +14,7 @@ from sweeps.execution.run_folder import keep_first_comparison
 from sweeps.planning.plan import Plan
 from sweeps.search import asha as asha_module
 from sweeps.search.asha import CellAsha
-from sweeps.search.first_comparison import FirstComparison
+from sweeps.search.first_comparison import FirstComparison, in_words
 from tests.helpers.searches import Tune, config_of, end, search_of
 from tests.helpers.specs import SPEC, plan
 from trainables import results
@@ -217,10 +217,22 @@ def test_the_first_comparison_is_made_once_when_all_cells_are_at_their_first_run
     ]
     best = comparison["cells"][0]["trial_id"]
     assert lines[0].startswith("first comparison after 1 min ")
-    assert f" s, of 12 trials: sft-full 4.5 ({best}), sft-lora 4.5 (" in lines[0]
-    assert lines[0].endswith("at step 4 of 40, by training loss (higher is better)")
+    assert f" s, of 12 trials: sft-full -4.5 ({best}), sft-lora -4.5 (" in lines[0]
+    assert lines[0].endswith("at step 4 of 40, training loss (lower is better)")
     keep_first_comparison(run, comparison)
     assert json.loads((run / "environment.json").read_text())["first_comparison"]["text"] == lines[0]
+
+
+def test_cells_of_other_models_are_not_ranked_among_each_other() -> None:
+    known = {"stage": "sft", "data": "rows", "step": 4, "steps": 40, "compared_by": "training", "trials": 3}
+    cells = [
+        {**known, "cell": name, "model": model, "value": value, "trial_id": name}
+        for name, model, value in (("a", "one", -0.9), ("b", "two", -0.512), ("c", "one", -0.7))
+    ]
+    assert in_words(60, cells) == (
+        "first comparison after 1 min 0 s, of 9 trials: c 0.7 (c), a 0.9 (a) at step 4 of 40, training loss (lower is "
+        "better); b 0.512 (b) at step 4 of 40, training loss (lower is better)"
+    )
 
 
 def test_paused_trials_are_neither_ended_nor_waiting_to_start(planned: Plan, run: Path) -> None:

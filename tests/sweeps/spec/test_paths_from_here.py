@@ -58,6 +58,7 @@ def test_paths_in_lists_mappings_and_comparisons_are_found(here: Path) -> None:
     ("path", "value", "expected"),
     [
         (("model", "path"), "model", "/home/ada/model"),
+        (("search", "from"), "myrun", "/home/ada/myrun"),
         (("stages", 0, "model", "path"), "model", "/home/ada/model"),
         (("model", "path"), "~/model", "~/model"),
         (("model", "path"), "/models/a", "/models/a"),
