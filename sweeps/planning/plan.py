@@ -28,7 +28,7 @@ from sweeps.planning.checks.cell import CheckedDraft, check_draft
 from sweeps.planning.checks.requirements import Requirement
 from sweeps.planning.checks.search_notes import ending_notes, search_notes
 from sweeps.planning.conventions import CURRENT, Conventions
-from sweeps.planning.earlier_searches import with_earlier_searches
+from sweeps.planning.earlier_searches import EarlierSearches, with_earlier_searches
 from sweeps.planning.filters import select_drafts
 from sweeps.planning.grid import make_drafts
 from sweeps.planning.inputs import InputFinder
@@ -179,7 +179,9 @@ def make(
     planned = with_dependencies(selected, drafts)
     precision = default_precision.choose(planned, spec.resources, place)
     checked = [check_draft(draft, spec.resources, finder, local, precision) for draft in planned]
-    searches = with_earlier_searches(yardsticks.with_one_cutoff(checked, conventions))
+    alike = yardsticks.with_one_cutoff(checked, conventions)
+    # The studies of a run that has begun keep what they began with.
+    searches = with_earlier_searches(alike) if place.begun is None else EarlierSearches(tuple(alike))
     checked = list(searches.checked)
     cells = tuple(each.cell for each in checked if each.cell is not None)
     trials = default_trials.choose(cells, spec.resources, place)

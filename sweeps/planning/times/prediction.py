@@ -25,18 +25,25 @@ NEWEST = 20  # similar trials that a prediction is made from
 @dataclass(frozen=True)
 class TrialTime:
     """Seconds of a trial that runs its full length, of one that is stopped at each of the cell's rungs, and of scoring
-    the untrained model. ``source``: the trials that it was predicted from, in words.
+    the untrained model. ``source``: the trials that it was predicted from, in words. ``pauses``: what pausing adds.
     """
 
     seconds: float
     at_rungs: tuple[float, ...]
     untrained: float
     source: str
+    pauses: float = 0.0
+
+    @property
+    def finalist(self) -> float:
+        """Of one that no other is compared with, and that doesn't pause."""
+        return self.seconds - self.pauses
 
 
 @dataclass(frozen=True)
 class CellTime:
-    """``seconds`` of all of a cell's trials one after another, finalists included; ``least`` where ASHA stops the most.
+    """``seconds`` of all of a cell's trials one after another, finalists included; ``least`` where the
+    most are stopped.
 
     ``trial``: of one.
     """
@@ -83,7 +90,7 @@ def predict_times(
         least = _as_short_as_possible(cell, trial)
         # In breadth it is known how many go on.
         full = least if cell.search.breadth_first else [trial.seconds] * cell.trials
-        repeated = [trial.seconds] * (finalists * min(top, cell.trials) if cell.holds_out else 0)
+        repeated = [trial.finalist] * (finalists * min(top, cell.trials) if cell.holds_out else 0)
         longest.setdefault(level[cell.name], []).extend(full)
         shortest.setdefault(level[cell.name], []).extend(least)
         again += repeated
@@ -143,7 +150,7 @@ def trial_time(cell: Cell) -> TrialTime | None:
     untrained = (work.test_rows + work.validation_rows) * per_row + other
     rungs = tuple(until(rung) + again * pauses for pauses, rung in enumerate(cell.rungs))
     whole = until(work.steps, scored=True) + again * len(rungs)
-    return TrialTime(whole, rungs, untrained, _source(used, bool(same)))
+    return TrialTime(whole, rungs, untrained, _source(used, bool(same)), again * len(rungs))
 
 
 def _parameters(cell: Cell) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sweeps.planning.plan import Cell, Plan
+from sweeps.planning.resources.place import this_machine
 from sweeps.search.study import ORIGIN, TRIAL_ID, CellStudy
 from tests.helpers.specs import plan, spec_folder
 from trainables.results import Record, write_record
@@ -17,7 +18,8 @@ FROM = ("search.from=earlier", "search.trials=6")
 
 
 @pytest.fixture
-def workdir(tmp_path: Path) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # to which --set is relative
     return spec_folder(tmp_path)
 
 
@@ -62,6 +64,14 @@ def test_each_cell_begins_with_the_best_finished_settings_of_its_name_and_all_wi
         in planned.notes
     )
     assert any("the best 2 of an earlier run" in note for note in planned.notes)
+
+
+def test_a_run_that_has_begun_does_not_need_the_earlier_run_again(workdir: Path) -> None:
+    new = plan(workdir, sets=FROM)
+    assert all("earlier" in error for error in errors(new))
+    assert len(new.errors) == 1
+    begun = plan(workdir, sets=FROM, place=this_machine().resumed({"plan": {}}))
+    assert errors(begun) == []
 
 
 def test_at_most_as_many_as_the_spec_says_and_only_what_its_domains_allow(workdir: Path) -> None:

@@ -181,6 +181,16 @@ def test_a_sweep_takes_what_its_slots_take_and_less_where_trials_end_early(folde
     assert chain.seconds == pytest.approx(2 * trial)
 
 
+def test_a_finalist_is_not_set_up_again_as_a_trial_that_pauses_is(folder: Path) -> None:
+    breadth = ("search.order=breadth", "search.rungs_by=auto")
+    remember(planned(folder), "sft-lora", other_seconds=5.0)
+    searched = planned(folder, SPEC, *breadth).times().cells["sft-lora"]
+    both = planned(folder, SPEC, *breadth, "finalists.seeds=2").times().cells["sft-lora"]
+    assert searched is not None
+    assert both is not None
+    assert both.seconds - searched.seconds == pytest.approx(2 * (both.trial.seconds - 5.0))
+
+
 def test_the_plan_has_minutes_for_each_cell_and_in_all(folder: Path) -> None:
     for cell in ("sft-full", "sft-lora"):
         remember(planned(folder), cell, train_seconds=2000.0)
