@@ -62,7 +62,7 @@ class PlainScript:
             model=self._model(),
             args=self._settings(output),
             train_dataset=_dataset(data.train),
-            eval_dataset=_dataset(data.validation),
+            eval_dataset=_dataset(data.validation) if data.validation else None,
             processing_class=AutoTokenizer.from_pretrained(self.folder),
             callbacks=list(callbacks),
         )

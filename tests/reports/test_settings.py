@@ -137,13 +137,13 @@ def test_a_stopped_trial_with_a_list_among_its_settings_is_known_by_its_id(tmp_p
     """Optuna keeps a list as a text, so the settings themselves don't match those of the record."""
     records = [
         record(
-            f"t{number}", status="stopped" if number < 7 else "done", config={"method": {"targets": ["q"]}}
+            f"t{number}", status="stopped" if number < 6 else "done", config={"method": {"targets": ["q"]}}
         )
-        for number in range(8)
+        for number in range(7)
     ]
     run = write_run(tmp_path / "run", records)
     domains = {"method.targets": CategoricalDistribution(['["q"]'])}
-    study: list[tuple[dict[str, Any], float]] = [({"method.targets": '["q"]'}, 0.1 * n) for n in range(8)]
+    study: list[tuple[dict[str, Any], float]] = [({"method.targets": '["q"]'}, 0.1 * n) for n in range(7)]
     write_journal(run, "sft-lora", study, domains, [each.trial_id for each in records])
     (group,) = compare([results.read_run(run)])
     assert importance(group.rows[0].cell).trials == 1

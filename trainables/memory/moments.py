@@ -110,7 +110,7 @@ def _cpu_head_moments(sizes: StepSizes) -> list[MemoryPrediction]:
     """
     widths, labels, kept = sizes.widths, sizes.batch.labels, sizes.kept
     logits = FP32 * sizes.vocab * cpu_chunk_tokens(labels, sizes.vocab, FP32)
-    in_parts = FP32 * CAST_PIECE if widths.compute != FP32 else 0
+    in_parts = FP32 * min(CAST_PIECE, sizes.head_params) if widths.compute != FP32 else 0
     hidden_gradient = (widths.compute + FP32) * labels * sizes.hidden
     layer_casts = sizes.layer_casts if sizes.checkpointing else 0
     head_sum = FP32 * sizes.head_params * sizes.head_trains

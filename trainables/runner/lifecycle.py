@@ -100,10 +100,9 @@ def _train_and_score(trial: Trial, policy: Policy, rows: loading.Data, evaluate_
     if status != "interrupted" and (is_first_worker() or policy.blueprint is not None):
         if config.method is not None:
             _save(trial, policy)
-        if trial.is_scored(status):
-            if config.data.holds_out:
-                with trial.evaluating():
-                    _score(trial, policy, rows, metric.name)
+        if trial.is_scored(status) and config.data.holds_out:
+            with trial.evaluating():
+                _score(trial, policy, rows, metric.name)
     # A trial that pauses may be stopped meanwhile.
     may_stay_unscored = (status == "stopped" and not trial.is_scored(status)) or trial.paused
     if may_stay_unscored and is_first_worker() and not trial.meter.reads:

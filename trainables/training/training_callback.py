@@ -115,8 +115,8 @@ class TrialCallback(TrainerCallback):
     ``evaluate``: returns the validation result, at the steps in ``evaluate_at``. ``tokens_after``: the tokens that a
     number of steps train on. ``autosave``: whether to save from time to time. ``logs``: names of the stage's trainer's
     logs that the curve has, too. ``unlogged_loss``: returns the sum of the losses since the last log. ``early_exit``:
-    when the trial ends by its own curve; ``None``: never. ``saves_stopped``: whether a trial that is stopped has more to
-    do, which would be lost without a checkpoint.
+    when the trial ends by its own curve; ``None``: never. ``saves_stopped``: whether a trial that is stopped has more
+    to do, which would be lost without a checkpoint.
 
     Raises :class:`NotFinite` out of the training loop when the loss or the gradient norm is NaN or infinite. Of fp16,
     whose loss scaling leaves out steps with such gradients, only when it finds no scale.

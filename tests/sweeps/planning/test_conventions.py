@@ -11,8 +11,8 @@ from sweeps.commands.run import Sweep
 from sweeps.execution.run_folder import prepare
 from sweeps.execution.run_options import RunOptions
 from sweeps.planning.conventions import FIRST
-from sweeps.planning.plan import Plan
-from sweeps.spec.spec import read
+from sweeps.planning.plan import Plan, make
+from sweeps.spec.spec import as_begun, read
 from tests.helpers.specs import SPEC, own_spec_folder, plan, problems
 
 
@@ -37,7 +37,8 @@ def test_a_new_run_keeps_rows_together_that_open_alike(workdir: Path) -> None:
 
 
 def test_a_run_of_an_earlier_version_keeps_its_split_and_its_trials(workdir: Path) -> None:
-    began = plan(workdir, conventions=FIRST)
+    (workdir / "spec.yaml").write_text(SPEC)
+    began = make(as_begun(read(workdir / "spec.yaml"), {"plan": {"finalists": {}}}), conventions=FIRST)
     run = workdir / "runs" / "tiny"
     prepare(began, run, resume=False)
     environment = json.loads((run / "environment.json").read_text())
