@@ -28,6 +28,7 @@ EARLIER_SEARCH: Mapping[str, Any] = {
     "order": "depth",
     "rungs_by": "validation",
 }
+COMPARISON = ("order", "rungs_by")  # settings that say how trials are compared on their way
 FIRST_RUNG = 10  # where a search in breadth compares trials first: after a tenth of their steps
 LAST_RUNG = 0.5  # the share of the steps after which stopping a trial saves less than its pause takes
 LEAST_UPDATES = 2  # with a rate above 0, before trials of a cell differ in more than rounding

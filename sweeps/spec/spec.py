@@ -16,6 +16,7 @@ from sweeps.spec.naming import is_safe
 from sweeps.spec.problems import Problem, SpecError, unique
 from sweeps.spec.schema import ENTRY_CLASSES, PARTS, SECTION_CLASSES, SECTIONS
 from sweeps.spec.settings import (
+    COMPARISON,
     EARLIER_SEARCH,
     SEARCH_VERSION,
     FinalistsConfig,
@@ -92,7 +93,9 @@ def _with_earlier_search(written: Source) -> Source:
     search = written.tree.get("search") or {}
     if not isinstance(search, dict):
         return written  # which is among the spec's problems
-    return replace(written, tree={**written.tree, "search": {**EARLIER_SEARCH, **search}})
+    compares = search.get("scheduler") != "none"  # otherwise a comparison's settings would be without effect
+    earlier = {key: value for key, value in EARLIER_SEARCH.items() if compares or key not in COMPARISON}
+    return replace(written, tree={**written.tree, "search": {**earlier, **search}})
 
 
 def read(argument: str | Path, sets: Sequence[str] = ()) -> Spec:

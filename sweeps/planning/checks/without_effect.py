@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.planning.draft import Draft
 from sweeps.spec.problems import Problem
-from sweeps.spec.settings import SearchConfig
+from sweeps.spec.settings import COMPARISON, SearchConfig
 from sweeps.spec.tree import CellPath, node_at
 from trainables.config.train import SHARDED
 from trainables.data.rows import Text
@@ -46,7 +46,7 @@ def _without_effect(config: TrialConfig, checked: CheckedDraft) -> Iterator[tupl
         for key, reason in owner.without_effect() if owner is not None else ():
             yield (part, key), reason
     if checked.search is not None and checked.search.scheduler == "none":
-        for key in ("grace_steps", "reduction_factor", "rungs_by", "order"):
+        for key in ("grace_steps", "reduction_factor", *COMPARISON):
             yield ("search", key), "search.scheduler is none, and only asha compares trials on their way"
     yield from _in_search(checked.search)
 

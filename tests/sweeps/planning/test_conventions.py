@@ -73,3 +73,13 @@ def test_plan_warns_of_test_rows_that_are_trained_on(workdir: Path) -> None:
 def test_the_group_of_a_spec_is_looked_for_in_its_file(workdir: Path) -> None:
     (error,) = problems(workdir, SPEC, "data.group=doc")
     assert error == "--set data.group: no file has a column doc; there are completion, prompt"
+
+
+@pytest.mark.parametrize("scheduler", ["none", "asha"])
+def test_a_run_of_an_earlier_version_is_not_warned_of_settings_that_nobody_wrote(
+    workdir: Path, scheduler: str
+) -> None:
+    (workdir / "spec.yaml").write_text(SPEC)
+    spec = read(workdir / "spec.yaml", (f"search.scheduler={scheduler}",))
+    planned = make(as_begun(spec, {"plan": {}}), conventions=FIRST)
+    assert not [problem for problem in planned.problems if "has no effect" in problem.what]
