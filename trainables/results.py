@@ -292,10 +292,15 @@ def objectives(trial_folder: Path) -> list[tuple[int, float]]:
 
 def rung_values(trial_folder: Path, rungs: Mapping[int, Comparison]) -> dict[int, float]:
     """What a trial was compared by at each of ``rungs`` that it has reached, by step; higher is better."""
+    return values_at(read_curve(trial_folder), rungs)
+
+
+def values_at(points: Iterable[Mapping[str, Any]], rungs: Mapping[int, Comparison]) -> dict[int, float]:
+    """The same of the points of a curve."""
     names = {"validation": "objective", "training": TRAINING_OBJECTIVE}
     return {
         point["step"]: point["value"]
-        for point in read_curve(trial_folder)
+        for point in points
         if point["step"] in rungs and point["name"] == names[rungs[point["step"]]]
     }
 

@@ -28,6 +28,7 @@ class PausedTrials:
         self.passed: dict[str, int] = {}
         self.compared: dict[str, tuple[int, ...]] = {}
         self._paused: dict[str, dict[str, TrialConfig]] = {}  # by cell and trial
+        self._ended: dict[str, Standing] = {}  # by trial: what does not change any more
 
     def __iter__(self) -> Iterator[TrialConfig]:
         return iter([config for trials in self._paused.values() for config in trials.values()])
@@ -63,12 +64,18 @@ class PausedTrials:
         return verdicts(study.cell.rungs, search.reduction_factor, trials, not study.has_more())
 
     def standing(self, study: CellStudy, trial_id: str) -> Standing:
+        if trial_id in self._ended:
+            return self._ended[trial_id]
         folder = self.run / "trials" / trial_id
-        record = results.read_record(folder)
-        values = results.rung_values(folder, study.cell.comparisons)
-        last = max((point["step"] for point in results.read_curve(folder)), default=0)
+        record, points = results.read_record(folder), list(results.read_curve(folder))
+        values = results.values_at(points, study.cell.comparisons)
+        last = max((point["step"] for point in points), default=0)
         step = max(last, (record.steps or 0) if record is not None else 0)
-        return Standing(trial_id, values, step, record is not None and record.status != "interrupted")
+        ended = record is not None and record.status != "interrupted"
+        found = Standing(trial_id, values, step, ended)
+        if ended:
+            self._ended[trial_id] = found
+        return found
 
     def stop(self, study: CellStudy, config: TrialConfig) -> Record:
         """Gives a paused trial that is behind its final record: it trained up to its rung, and is not scored."""
