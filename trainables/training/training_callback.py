@@ -85,6 +85,7 @@ class NoControl:
     loss_rungs: frozenset[int] = frozenset()
     passed = 0
     pausing = Pausing()
+    paused = False
 
     def report(self, step: int, values: dict[str, float]) -> Decision:
         return "continue"

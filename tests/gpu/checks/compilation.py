@@ -48,6 +48,7 @@ def _tracing_alone() -> AbstractContextManager[object]:
     stack = ExitStack()
     stack.enter_context(patch.object(compiled_layers, "compiled_layers", traced))
     stack.enter_context(patch.object(compiled_layers.capabilities, "check_capability", _works))
+    stack.enter_context(patch.object(compiled_layers, "multiplies_in_32_bits", lambda dtype: False))
     return stack
 
 

@@ -19,8 +19,6 @@ from sweeps.planning.plan import Plan
 from sweeps.runs.resume_points import resume_points
 from sweeps.search.asha import CellAsha
 from sweeps.search.predecessors import Pipeline
-from sweeps.tracking.follower import RunFollower
-from sweeps.tracking.trackers.wandb import WeightsAndBiases
 from tests.helpers.run_folders import record, write_run, write_scores
 from trainables.results import read_run
 from trainables.storage.damaged_files import DamagedFile
@@ -140,11 +138,9 @@ def test_whoever_needs_a_damaged_config_names_it(run: Path, damage: bytes) -> No
     folder = run / "trials" / BAD
     (folder / "record.json").unlink()
     (folder / "config.json").write_bytes(damage)
-    tracker = WeightsAndBiases(mode="offline", reason="", project="project", entity=None)
     readers: list[Callable[[], object]] = [
         lambda: read_config(folder),
         lambda: list(resume_points(run)),
-        lambda: RunFollower(run, tracker).update(),
         lambda: CellAsha(cast(Plan, SimpleNamespace(cells=[])), run, "board"),
     ]
     for read in readers:
