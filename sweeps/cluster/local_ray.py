@@ -15,7 +15,7 @@ from typing import Any
 from sweeps.cluster.private_folder import RAY
 from sweeps.spec.problems import Problem, SpecError
 
-START_SECONDS = 300.0  # for Ray's node to register itself
+START_SECONDS = 150.0  # for Ray's node to register itself, before another is started
 
 
 @cache
@@ -40,13 +40,20 @@ def start(folder: Path, local_options: Mapping[str, Any]) -> None:
     ray_constants.ENABLE_RAY_CLUSTER = False
     # "local": not the cluster that RAY_ADDRESS names, or a file in the temporary folder, which anybody may write.
     with _separate_process_groups(), _patient_with_a_busy_machine():
-        ray.init(
-            address="local",
-            **local_options,
-            include_dashboard=False,
-            logging_level=logging.ERROR,
-            _temp_dir=str(folder / RAY),
-        )
+        for last in (False, True):
+            try:
+                ray.init(
+                    address="local",
+                    **local_options,
+                    include_dashboard=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=str(folder / RAY),
+                )
+                return
+            except SpecError:  # its node has not come up: another one may
+                if last:
+                    raise
+                ray.shutdown()
 
 
 @contextmanager
