@@ -6,14 +6,13 @@ Where all trials of a cell see the same batches in the same order, comparing the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 from sweeps.planning.cell import Cell
 from sweeps.planning.conventions import Conventions
 from sweeps.planning.draft import Draft
 from sweeps.spec.problems import Problem
-from sweeps.spec.settings import LEAST_UPDATES, SearchConfig, earliest_rung
+from sweeps.spec.settings import LEAST_UPDATES, SearchConfig, earliest_rung, going_on
 from trainables.data.loading import Data
 from trainables.results import Comparison
 from trainables.system.wording import counted
@@ -113,7 +112,7 @@ def kept(trials: int, rungs: Sequence[int], factor: int) -> list[int]:
     """
     counts = [trials]
     for _ in rungs:
-        counts.append(math.ceil(counts[-1] / factor))
+        counts.append(going_on(counts[-1], factor))
     return counts
 
 

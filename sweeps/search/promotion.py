@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sweeps.spec.settings import going_on
+
 ROUNDING = 1e-6  # relative: some units in the last place of 32 bits
 
 
@@ -62,7 +64,7 @@ def verdicts(rungs: Sequence[int], factor: int, trials: Sequence[Standing], all_
         compared.append(rung)
         values = [trial.values[rung] for trial in playing if rung in trial.values]
         if not _all_equal(values):
-            size = math.ceil(size / factor)
+            size = going_on(size, factor)
         passed = [trial for trial in playing if trial.passed(rung)]
         here = [trial for trial in playing if not trial.passed(rung) and not trial.ended]
         # The order of equal values stays.

@@ -123,8 +123,13 @@ class SearchConfig(Frozen):
         # A rung at the last step could stop nothing: the trial ends there anyway.
         while rung < steps and not (self.breadth_first and rungs and (left == 1 or rung > LAST_RUNG * steps)):
             rungs.append(rung)
-            rung, left = rung * self.reduction_factor, math.ceil(left / self.reduction_factor)
+            rung, left = rung * self.reduction_factor, going_on(left, self.reduction_factor)
         return tuple(rungs)
+
+
+def going_on(trials: int, factor: int) -> int:
+    """How many of ``trials`` go on after a rung."""
+    return math.ceil(trials / factor)
 
 
 def earliest_rung(compared_by: Comparison, warmup: int) -> int:

@@ -7,7 +7,6 @@ other models only where there are none, and those with the same cores before oth
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -16,6 +15,7 @@ from sweeps.planning.cell import Cell
 from sweeps.planning.dependencies import levels
 from sweeps.planning.times.speeds import Speed, data_key, similar_speeds, similarity_key, start_seconds
 from sweeps.planning.times.work import work_of
+from sweeps.spec.settings import going_on
 from trainables.system.wording import counted
 from trainables.trial.config import TrialConfig
 
@@ -176,7 +176,7 @@ def _as_short_as_possible(cell: Cell, trial: TrialTime) -> list[float]:
     """The seconds of a cell's trials if at every rung all but the best part are stopped."""
     left, seconds = cell.trials, []
     for at_rung in trial.at_rungs:
-        kept = math.ceil(left / cell.search.reduction_factor)
+        kept = going_on(left, cell.search.reduction_factor)
         seconds += [at_rung] * (left - kept)
         left = kept
     return [*seconds, *[trial.seconds] * left]
