@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -236,7 +236,7 @@ def _is_ordered(distribution: BaseDistribution) -> bool:
 
 
 def _ascending(distribution: CategoricalDistribution) -> list[Any]:
-    return sorted(distribution.choices)  # type: ignore[type-var]
+    return sorted(cast("list[float]", list(distribution.choices)))
 
 
 def _in_order(distribution: BaseDistribution) -> BaseDistribution:

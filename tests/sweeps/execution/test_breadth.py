@@ -38,10 +38,10 @@ def searched(run: Path) -> dict[str, tuple[str, int | None]]:
 
 
 def compared(run: Path) -> dict[tuple[str, int], float]:
-    """What trials were compared by, by trial and step."""
+    """What trials were compared by, by trial and step; nothing before the sweep has any trial."""
     return {
         (folder.name, point["step"]): point["value"]
-        for folder in (run / "trials").iterdir()
+        for folder in (run / "trials").glob("*")
         for point in read_curve(folder)
         if point["name"] == TRAINING_OBJECTIVE
     }
