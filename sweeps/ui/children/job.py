@@ -36,14 +36,9 @@ class Job:
     @classmethod
     def read(cls, folder: JobFolder) -> Job | None:
         """The job of a folder; ``None`` for a folder that is none."""
-        match folder.read(JOB):
-            case {
-                "kind": str(kind),
-                "argv": list(argv),
-                "cwd": str(cwd),
-                "started_at": int() | float() as started,
-            } as job:
-                pass
+        match job := folder.read(JOB):
+            case {"kind": str(kind), "argv": list(argv), "cwd": str(cwd), "started_at": int() | float()}:
+                started = float(job["started_at"])
             case _:
                 return None
         state, code = _state(folder, started)
@@ -54,7 +49,7 @@ class Job:
             cwd=cwd,
             title=str(job.get("title") or kind),
             run=job["run"] if isinstance(job.get("run"), str) else None,
-            started_at=float(started),
+            started_at=started,
             ended_at=None if state in ("running", "cancelling") else _ended_at(folder, started),
             state=state,
             exit_code=code,

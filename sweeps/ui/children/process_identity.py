@@ -19,7 +19,7 @@ ENDED_STATES = ("Z", "X")  # a zombie has ended, and waits for its parent
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """``started`` counts clock ticks since the machine's start ``boot``; a change of the clock leaves both as they are."""
+    """``started`` counts clock ticks since the machine's start ``boot``: a changed clock changes neither."""
 
     pid: int
     started: int

@@ -219,7 +219,10 @@ def test_damaged_files_of_a_job_are_no_job(jobs: Jobs) -> None:
 
 
 def test_the_events_of_a_job_begin_with_its_state_and_end_with_its_end(jobs: Jobs, tmp_path: Path) -> None:
-    program = "import json, time\nfor i in (1, 2):\n print(json.dumps({'event': 'progress', 'done': i}), flush=True); time.sleep(0.6)"
+    program = (
+        "import json, time\n"
+        "for i in (1, 2): print(json.dumps({'event': 'progress', 'done': i}), flush=True); time.sleep(0.6)"
+    )
 
     async def events() -> list[tuple[str, dict[str, object]]]:
         job = jobs.start("evaluate", [program], tmp_path)
@@ -281,6 +284,7 @@ def test_paretunes_commands_run_as_short_commands(monkeypatch: pytest.MonkeyPatc
 
 
 def test_children_are_started_without_torch_and_ray() -> None:
-    program = "import sys, sweeps.ui.children; print([m for m in ('torch', 'ray', 'pyarrow', 'numpy') if m in sys.modules])"
+    heavy = ("torch", "ray", "pyarrow", "numpy")
+    program = f"import sys, sweeps.ui.children; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
