@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.runs import lock
+from sweeps.runs.layout import STOP_LINE
 from trainables.storage import files
 from trainables.system.background import Throttle
 from trainables.system.wording import counted
@@ -24,14 +25,20 @@ def once_a_second(task: Callable[[], object]) -> Callable[[], None]:
 
 
 class StopRequests:
-    """Ends the sweep by ``stop``, as Ctrl-C does, when ``paretune stop`` requests it, from any machine."""
+    """Ends the sweep by ``stop``, as Ctrl-C does, when ``paretune stop`` requests it, from any machine.
 
-    def __init__(self, run_folder: Path, stop: Callable[[], object]) -> None:
-        self.run_folder, self.stop, self._passed_on = run_folder, stop, False
+    The line that it logs tells a stopped run from one that a signal has ended.
+    """
+
+    def __init__(
+        self, run_folder: Path, stop: Callable[[], object], log: Callable[[str], object] = lambda text: None
+    ) -> None:
+        self.run_folder, self.stop, self.log, self._passed_on = run_folder, stop, log, False
 
     def __call__(self) -> None:
         if not self._passed_on and lock.stop_requested(self.run_folder):
             self._passed_on = True
+            self.log(STOP_LINE)
             self.stop()
 
 

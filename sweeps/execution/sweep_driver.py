@@ -170,7 +170,7 @@ class SweepDriver:
         tasks: list[Task] = [
             self.progress.tick,
             *self._first_comparison(),
-            once_a_second(StopRequests(self.run_folder, interruption.request)),
+            once_a_second(StopRequests(self.run_folder, interruption.request, self.progress.log)),
             once_a_second(interruption),
             once_a_second(FolderWatch(self.run_folder, self.progress.log)),
             once_a_second(NodeDrains(machines, board)),

@@ -12,6 +12,8 @@ from trainables.storage.damaged_files import parsed_object, read_bytes, reading
 Settled = Mapping[str, Mapping[str, str]]
 LOCK = ".lock"
 STOP = ".stop"  # in a run's folder: its driver is to end
+STOP_LINE = "`paretune stop` requests the end"  # in sweep.log, by a driver that was asked to
+REQUESTS = "requests"  # a folder: which trials people stop or add (`trial_requests`)
 REQUEST = ".request-{}.json"  # what a detached driver on another machine executes; it may hold keys
 SIGNS = ".signs.json"  # what the trials of a run are doing, as its driver knows it
 # Folders of trackers' own files. Each has a folder SENT, with a mark for each trial that the tracker has completely.
