@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeps.commands import add as add_command
 from sweeps.commands import (
     chat,
     data,
@@ -25,6 +26,7 @@ from sweeps.commands import (
     run,
     serve,
     settle,
+    ui,
     wandb,
 )
 from sweeps.commands.errors import Debug
@@ -103,6 +105,8 @@ report.add(app, _report_writer)
 wandb.add(app, _report_writer)
 settle.add(app, _advice, _report_writer)
 monitor.add(app)
+add_command.add(app)
+ui.add(app)
 chat.add(app, best_trials)
 evaluate.add(app, best_trials, _statistics)
 export.add(app, best_trials, _statistics)

@@ -1,0 +1,58 @@
+"""Server-sent events (WHATWG HTML, section 9.2): everything on connect, and what has changed afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+SILENCE_SECONDS = 15.0  # after which a comment is sent, so that proxies keep the connection
+# Nginx keeps what it is sent otherwise.
+HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+Changes = Callable[[Any, Any], Any]  # of a former and a new state; None for nothing
+
+
+def event(name: str, value: Any) -> str:
+    """An event with a JSON value, which has no line breaks.
+
+    >>> event("state", {"done": 3})
+    'event: state\\ndata: {"done":3}\\n\\n'
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return f"event: {name}\ndata: {text}\n\n"
+
+
+def event_stream(
+    request: Request, state: Callable[[], Awaitable[Any]], seconds: float, changes: Changes | None = None
+) -> StreamingResponse:
+    """A stream that sends ``state()`` at once, and whenever another look, each ``seconds``, finds it changed.
+
+    ``changes`` makes the event ``changes`` out of the former and the new state, in place of a whole new ``state``.
+    """
+    content = _events(request, state, seconds, changes)
+    return StreamingResponse(content, media_type="text/event-stream", headers=HEADERS)
+
+
+async def _events(
+    request: Request, state: Callable[[], Awaitable[Any]], seconds: float, changes: Changes | None
+) -> AsyncIterator[str]:
+    last = await state()
+    yield event("state", last)
+    silent = 0.0
+    while not await request.is_disconnected():
+        await asyncio.sleep(seconds)
+        silent += seconds
+        new = await state()
+        if new != last:
+            change = changes(last, new) if changes else None
+            if change is not None or changes is None:
+                yield event("changes", change) if change is not None else event("state", new)
+                silent = 0.0
+            last = new
+        if silent >= SILENCE_SECONDS:
+            yield ": still here\n\n"
+            silent = 0.0

@@ -1,0 +1,1 @@
+"""The pages of the UI, a module each."""

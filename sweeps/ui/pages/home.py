@@ -1,0 +1,127 @@
+"""The first page: every run below the roots, and what to do where there are none."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from sweeps.ui.context import ui_of
+from sweeps.ui.event_stream import event_stream
+from sweeps.ui.rendering import page, translator
+from sweeps.ui.report_files import report_file
+from sweeps.ui.request_body import read_json
+from sweeps.ui.roots import below
+from trainables.storage.home import home as home_folder
+
+PUSH_SECONDS = 2.0
+LATE_SECONDS = 30.0  # after which a page says of when a run's state is
+
+
+def routes() -> list[Route]:
+    return [
+        Route("/", home),
+        Route("/events", events),
+        Route("/runs", add_run, methods=["POST"]),
+        Route("/demo", start_demo, methods=["POST"]),
+        Route("/reports", start_report, methods=["POST"]),
+        Route("/reports/{folder}/{name:path}", joint_report),
+    ]
+
+
+async def home(request: Request) -> Response:
+    """The page itself; its rows come by the event stream, so that a slow disk holds up no page."""
+    ui = ui_of(request)
+    return page(
+        request,
+        "home.html",
+        title=translator(request)("home.title"),
+        active="runs",
+        words=("home",),
+        roots=ui.settings.runs,
+    )
+
+
+async def events(request: Request) -> Response:
+    """All runs at once, and all again whenever one has changed."""
+    snapshots = ui_of(request).snapshots
+
+    def state() -> list[dict[str, Any]]:
+        return [_with_age_of_reading(summary) for summary in snapshots.summaries()]
+
+    return event_stream(request, lambda: asyncio.to_thread(state), PUSH_SECONDS)
+
+
+def _with_age_of_reading(summary: dict[str, Any]) -> dict[str, Any]:
+    """Each read has another time, which alone is no news; a read that is late is."""
+    as_of = summary["as_of"]
+    late = as_of is not None and time.time() - as_of > LATE_SECONDS
+    return {**summary, "as_of": round(as_of) if late else None}
+
+
+async def start_demo(request: Request) -> Response:
+    """Starts the shipped `methods` spec in the first folder for runs, as a sweep that goes on without the UI."""
+    ui = ui_of(request)
+    output = ui.settings.runs[0]
+    argv = ["run", "methods", "--detach", "--output", output]
+    address = ["--address", ui.settings.address] if ui.settings.address else []
+    job = await asyncio.to_thread(
+        ui.jobs.start, "run", [*argv, *address], ui.settings.data_folder, title="methods"
+    )
+    return JSONResponse({"ok": True, "url": f"{ui.settings.root_path}/jobs/{job.id}"})
+
+
+async def start_report(request: Request) -> Response:
+    """Starts one report over several runs, below the cache, where no run's own report is replaced."""
+    ui = ui_of(request)
+    keys = (await read_json(request)).get("runs")
+    entries = [ui.runs.get(key) for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
+    places = [entry.location for entry in entries if entry is not None]
+    if not places or len(places) != len(entries):
+        return JSONResponse({"error": {"key": "runs", "message": "select runs that are in the list"}}, 400)
+    folder = joint_reports() / secrets.token_hex(8)
+    job = await asyncio.to_thread(
+        ui.jobs.start, "report", ["report", "--output", str(folder), "--", *places], ui.settings.data_folder,
+        title=", ".join(place.rpartition("/")[2] for place in places),
+    )  # fmt: skip
+    url = f"{ui.settings.root_path}/reports/{folder.name}/index.html?job={job.id}"
+    return JSONResponse({"ok": True, "url": url})
+
+
+async def joint_report(request: Request) -> Response:
+    """A file of a report over several runs; the job that writes it, as long as it isn't there."""
+    ui = ui_of(request)
+    folder, name = request.path_params["folder"], request.path_params["name"]
+    if not re.fullmatch(r"[0-9a-f]{16}", folder):
+        raise HTTPException(404, "there is no such report")
+    path = below(joint_reports() / folder, name)
+    if not path.is_file():
+        job = ui.jobs.get(request.query_params.get("job", ""))
+        if job is None:
+            raise HTTPException(404, "there is no such report")
+        return RedirectResponse(f"{ui.settings.root_path}/jobs/{job.id}", 303)
+    return report_file(path)
+
+
+def joint_reports() -> Path:
+    """The folder of reports over several runs."""
+    return home_folder() / "ui" / "reports"
+
+
+async def add_run(request: Request) -> Response:
+    """Adds a run at a URL to the list."""
+    ui = ui_of(request)
+    url = (await read_json(request)).get("url")
+    try:
+        entry = await asyncio.to_thread(ui.runs.add, str(url).strip())
+    except ValueError as error:
+        return JSONResponse({"error": {"key": "url", "message": str(error)}}, 400)
+    return JSONResponse({"ok": True, "url": f"{ui.settings.root_path}/runs/{entry.key}"})

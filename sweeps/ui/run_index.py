@@ -1,0 +1,113 @@
+"""Which runs there are: the run folders below each root, and runs at URLs that were added."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainables.storage import files
+from trainables.storage.home import home
+from trainables.storage.urls import is_url
+
+SCAN_SECONDS = 2.0  # between two looks at the roots
+MARKS = (
+    "environment.json",
+    "trials",
+    ".lock",
+    "driver.log",
+    "spec.yaml",
+)  # any of which makes a folder a run
+
+
+@dataclass(frozen=True)
+class RunEntry:
+    """A run by its place: a folder's path or a URL. ``key`` stands for it in addresses of pages."""
+
+    location: str
+
+    @property
+    def key(self) -> str:
+        return run_key(self.location)
+
+    @property
+    def name(self) -> str:
+        return self.location.rstrip("/").rpartition("/")[2]
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder; ``None`` for a run at a URL."""
+        return None if is_url(self.location) else Path(self.location)
+
+
+def run_key(location: str) -> str:
+    """Twelve hexadecimal digits for the place of a run: no path of a run is ever taken from a request."""
+    return hashlib.sha256(location.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+@dataclass
+class RunIndex:
+    """The runs below ``roots`` (folders or URLs), looked at anew at most every two seconds."""
+
+    roots: tuple[str, ...]
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _entries: dict[str, RunEntry] = field(default_factory=dict)
+    _looked: float = float("-inf")
+
+    def entries(self, *, now: bool = False) -> list[RunEntry]:
+        """All runs. ``now`` looks again, however short ago the last look was. May block on a slow disk."""
+        with self._lock:
+            if now or time.monotonic() - self._looked > SCAN_SECONDS:
+                self._entries = {entry.key: entry for entry in self._scan()}
+                self._looked = time.monotonic()
+            return list(self._entries.values())
+
+    def get(self, key: str) -> RunEntry | None:
+        """The run with a key; a run that has only just begun is looked for."""
+        if key not in self._entries:
+            self.entries(now=True)
+        return self._entries.get(key)
+
+    def add(self, url: str) -> RunEntry:
+        """Adds a run at a URL, kept for the next start. Raises ``ValueError`` for what is no URL of storage."""
+        if not is_url(url):
+            raise ValueError(f"{url!r} is no URL of a run, such as s3://bucket/runs/methods")
+        added = [*_added_urls(), url.rstrip("/")]
+        files.write_text(_added_file(), json.dumps(list(dict.fromkeys(added))))
+        self.entries(now=True)
+        return RunEntry(url.rstrip("/"))
+
+    def _scan(self) -> Iterator[RunEntry]:
+        for root in self.roots:
+            if is_url(root):
+                yield RunEntry(root.rstrip("/"))
+            else:
+                yield from _runs_in(Path(root))
+        yield from map(RunEntry, _added_urls())
+
+
+def _runs_in(root: Path) -> Iterator[RunEntry]:
+    try:
+        folders = sorted(root.iterdir())
+    except OSError:
+        return
+    for folder in folders:
+        # A link is a folder of somebody else's choosing.
+        if folder.is_dir() and not folder.is_symlink() and any((folder / mark).exists() for mark in MARKS):
+            yield RunEntry(str(folder.absolute()))
+
+
+def _added_file() -> Path:
+    return home() / "ui" / "added_runs.json"
+
+
+def _added_urls() -> list[str]:
+    try:
+        urls = json.loads(_added_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [url for url in urls if isinstance(url, str) and is_url(url)] if isinstance(urls, list) else []

@@ -1,0 +1,34 @@
+// The list of jobs, pushed by the server.
+import {href} from "./api.js";
+import {byId, el} from "./dom.js";
+import {durationOf, kindOf, stateTag} from "./job_words.js";
+import {follow} from "./live.js";
+
+function row(job) {
+  return el("tr", {},
+    el("th", {scope: "row"},
+      el("a", {href: href(`/jobs/${job.id}`)}, job.title),
+      el("div", {class: "facts"}, kindOf(job))),
+    el("td", {}, stateTag(job)),
+    el("td", {}, new Date(job.started_at * 1000).toLocaleString()),
+    el("td", {class: "number", dataset: {job: job.id}}, durationOf(job)));
+}
+
+let jobs = [];
+
+follow("/jobs/events", {state(all) {
+  jobs = all;
+  const focused = document.activeElement?.getAttribute("href");
+  byId("jobs").tBodies[0].replaceChildren(...jobs.map(row));
+  if (focused) byId("jobs").querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+  byId("waiting").hidden = true;
+  byId("empty").hidden = jobs.length > 0;
+  byId("table-frame").hidden = jobs.length === 0;
+}});
+
+setInterval(() => {
+  for (const job of jobs.filter((each) => each.ended_at === null)) {
+    const cell = byId("jobs").querySelector(`[data-job="${job.id}"]`);
+    if (cell) cell.textContent = durationOf(job);
+  }
+}, 1000);

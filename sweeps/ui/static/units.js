@@ -1,0 +1,36 @@
+// Numbers as the report writes them: a period, no thousands separators, units in words that every language shares.
+
+export const MISSING = "–";
+
+export function gib(bytes) {
+  if (bytes === null || bytes === undefined) return MISSING;
+  const value = bytes / 2 ** 30;
+  return `${value.toFixed(value < 10 ? 2 : 1)} GiB`;
+}
+
+export function seconds(value) {
+  if (value === null || value === undefined) return MISSING;
+  const whole = Math.round(value);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  if (whole < 48 * 3600) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  return `${Math.floor(whole / 86400)} d`;
+}
+
+/** Four significant digits. */
+export function number(value) {
+  if (value === null || value === undefined || Number.isNaN(value)) return MISSING;
+  if (typeof value !== "number") return String(value);
+  if (Number.isInteger(value)) return String(value);
+  return String(Number(value.toPrecision(4)));
+}
+
+const SHARES = new Set(["exact_match", "accuracy", "pair_accuracy", "macro_f1"]);
+
+/** A quality by its name: shares in percent, all else as a number. */
+export function quality(value, name) {
+  if (value === null || value === undefined) return MISSING;
+  return SHARES.has(name) ? `${(100 * value).toFixed(1)} %` : number(value);
+}
+
+export const clock = (date = new Date()) => date.toTimeString().slice(0, 8);
