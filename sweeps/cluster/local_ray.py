@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sweeps.cluster.private_folder import RAY
 from sweeps.spec.problems import Problem, SpecError
 
-START_SECONDS = 150.0  # for Ray's node to register itself, before another is started
+START_SECONDS = 300.0  # for a node of Ray to register itself; another is started for one that has ended
+END_SECONDS = 5.0  # for a process to end itself
 
 
 @cache
@@ -39,8 +41,9 @@ def start(folder: Path, local_options: Mapping[str, Any]) -> None:
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False
     # "local": not the cluster that RAY_ADDRESS names, or a file in the temporary folder, which anybody may write.
-    with _separate_process_groups(), _patient_with_a_busy_machine():
-        for last in (False, True):
+    end = time.monotonic() + START_SECONDS
+    while True:
+        with _own_processes() as processes, _patient_with_a_busy_machine(processes, end):
             try:
                 ray.init(
                     address="local",
@@ -51,14 +54,15 @@ def start(folder: Path, local_options: Mapping[str, Any]) -> None:
                 )
                 return
             except SpecError:  # its node has not come up: another one may
-                if last:
-                    raise
                 ray.shutdown()
+                _end(processes)
+                if time.monotonic() > end:
+                    raise
 
 
 @contextmanager
-def _separate_process_groups() -> Iterator[None]:
-    """Puts the processes that Ray starts in the block into process groups of their own; they still end with this one.
+def _own_processes() -> Iterator[list[Any]]:
+    """The processes that Ray starts in the block, each in a process group of its own; they still end with this one.
 
     A terminal, ``timeout`` and job schedulers send signals to whole groups. This process then has its trials save
     themselves, which needs a living Ray.
@@ -69,19 +73,27 @@ def _separate_process_groups() -> Iterator[None]:
     services: Any = module  # otherwise mypy refuses another class in place of ConsolePopen
     start = services.ConsolePopen
     # Where the system doesn't end children with their parent, Ray ends them by their parent's group.
-    if utils.detect_fate_sharing_support():
-        services.ConsolePopen = partial(start, process_group=0)
+    group = {"process_group": 0} if utils.detect_fate_sharing_support() else {}
+    processes = list[Any]()
+
+    def recorded(*arguments: Any, **options: Any) -> Any:
+        processes.append(start(*arguments, **options, **group))
+        return processes[-1]
+
+    services.ConsolePopen = recorded
     try:
-        yield
+        yield processes
     finally:
         services.ConsolePopen = start
 
 
 @contextmanager
-def _patient_with_a_busy_machine() -> Iterator[None]:
-    """Gives the node that Ray starts in the block :data:`START_SECONDS` to register itself.
+def _patient_with_a_busy_machine(processes: Sequence[Any], end: float) -> Iterator[None]:
+    """Gives the node that Ray starts in the block until ``end`` (by ``time.monotonic``) to register itself.
 
-    Ray gives it 30 seconds, which it exceeds on a machine with much other work, and has no setting for that.
+    Ray gives it 30 seconds, which it exceeds on a machine with much other work, and has no setting for that. A node
+    whose agents take longer than 15 seconds to say their ports ends itself, for which there is no setting either: it is
+    not waited for.
     """
     from ray._private import services as module
 
@@ -89,12 +101,11 @@ def _patient_with_a_busy_machine() -> Iterator[None]:
     get_node = services.get_node
 
     def wait_for_node(*address: Any) -> Any:
-        end = time.monotonic() + START_SECONDS
         while True:
             try:
                 return get_node(*address)
             except RuntimeError as error:  # it has not registered yet
-                if time.monotonic() > end:
+                if time.monotonic() > end or _node_has_ended(processes):
                     what = (
                         f"did not start within {START_SECONDS:.0f} s. Is other work using the whole machine?"
                     )
@@ -106,3 +117,21 @@ def _patient_with_a_busy_machine() -> Iterator[None]:
         yield
     finally:
         services.get_node = get_node
+
+
+def _node_has_ended(processes: Sequence[Any]) -> bool:
+    nodes = [process for process in processes if Path(str(process.args[0])).name == "raylet"]
+    return any(process.poll() is not None for process in nodes)
+
+
+def _end(processes: Sequence[Any]) -> None:
+    """Ends processes that Ray doesn't know of, because its start failed."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    for process in processes:
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

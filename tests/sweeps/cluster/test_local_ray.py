@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,33 @@ def test_a_busy_machine_has_minutes_to_start_rays_node(
         with pytest.raises(SpecError, match="did not start within 0 s"):
             local_ray.start(tmp_path, {})
     assert ray._private.services.get_node is get_node
+
+
+def test_a_node_that_has_ended_is_not_waited_for_and_its_processes_are_ended_before_another_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's node ends itself where its agents are slow, and leaves the servers that were started before it."""
+    started: list[Any] = []
+    services = ray._private.services
+    monkeypatch.setattr(services, "get_node", lambda *address: _not_registered())
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    node = tmp_path / "raylet"
+    node.write_text("#!/bin/sh\nexit 1\n")
+    node.chmod(0o700)
+
+    def init(**options: Any) -> None:
+        if started:
+            assert all(process.poll() is not None for process in started)
+            return
+        started.extend(services.ConsolePopen([command, "60"]) for command in ("sleep", str(node)))
+        services.get_node("address")
+
+    monkeypatch.setattr(ray, "init", init)
+    began = time.monotonic()
+    local_ray.start(tmp_path, {})
+    assert len(started) == 2
+    assert time.monotonic() - began < 30
+
+
+def _not_registered() -> None:
+    raise RuntimeError("no such node")
