@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 
 from sweeps.ui.access import Gate
 from sweeps.ui.context import Ui
-from sweeps.ui.pages import home, sign_in
+from sweeps.ui.pages import evaluate, export, home, jobs, models, sign_in
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.roots import OutsideRoot
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 # Each module has the routes of one page.
-PAGES: tuple[Any, ...] = (home, sign_in)
+PAGES: tuple[Any, ...] = (home, sign_in, jobs, models, evaluate, export)
 LEAVE_SECONDS = 3  # for open event streams when the server ends
 
 

@@ -6,8 +6,9 @@
 >>> await jobs.run_json(["plan", "-", "--json"], stdin=text, replaces="plan:draft-1")  # doctest: +SKIP
 """
 
+from sweeps.ui.children.command_line import WrongArgument, operand
 from sweeps.ui.children.job import Job
 from sweeps.ui.children.jobs import Jobs
 from sweeps.ui.children.short_commands import Completed
 
-__all__ = ["Completed", "Job", "Jobs"]
+__all__ = ["Completed", "Job", "Jobs", "WrongArgument", "operand"]

@@ -86,7 +86,7 @@ class Job:
             "exit_code",
             "command",
         )
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"argv": list(self.argv)}
 
 
 def identities(folder: JobFolder) -> list[ProcessIdentity]:

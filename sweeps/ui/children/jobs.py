@@ -26,11 +26,14 @@ from trainables.system.redaction import redacted_values
 KEPT_SECONDS = 7 * 24 * 3600.0
 KEPT_JOBS = 200
 POLL_SECONDS = 0.4
+SILENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class JobEvent:
-    """An event for a page: ``state`` with everything, ``changes`` with what has changed, ``ended``."""
+    """An event for a page: ``state`` with everything, ``changes`` with what has changed, ``alive`` after a silence, and
+    ``ended``.
+    """
 
     name: str
     data: dict[str, Any]
@@ -100,7 +103,7 @@ class Jobs:
     async def follow(self, job_id: str) -> AsyncIterator[JobEvent]:
         """What becomes of a job: its state at once, its changes, and its end. Ends at once for an unknown job.
 
-        The state has ``job`` (:meth:`Job.summary`), ``progress``, ``result``, ``events`` and ``log``.
+        The state has ``job`` (:meth:`Job.summary`), ``progress``, ``result``, ``events``, ``text`` and ``log``.
         """
         job = await asyncio.to_thread(self.get, job_id)
         if job is None:
@@ -108,6 +111,7 @@ class Jobs:
         output = OutputFile(job.folder.path / OUTPUT)
         last = await asyncio.to_thread(_page_values, job, output)
         yield JobEvent("state", last)
+        spoken = time.monotonic()
         while not job.ended:
             await asyncio.sleep(POLL_SECONDS)
             job = await asyncio.to_thread(self.get, job_id)
@@ -117,6 +121,10 @@ class Jobs:
             changes = {name: value for name, value in values.items() if value != last[name]}
             if changes:
                 yield JobEvent("changes", changes)
+                spoken = time.monotonic()
+            elif time.monotonic() - spoken > SILENCE_SECONDS:
+                yield JobEvent("alive", {})
+                spoken = time.monotonic()
             last = values
         yield JobEvent("ended", {})
 
@@ -161,5 +169,6 @@ def _page_values(job: Job, output: OutputFile) -> dict[str, Any]:
         "progress": written.progress,
         "result": written.result,
         "events": list(written.events),
+        "text": written.text,
         "log": job.log(),
     }

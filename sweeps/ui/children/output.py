@@ -19,16 +19,20 @@ from trainables.system.shown_text import shown
 
 LOG_BYTES = 200_000
 OUTPUT_BYTES = 64 * 2**20  # an evaluation's findings are a few MB at most
+TEXT_CHARACTERS = 20_000
 MAX_EVENTS = 500  # warnings and errors that a page shows
 
 
 @dataclass(frozen=True)
 class JobOutput:
-    """The ``result`` is the object of the event ``result``, or the whole output where that is one JSON value."""
+    """The ``result`` is the object of the event ``result``, or the whole output where that is one JSON value. ``text``:
+    the end of an output that is no JSON, as pages may show it.
+    """
 
     progress: dict[str, Any] | None = None
     result: Any = None
     events: tuple[dict[str, Any], ...] = ()
+    text: str = ""
 
 
 @dataclass
@@ -56,9 +60,12 @@ class OutputParser:
                 self.events.append({"event": str(kind), **event})
 
     def value(self) -> JobOutput:
+        text = "\n".join(self.other_lines)
         nothing = self.result is None and self.progress is None and not self.events
-        result = _value("\n".join(self.other_lines)) if nothing else self.result
-        return JobOutput(self.progress, result, tuple(self.events))
+        result = _value(text) if nothing else self.result
+        return JobOutput(
+            self.progress, result, tuple(self.events), "" if result else shown(text[-TEXT_CHARACTERS:])
+        )
 
 
 class OutputFile:
