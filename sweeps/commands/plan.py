@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,8 @@ import typer
 from sweeps.commands.common_options import PREPARE, JsonOption
 from sweeps.commands.errors import FAILED, WRONG, users_errors
 from sweeps.commands.spec_options import (
-    SPEC_HELP,
+    STDIN_HELP,
+    BaseOption,
     MethodOption,
     SetOption,
     SpecArgument,
@@ -36,11 +38,12 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
 
     @app.command(rich_help_panel=PREPARE)
     def plan(
-        spec: Annotated[str | None, typer.Argument(metavar="[SPEC]", help=SPEC_HELP)] = None,
+        spec: Annotated[str | None, typer.Argument(metavar="[SPEC]", help=STDIN_HELP)] = None,
         as_json: JsonOption = False,
         stage: StageOption = None,
         method: MethodOption = None,
         sets: SetOption = None,
+        base: BaseOption = None,
         memory: Annotated[
             str | None,
             typer.Option(help="Show what fits into this much memory, such as 24GiB or 24GB; at least 64MiB."),
@@ -91,10 +94,10 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
                 return
             if spec is None:
                 raise ValueError("give a SPEC, such as methods; or --model NAME --grid")
-        with users_errors(), private_temporary_files():
-            made = plan_spec(spec, sets, best_trials, stage=stage, method=method, fetch=measure)
+        with users_errors(), private_temporary_files(), _problems_as_json() if as_json else nullcontext():
+            made = plan_spec(spec, sets, best_trials, fetch=measure, base=base, stage=stage, method=method)
             made = with_memory_warnings(with_warnings(made, output))
-            if measure:
+            if measure and not (as_json and made.errors):
                 refuse_errors(made, warn=False)
                 _measure(made)
         memory_limit = memory_limit or made.memory_limit
@@ -141,8 +144,8 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
 
         untrained = method == BASE
         with users_errors(), private_temporary_files():
-            chosen = {"stage": stage, "method": None if untrained else method}
-            made = plan_spec(spec, sets, best_trials, fetch=True, one_trial=True, **chosen)
+            trained = None if untrained else method
+            made = plan_spec(spec, sets, best_trials, fetch=True, one_trial=True, stage=stage, method=trained)
             refuse_errors(made)
             if untrained and not made.cell(made.selected[0]).holds_out:
                 raise DataError(
@@ -151,6 +154,22 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
         with private_temporary_files():
             code = _run_one_trial(made, output, untrained)
         raise typer.Exit(code)
+
+
+@contextmanager
+def _problems_as_json() -> Iterator[None]:
+    """Prints a spec of which no plan can be made as JSON, in the shape of a plan."""
+    from sweeps.spec.problems import SpecError
+
+    try:
+        yield
+    except SpecError as error:
+        import json
+
+        from sweeps.planning.plan_json import refused_json
+
+        typer.echo(json.dumps(refused_json(error), indent=2, ensure_ascii=False))
+        raise typer.Exit(WRONG) from error
 
 
 def _measure(made: Plan) -> None:

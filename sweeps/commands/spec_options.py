@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from sweeps.spec.spec import Spec
 
 SPEC_HELP = "Path of a spec file, or the name of a shipped spec, such as methods."
+STDIN = "-"  # the SPEC that is read from the standard input
+STDIN_HELP = f"{SPEC_HELP} {STDIN}: from standard input."
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help=SPEC_HELP)]
 SetOption = Annotated[
     list[str] | None,
@@ -22,6 +24,13 @@ SetOption = Annotated[
         "--set",
         metavar="PATH=VALUE",
         help="Override a setting of the spec: train.steps=2. May be repeated. Files: relative to the working folder.",
+    ),
+]
+BaseOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="For a SPEC from standard input: the file that it will be saved in, or the folder that its paths are "
+        "relative to, by default the working folder."
     ),
 ]
 StageOption = Annotated[
@@ -33,21 +42,53 @@ MethodOption = Annotated[
 
 
 def plan_spec(
-    spec: str, sets: list[str] | None, best_trials: BestTrials, fetch: bool = False, **filters: Any
+    spec: str,
+    sets: list[str] | None,
+    best_trials: BestTrials,
+    fetch: bool = False,
+    base: Path | None = None,
+    **filters: Any,
 ) -> Plan:
     """Reads and plans a spec, independently of any run of it. Raises ``SpecError``."""
     from sweeps.runs.earlier_results import EarlierResults
 
-    return make_plan(read_spec(spec, sets), EarlierResults(best_trials), fetch, **filters)
+    return make_plan(read_spec(spec, sets, base), EarlierResults(best_trials), fetch, **filters)
 
 
-def read_spec(spec: str, sets: list[str] | None) -> Spec:
-    """Reads a spec. Raises ``SpecError``; for a configuration of another tool it proposes ``init``."""
+def read_spec(spec: str, sets: list[str] | None, base: Path | None = None) -> Spec:
+    """Reads a spec; ``base`` as for ``--base``.
+
+    Raises ``SpecError``; for a configuration of another tool it proposes ``init``.
+    """
+    from sweeps.spec.problems import Problem, SpecError
+    from sweeps.spec.spec import from_text, read
+
+    if spec == STDIN:
+        return from_text(_stdin_text(), _stdin_file(base), sets or ())
+    if base is not None:
+        raise SpecError(Problem("--base", "", f"it needs a spec from standard input: give {STDIN} as SPEC"))
     from sweeps.drafting.foreign import refuse_foreign
-    from sweeps.spec.spec import read
 
     refuse_foreign(spec)
     return read(spec, sets or ())
+
+
+def _stdin_text() -> str:
+    """The standard input, as far as a spec may be long and one character further."""
+    from sweeps.spec.problems import Problem, SpecError
+    from trainables.config import limits
+
+    try:
+        return sys.stdin.read(limits.SPEC_BYTES + 1)
+    except UnicodeDecodeError as error:
+        raise SpecError(Problem("standard input", "", f"can't be read as text: {error}")) from error
+
+
+def _stdin_file(base: Path | None) -> Path:
+    """The file that a spec from standard input is read as: by its ending, or ``stdin`` in a folder."""
+    if base is not None and base.suffix in (".yaml", ".yml") and not base.is_dir():
+        return base
+    return (base or Path()) / "stdin"
 
 
 def make_plan(spec: Spec, earlier: EarlierResults, fetch: bool, **filters: Any) -> Plan:

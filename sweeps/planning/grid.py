@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sweeps.planning import quantization
 from sweeps.planning.dependencies import FROM
@@ -38,6 +39,7 @@ from sweeps.spec.tree import (
     variant_count,
     variants,
 )
+from trainables.system.suggestions import Proposal, message_of
 
 SEARCHABLE = ("method", "train", "stage", "model")
 # These make a cell what it is. They can be compared, which gives each value the whole budget, but not searched.
@@ -178,7 +180,7 @@ def _draft(source: Source, combination: _Combination, names: _Names, placeholder
                 space[path] = domain
         except ValueError as error:
             # A broken leaf is left out of space and config, so that it causes no second problem.
-            broken[path] = source.problem(leaf.origin, str(error))
+            broken[path] = source.problem(leaf.origin, _message(error, leaf.value))
     return Draft(
         source=source,
         name=names.cell,
@@ -192,6 +194,12 @@ def _draft(source: Source, combination: _Combination, names: _Names, placeholder
         problems=(*combination.problems, *broken.values()),
         placeholder=placeholder,
     )
+
+
+def _message(error: ValueError, value: Any) -> Proposal:
+    """What is wrong with a leaf, with the ends of its domain the other way round as the correction if that helps."""
+    turned = domain_parser.swapped(value)
+    return message_of(error) if turned is None else Proposal(str(error), format_value(turned))
 
 
 def _check_leaf(source: Source, path: CellPath, leaf: Leaf) -> None:

@@ -18,6 +18,7 @@ from trainables.data.errors import DataError
 from trainables.data.loading import Data, load
 from trainables.data.sources import EMBEDDED, exists, is_hub
 from trainables.models.folder import Architecture, ModelError
+from trainables.system.suggestions import message_of
 from trainables.templates.settings import own_template, writes_date
 
 
@@ -61,7 +62,7 @@ class InputFinder:
         try:
             return load(config, row_type)
         except DataError as error:
-            return MissingInput(error.setting or ("train",), str(error))
+            return MissingInput(error.setting or ("train",), message_of(error))
 
     def model(self, config: ModelConfig) -> LocalModel | MissingInput:
         if config not in self._models:
@@ -97,7 +98,7 @@ class InputFinder:
                 writes_date(own_template(folder)),
             )
         except ModelError as error:
-            return MissingInput((key,), str(error))
+            return MissingInput((key,), message_of(error))
 
 
 class InvalidPath(ValueError):  # noqa: N818

@@ -22,7 +22,7 @@ from trainables.config.trained_model import TrainedModel
 from trainables.stages.base import TrainingStage
 from trainables.stages.ppo.reward_rules import RULES
 from trainables.storage.urls import is_url
-from trainables.system.suggestions import did_you_mean
+from trainables.system.suggestions import Proposal, did_you_mean, message_of
 
 if TYPE_CHECKING:
     from sweeps.runs.earlier_results import EarlierResults
@@ -66,7 +66,7 @@ class _Linker:
             try:
                 links[_config_path(path)] = self._resolve(draft, path, leaf.plain())
             except ValueError as error:
-                problems.append(draft.source.problem(leaf.origin, str(error)))
+                problems.append(draft.source.problem(leaf.origin, message_of(error)))
                 # Left out of the config, so that this mistake causes no other problem.
                 broken |= {_config_path(path)}
         return replace(draft, links=links, broken=broken, problems=(*draft.problems, *problems))
@@ -156,10 +156,10 @@ class _Linker:
             raise _InvalidReference(what)
         return trained
 
-    def _unknown(self, wanted: str) -> str:
+    def _unknown(self, wanted: str) -> Proposal:
         stages = list(dict.fromkeys(draft.stage for draft in self.drafts))
         near = did_you_mean(wanted, [*stages, *(draft.name for draft in self.drafts)])
-        return (
+        return near.within(
             f"there is no stage, cell, trial or folder {format_value(wanted)}; stages of this spec: "
             f"{', '.join(stages)}{near}"
         )

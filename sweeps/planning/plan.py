@@ -130,7 +130,7 @@ class Plan:
         if capacity is None:
             return []
         return [
-            assess_fit(cell.name, _largest_peak(cell, capacity), capacity)
+            assess_fit(cell.name, largest_peak(cell, capacity), capacity)
             for cell in self.cells
             if cell.predicted
         ]
@@ -252,7 +252,7 @@ def _date_notes(cells: Sequence[Cell]) -> Iterator[str]:
             yield f"the chat template writes the date of the run's first start, {date} (data.date: another one)"
 
 
-def _largest_peak(cell: Cell, capacity: int) -> ConfigMemory:
+def largest_peak(cell: Cell, capacity: int) -> ConfigMemory:
     """A cell's largest peak; where the spec leaves the workers open, with as few as make it fit."""
     assert cell.predicted is not None
     largest = cell.predicted.largest

@@ -59,7 +59,7 @@ def _qlora_settings(written: Node) -> dict[str, Node] | str:
         value = written.plain()
         if isinstance(value, str):
             near = did_you_mean(value, QUANTIZERS)
-            return f"got {format_value(value)}; allowed: {EXAMPLES}{near}"
+            return near.within(f"got {format_value(value)}; allowed: {EXAMPLES}{near}")
         return {"bits": written}
     settings = dict(written.children)
     quantizers = [key for key in settings if ALIASES.get(key, key) in QUANTIZERS]

@@ -45,6 +45,25 @@ def parse(tree: Any) -> Domain | None:
     return _with_start(domain, tree[START]) if START in tree else domain
 
 
+def swapped(tree: Any) -> dict[str, Any] | None:
+    """A malformed domain with its two ends the other way round, if it is well formed then.
+
+    >>> swapped({"log": [5e-3, 1e-4]})
+    {'log': [0.0001, 0.005]}
+    """
+    if not is_domain(tree):
+        return None
+    for kind in PARSERS:
+        if isinstance(ends := tree.get(kind), list) and kind != "choice" and len(ends) == 2:
+            turned = {**tree, kind: ends[::-1]}
+            try:
+                parse(turned)
+            except DomainError:
+                return None
+            return turned
+    return None
+
+
 def _with_start(domain: Domain, start: Any) -> Domain:
     """The domain with the value of the first trial, which has to be one of its values."""
     if not isinstance(domain, Choice) and not is_number(start):

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweeps.spec.foreign_keys import FOREIGN_KEYS, NEEDLESS_KEYS
-from trainables.system.suggestions import nearest
+from sweeps.spec.key_path import KeyPath
+from trainables.system.suggestions import Proposal, nearest, proposal_of
 
 # What YAML 1.2 (core schema) reads as a finite number, and as null, a boolean or another number.
 NUMBER = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -31,6 +32,8 @@ class Problem:
     what: str
     error: bool = True
     line: int = field(default=0, compare=False)  # to list problems in the order of the file
+    keys: KeyPath = field(default=(), compare=False)  # of the value that is at fault, as ``path`` writes them
+    proposal: Proposal | None = field(default=None, compare=False)  # what to write in its place
 
     def __str__(self) -> str:
         # `--set methods[1].rank` already names the path.
@@ -52,29 +55,36 @@ class SpecError(Exception):
         return "\n".join(map(str, self.problems))
 
 
-def refusal(got: str, allowed: str, advice: str = "") -> str:
+def refusal(got: str, allowed: str, advice: str = "") -> Proposal:
     """The message for a value that is not allowed: the advice, if there is any, before all that is allowed.
 
     >>> refusal("got lroa", "one of full, lora", ". Did you mean lora?")
     'got lroa. Did you mean lora? Allowed: one of full, lora'
     """
     if not advice:
-        return f"{got}; allowed: {allowed}"
-    return f"{got}{advice}{'' if advice.endswith('?') else '.'} Allowed: {allowed}"
+        return Proposal(f"{got}; allowed: {allowed}")
+    whole = f"{got}{advice}{'' if advice.endswith('?') else '.'} Allowed: {allowed}"
+    return proposal_of(advice).within(whole)
 
 
-def unknown_key_message(key: str, allowed: Iterable[str], elsewhere: Mapping[str, str] | None = None) -> str:
+def unknown_key_message(
+    key: str, allowed: Iterable[str], elsewhere: Mapping[str, str] | None = None
+) -> Proposal:
     """The message for an unknown key. ``elsewhere`` maps keys to the parts of a spec where they belong."""
     allowed = list(allowed)
     if key in NEEDLESS_KEYS:
-        return f"unknown key; {NEEDLESS_KEYS[key]}"
+        return Proposal(f"unknown key; {NEEDLESS_KEYS[key]}")
     if key.isdigit():
-        return "a key that is a number; a number with a comma is written with a point, as 0.001"
+        return Proposal("a key that is a number; a number with a comma is written with a point, as 0.001")
     # A key that is known elsewhere in full says more than one that is merely similar to an allowed key.
     place = (elsewhere or {}).get(key) or FOREIGN_KEYS.get(key) or nearest(key, allowed)
     if not place:
-        return f"unknown key; allowed: {', '.join(allowed)}"
-    return f"unknown key. Did you mean {_within(place, allowed)}? Allowed: {_shortened(key, allowed)}"
+        return Proposal(f"unknown key; allowed: {', '.join(allowed)}")
+    meant = _within(place, allowed)
+    # Another place is no correction of this key: its value would have to be moved there.
+    renamed = re.sub(r" \(.*\)$", "", meant)
+    what = f"unknown key. Did you mean {meant}? Allowed: {_shortened(key, allowed)}"
+    return Proposal(what, renamed if renamed in allowed else None, of_key=True)
 
 
 def _within(place: str, allowed: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from sweeps.spec import yaml_safety
 from sweeps.spec.key_path import KeyPath, format_path
 from sweeps.spec.problems import Problem, SpecError
 from trainables.config import limits
+from trainables.system.suggestions import Proposal
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,10 @@ class Source:
 
     def problem(self, path: KeyPath, what: str, error: bool = True) -> Problem:
         """A problem with the value at ``path``."""
-        return Problem(self.location(path), format_path(path), what, error, self.line_of(path))
+        proposal = what if isinstance(what, Proposal) and what.instead is not None else None
+        return Problem(
+            self.location(path), format_path(path), str(what), error, self.line_of(path), path, proposal
+        )
 
 
 def read(file: Path) -> Source:
@@ -78,7 +82,8 @@ def parse(file: Path, text: str) -> Source:
         tree = _load(text, lines)
     except YAMLError as error:
         line, what = explain_yaml_error(error)
-        raise SpecError(Problem(f"{file}:{line}", "", what)) from error
+        proposal = what if isinstance(what, Proposal) else None
+        raise SpecError(Problem(f"{file}:{line}", "", str(what), line=line, proposal=proposal)) from error
     if tree is None:
         raise SpecError(Problem(f"{file}:1", "", "the file is empty. Write a spec: name, model, data, ..."))
     if not isinstance(tree, dict):
@@ -114,7 +119,7 @@ def explain_yaml_error(error: YAMLError) -> tuple[int, str]:
     if isinstance(error, DuplicateKeyError):
         return line, f"{problem.removeprefix('found ')}. Keep one of them"
     if "'\\t'" in problem:
-        return line, "a tab; YAML is indented with spaces. Replace it"
+        return line, Proposal("a tab; YAML is indented with spaces. Replace it", "  ")
     if "another document" in problem:
         return line, "a second document (---) begins here; a spec is one document"
     context = f" {error.context}" if isinstance(error, MarkedYAMLError) and error.context else ""

@@ -37,6 +37,7 @@ __all__ = [
     "TrackingConfig",
     "find_file",
     "from_source",
+    "from_text",
     "read",
     "shipped_specs",
 ]
@@ -108,6 +109,14 @@ def read(argument: str | Path, sets: Sequence[str] = ()) -> Spec:
     """
     # Before the overrides, which may change a key of a section that is written as a text.
     return from_source(overrides.apply(shorthand.expanded(source.read(find_file(argument))), sets))
+
+
+def from_text(text: str, file: Path, sets: Sequence[str] = ()) -> Spec:
+    """Reads a spec from its text, as if ``file`` had it: relative paths are relative to the file's folder.
+
+    Raises ``SpecError`` as :func:`read` does.
+    """
+    return from_source(overrides.apply(shorthand.expanded(source.parse(file, text)), sets))
 
 
 def shipped_specs() -> tuple[str, ...]:

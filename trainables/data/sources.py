@@ -21,7 +21,7 @@ from trainables.data.files.doubtful_files import file_warnings
 from trainables.data.formats.base import GivenColumns
 from trainables.data.hub_datasets import HUBS, HubDataset
 from trainables.storage.names import leads_out
-from trainables.system.suggestions import did_you_mean
+from trainables.system.suggestions import Proposal, did_you_mean
 
 if TYPE_CHECKING:
     from trainables.config.data import DataConfig
@@ -179,15 +179,16 @@ def _hub_files(entry: dataset_info.Entry) -> tuple[Path, ...]:
     return HubDataset(hub, repository, entry.subset, entry.split, entry.revision, entry.folder).files()
 
 
-def _not_found(path: Path, folder: Path | None) -> str:
+def _not_found(path: Path, folder: Path | None) -> Proposal:
     names = [*EMBEDDED, *(dataset_info.read_registry(folder) if folder else {})]
     hint = did_you_mean(path.name, names)
     if not path.suffix:
         alternatives = f"known names: {', '.join(names)}; or give a path, hf:ORG/NAME or ms:ORG/NAME"
-        return f"no data set {path.name} (and no file {path}); {alternatives}{hint}"
+        return hint.within(f"no data set {path.name} (and no file {path}); {alternatives}{hint}")
     siblings = [file.name for file in sorted(path.parent.iterdir())] if path.parent.is_dir() else []
-    hint = did_you_mean(path.name, siblings) or hint
-    return f"no file {path}; give a path, or {commands.NAME!r} for the embedded data set{hint}"
+    near = did_you_mean(path.name, siblings)
+    what = f"no file {path}; give a path, or {commands.NAME!r} for the embedded data set{near or hint}"
+    return Proposal(what, str(path.with_name(near.instead)) if near.instead else hint.instead)
 
 
 def source_labels(sources: Sequence[Source]) -> list[str]:

@@ -29,6 +29,7 @@ from trainables.storage import cache
 from trainables.storage.files import sha256
 from trainables.storage.home import home
 from trainables.storage.names import leads_out
+from trainables.system.suggestions import Proposal, proposal_of
 
 if TYPE_CHECKING:
     from trainables.config.model import ModelConfig
@@ -127,7 +128,8 @@ def find_source(name: str) -> ModelSource:
         if leads_out(revision):
             raise ModelError(f"{name}: {revision!r} can't be a revision; give a branch, a tag or a commit")
         return HUBS[hub](repository, revision or None)
-    raise ModelError(f"There is no model named {name!r}. {_suggestion(name)}")
+    suggestion = proposal_of(_suggestion(name))
+    raise ModelError(suggestion.within(f"There is no model named {name!r}. {suggestion}"))
 
 
 def is_folder(name: str) -> bool:
@@ -145,7 +147,8 @@ def _suggestion(name: str) -> str:
         return f"Did you mean hf:{name} (Hugging Face) or ms:{name} (ModelScope)?"
     near = difflib.get_close_matches(name.lower(), NAMED_MODELS, n=1)
     nearest = f" Did you mean {near[0]}?" if near else ""
-    return (
+    return Proposal(
         f"Known names: {', '.join(NAMED_MODELS)}; or hf:ORG/NAME, ms:ORG/NAME, "
-        f"wandb:ENTITY/PROJECT/ARTIFACT:VERSION, or model.path.{nearest}"
+        f"wandb:ENTITY/PROJECT/ARTIFACT:VERSION, or model.path.{nearest}",
+        near[0] if near else None,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 # Names from other tools, and mistakes that are often copied.
 SYNONYMS = {
@@ -31,6 +32,44 @@ SYNONYMS = {
 }
 
 
+class Proposal(str):
+    """A sentence of a message that proposes what to write in place of a value, or of a key if ``of_key``.
+
+    Programs take ``instead``, what is to be written, and needn't read the sentence.
+
+    >>> proposal = Proposal(". Did you mean lora?", "lora")
+    >>> proposal.instead, proposal.within(f"got lroa{proposal}").instead
+    ('lora', 'lora')
+    """
+
+    __slots__ = ("instead", "of_key")
+    instead: str | None
+    of_key: bool
+
+    def __new__(cls, sentence: str = "", instead: str | None = None, of_key: bool = False) -> Self:
+        made = super().__new__(cls, sentence)
+        made.instead, made.of_key = instead, of_key
+        return made
+
+    def within(self, message: str) -> Proposal:
+        """A whole message that makes the same proposal."""
+        return Proposal(message, self.instead, self.of_key)
+
+
+def proposal_of(message: str) -> Proposal:
+    """The message with what it proposes; with nothing if it is a plain text."""
+    return message if isinstance(message, Proposal) else Proposal(message)
+
+
+def message_of(error: Exception) -> Proposal:
+    """An error's message, with what it proposes."""
+    return (
+        proposal_of(error.args[0])
+        if error.args and isinstance(error.args[0], Proposal)
+        else Proposal(str(error))
+    )
+
+
 def nearest(name: object, known: Iterable[str]) -> str | None:
     """The known name that is most similar to ``name``; ``None`` if none is similar.
 
@@ -49,13 +88,13 @@ def nearest(name: object, known: Iterable[str]) -> str | None:
     return lower[matches[0]] if matches else None
 
 
-def did_you_mean(name: object, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> Proposal:
     """``". Did you mean lora?"``, to append to a sentence; an empty text if no known name is similar."""
     match = nearest(name, known)
-    return f". Did you mean {match}?" if match else ""
+    return Proposal(f". Did you mean {match}?", match) if match else Proposal()
 
 
-def hinted(what: str, hint: str, known: str) -> str:
+def hinted(what: str, hint: str, known: str) -> Proposal:
     """A sentence about an unknown name: the hint, if there is one, before all that is known.
 
     >>> hinted("no part systm", ". Did you mean system?", "parts are prompt and system")
@@ -63,4 +102,5 @@ def hinted(what: str, hint: str, known: str) -> str:
     >>> hinted("no part xyz", "", "parts are prompt and system")
     'no part xyz; parts are prompt and system'
     """
-    return f"{what}{hint} {known[:1].upper()}{known[1:]}" if hint else f"{what}; {known}"
+    whole = f"{what}{hint} {known[:1].upper()}{known[1:]}" if hint else f"{what}; {known}"
+    return proposal_of(hint).within(whole)

@@ -16,7 +16,7 @@ import jinja2
 
 from trainables.data.rows import Message
 from trainables.storage import files
-from trainables.system.suggestions import did_you_mean
+from trainables.system.suggestions import Proposal, did_you_mean
 from trainables.templates import built_in
 from trainables.templates.bounded_rendering import limited_rendering
 from trainables.templates.built_in import ALIASES, NAMES
@@ -198,7 +198,8 @@ def _unknown(name: str) -> TemplateError:
     hint = (
         f". Did you mean {meant}?" if meant else ". For a model of a family that is not named, leave it out"
     )
-    return TemplateError(f"no chat template is called {name!r}{hint}{'' if meant else '.'} Known: {CHOICES}")
+    what = f"no chat template is called {name!r}{hint}{'' if meant else '.'} Known: {CHOICES}"
+    return TemplateError(Proposal(what, meant))
 
 
 def _with_end_token(text: str, tokenizer: PreTrainedTokenizerBase) -> str:

@@ -25,6 +25,7 @@ from trainables.data.overlaps import find_overlaps
 from trainables.data.rows import Conversation, Text
 from trainables.models.folder import Architecture
 from trainables.stages.base import TrainingStage
+from trainables.system.suggestions import message_of
 from trainables.templates.settings import writes_date
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
@@ -145,7 +146,7 @@ def _template_problems(
         ):
             raise templates.TemplateError(templates.NO_TEMPLATE)
     except templates.TemplateError as error:
-        return [draft.problem(("data", "template"), str(error))]
+        return [draft.problem(("data", "template"), message_of(error))]
     return []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from sweeps.spec.domain_parser import DOMAIN_SYNTAX, DomainError, parse
 from sweeps.spec.domains import is_number
 from sweeps.spec.problems import format_value, reads_as_number
+from trainables.system.suggestions import Proposal
 
 # W&B's, Ray Tune's and Optuna's names for domains that are written as a list.
 LISTED = {
@@ -34,7 +35,7 @@ BOOLEANS = {
 }
 
 
-def value_advice(value: Any, allowed: str) -> str:
+def value_advice(value: Any, allowed: str) -> Proposal:
     """What to write instead, to append to the sentence that refuses a value; empty without an idea.
 
     >>> value_advice("1e-5", "a number, above 0")
@@ -46,31 +47,35 @@ def value_advice(value: Any, allowed: str) -> str:
     if isinstance(value, str):
         return _text_advice(value.strip(), allowed, whole)
     if not is_number(value):
-        return ""
+        return Proposal()
     if whole and float(value).is_integer() and isinstance(value, float):
-        return f". Write {int(value)}"
+        return _write(str(int(value)))
     if ("below 1" in allowed or "at most 1" in allowed) and 1 < value <= 100:
-        return f". As a share of 1, {value:g} % is {value / 100:g}"
-    return ""
+        return Proposal(f". As a share of 1, {value:g} % is {value / 100:g}", f"{value / 100:g}")
+    return Proposal()
 
 
-def _text_advice(text: str, allowed: str, whole: bool) -> str:
+def _write(text: str, more: str = "") -> Proposal:
+    return Proposal(f". Write {text}{more}", text)
+
+
+def _text_advice(text: str, allowed: str, whole: bool) -> Proposal:
     if reads_as_number(text) and ("number" in allowed or re.search(rf"\b{re.escape(text)}(,|$)", allowed)):
-        return f". Leave out the quotes: {text}"
+        return Proposal(f". Leave out the quotes: {text}", text)
     if "true or false" in allowed and (truth := BOOLEANS.get(text.lower())):
-        return f". Leave out the quotes: {truth}" if truth == text else f". Write {truth}"
+        return Proposal(f". Leave out the quotes: {truth}", truth) if truth == text else _write(truth)
     if "number" not in allowed:
-        return ""
+        return Proposal()
     if re.fullmatch(r"[-+]?\d+,\d+", text) and not whole:
-        return f". Write {text.replace(',', '.')}, with a point"
+        return _write(text.replace(",", "."), ", with a point")
     if re.fullmatch(r"\d{1,3}([_,' ]\d{3})+", text):
-        return f". Write {re.sub('[^0-9]', '', text)}"
+        return _write(re.sub("[^0-9]", "", text))
     if re.fullmatch(r"\d+([.,]\d+)? ?%", text) and not whole:
-        return f". Write {float(text.rstrip(' %').replace(',', '.')) / 100:g}"
-    return ""
+        return _write(f"{float(text.rstrip(' %').replace(',', '.')) / 100:g}")
+    return Proposal()
 
 
-def list_advice(values: list[Any], allowed: str, rate: bool = False) -> str:
+def list_advice(values: list[Any], allowed: str, rate: bool = False) -> Proposal:
     """How to write what a list in the place of one value was meant as: a search, or a comparison.
 
     >>> list_advice([4, 8, 16], "a whole number, at least 1")
@@ -81,11 +86,15 @@ def list_advice(values: list[Any], allowed: str, rate: bool = False) -> str:
     """
     listed = format_value(values)
     if rate and len(values) == 2 and all(map(is_number, values)) and 0 < values[0] < values[1]:
-        return f". To search between them, write {{log: {listed}}}; for a cell of each, {{compare: {listed}}}"
-    return f". To search it, write {{choice: {listed}}}; for a cell of each, {{compare: {listed}}}"
+        search = f"{{log: {listed}}}"
+        return Proposal(
+            f". To search between them, write {search}; for a cell of each, {{compare: {listed}}}", search
+        )
+    search = f"{{choice: {listed}}}"
+    return Proposal(f". To search it, write {search}; for a cell of each, {{compare: {listed}}}", search)
 
 
-def domain_advice(tree: dict[str, Any]) -> str:
+def domain_advice(tree: dict[str, Any]) -> Proposal:
     """How to write the search that a mapping was meant as; of unknown mappings all that there is.
 
     >>> domain_advice({"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-3})
@@ -96,7 +105,8 @@ def domain_advice(tree: dict[str, Any]) -> str:
         known = meant is not None and parse(meant) is not None
     except DomainError:
         known = False
-    return f". To search it, write {format_value(meant) if known else DOMAIN_SYNTAX}"
+    search = format_value(meant) if known else None
+    return Proposal(f". To search it, write {search or DOMAIN_SYNTAX}", search)
 
 
 def _domain_meant(tree: dict[str, Any]) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from sweeps.spec.problems import Problem, format_value, reads_as_other, refusal,
 from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, CellPath, Leaf, Node, node_at
 from trainables.config.base import fields_by_key
-from trainables.system.suggestions import did_you_mean
+from trainables.system.suggestions import Proposal, did_you_mean, message_of
 
 FILLED_BY_PLANNING = {"fingerprint", "sha256", "start"}  # fields that people can't write
 # What to write for a section that is missing, or is no mapping.
@@ -85,7 +85,7 @@ class ErrorTranslator:
     def _message(self, site: _ErrorSite, details: dict[str, Any], space: Mapping[CellPath, Domain]) -> str:
         kind = details["type"]
         if kind == "value_error":  # raised by a validator of ours, in our words
-            return str(details["ctx"]["error"])
+            return message_of(details["ctx"]["error"])
         if kind == "extra_forbidden":
             return self.unknown_key(site.owner, site.name)
         if site.field is None:  # an item of a mapping
@@ -204,9 +204,11 @@ def _not_allowed(site: _ErrorSite, value: Any, domain: Domain | None) -> str:
         kind = "log" if isinstance(domain, Log) else "uniform"
         ends = f"[{domain.low:g}, {domain.high:g}]"
         log = ", log: true" if kind == "log" else ""
-        return refusal(f"{kind} gives fractions", allowed, f". Write {{int: {ends}{log}}}")
+        search = f"{{int: {ends}{log}}}"
+        return refusal(f"{kind} gives fractions", allowed, Proposal(f". Write {search}", search))
     if domain is not None:
-        advice = _suggestion(info, value) or value_advice(value, allowed)
+        # A correction of one of its values would take the place of the whole domain.
+        advice = str(_suggestion(info, value) or value_advice(value, allowed))
         return refusal(f"{domain} contains {_quoted(value, allowed)}", allowed, advice)
     # What the user wrote, rather than pydantic's input: that may be one item of a list.
     if isinstance(node, Leaf):
@@ -225,7 +227,7 @@ def _advice(site: _ErrorSite, info: FieldInfo, value: Any, allowed: str) -> str:
     if searchable and isinstance(value, list) and "list" not in allowed:
         return list_advice(value, allowed, rate=site.name == "learning_rate")
     if allowed == "a mapping" and (example := EXAMPLES.get(".".join(site.path))):
-        return f". Write {site.name}: {example}"
+        return Proposal(f". Write {site.name}: {example}", example)
     return _suggestion(info, value) or value_advice(value, allowed) or _none_advice(info, value)
 
 
@@ -234,7 +236,7 @@ def _none_advice(info: FieldInfo, value: Any) -> str:
     off = value.lower() in ("none", "nil", "null") if isinstance(value, str) else value in (0, -1)
     if not off or types.NoneType not in get_args(info.annotation):
         return ""
-    return ". For none, leave it out" if info.default is None else ". For none, write null"
+    return Proposal(". For none, leave it out" if info.default is None else ". For none, write null", "null")
 
 
 def _quoted(value: Any, allowed: str) -> str:
@@ -246,9 +248,9 @@ def _quoted(value: Any, allowed: str) -> str:
 def _suggestion(info: FieldInfo, value: Any) -> str:
     names = [literal for literal in _literals(info.annotation) if isinstance(literal, str)]
     if "off" in names and (value is False or str(value).lower() in OFF):
-        return ". Write off"
+        return Proposal(". Write off", "off")
     if value is True and "auto" in names:
-        return ". Write auto"
+        return Proposal(". Write auto", "auto")
     if not isinstance(value, str) or not names:
         return ""
     return foreign_value(value) or did_you_mean(value, names)

@@ -584,6 +584,7 @@ def test_the_plan_as_json_says_all_that_a_run_would_do(workdir: Path) -> None:
         "predicted_peak_bytes": None,
         "predicted": None,
         "not_predicted": NO_TYPE,
+        "memory": None,
         "needs": [],
         "trial_minutes": None,
         "minutes": None,
@@ -598,9 +599,12 @@ def test_problems_in_json_tell_errors_from_warnings(workdir: Path) -> None:
     assert found == [
         {
             "where": "--set methods[1].rank",
+            "line": None,
+            "column": None,
             "path": "methods[1].rank",
-            "what": "got 0; allowed: a whole number, at least 1",
             "severity": "error",
+            "message": "got 0; allowed: a whole number, at least 1",
+            "fix": None,
         }
     ]
     (warning,) = plan_json(plan(workdir, SPEC, ("methods[0].train.steps=4",)))["problems"]
