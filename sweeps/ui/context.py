@@ -28,6 +28,7 @@ class Ui:
     runs: RunIndex
     snapshots: Any
     jobs: Any
+    chats: Any
     commands: Typer
 
 

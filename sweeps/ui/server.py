@@ -102,6 +102,7 @@ def _lifespan(ui: Ui) -> Callable[[Starlette], Any]:
         finally:
             ui.snapshots.close()
             await ui.jobs.close()
+            await ui.chats.close()
 
     return lifespan
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def new_ui(settings: UiSettings, commands: Typer) -> Ui:
     """The state of a UI process. Nothing is read from a run's folder yet."""
+    from sweeps.ui.chats import Chats
     from sweeps.ui.children.jobs import Jobs
     from sweeps.ui.snapshots.store import SnapshotStore
 
@@ -31,5 +32,6 @@ def new_ui(settings: UiSettings, commands: Typer) -> Ui:
         runs=runs,
         snapshots=SnapshotStore(runs),
         jobs=Jobs(),
+        chats=Chats(settings.data_folder),
         commands=commands,
     )
