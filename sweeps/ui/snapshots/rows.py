@@ -34,6 +34,7 @@ def trial_row(
         "step": files.step,
         "steps": train.get("steps") if isinstance(train, dict) else None,
         "settings": plain(settings),
+        "kind": _kind(config.get("method")),
         "error": first_line(record.error) if record is not None else files.damaged,
         "changed": round(files.changed, 3),
         **_of_config(config),

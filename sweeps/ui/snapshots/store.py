@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sweeps.ui.snapshots.answers import answers, importances
 from trainables.storage.urls import is_url
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class SnapshotStore:
 
     def __init__(self, runs: RunIndex) -> None:
         self.runs = runs
+        self.answers, self.importances = answers(), importances()
         self._followed: dict[str, Followed] = {}
         self._lock = threading.Lock()
         self._home_reads = threading.BoundedSemaphore(AT_ONCE)
@@ -108,6 +110,8 @@ class SnapshotStore:
     def close(self) -> None:
         """Ends all reading; threads in a read that hangs end with the process."""
         self._closed.set()
+        self.answers.close()
+        self.importances.close()
         with self._lock:
             for followed in self._followed.values():
                 if followed.copy is not None:

@@ -1,0 +1,44 @@
+"""The run that a page is about, by its key; the trial by its id among those that the run has."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from sweeps.ui.context import ui_of
+from sweeps.ui.rendering import translator
+from sweeps.ui.snapshots.store import Followed
+
+KEY = re.compile(r"[0-9a-f]{12}")
+TRIAL = re.compile(r"[\w.-]{1,128}")
+FIRST_SECONDS = 1.5  # that a page waits for the first read of a run; the rest comes by the event stream
+
+
+async def followed_run(request: Request, key: str | None = None, wait: float = FIRST_SECONDS) -> Followed:
+    """Raises ``HTTPException`` 404 for a key that no run has."""
+    key = key if key is not None else request.path_params["key"]
+    ui = ui_of(request)
+    found = await asyncio.to_thread(ui.snapshots.state, key, wait) if KEY.fullmatch(key) else None
+    if found is None:
+        raise HTTPException(404, translator(request)("run.unknown", key=key))
+    return found
+
+
+async def read_run(request: Request, key: str | None = None) -> Followed:
+    """The same once it has been read. Raises ``HTTPException`` 503 with the problem where it can't be."""
+    found = await followed_run(request, key)
+    if found.snapshot is None or found.reader is None:
+        raise HTTPException(503, found.problem or translator(request)("run.reading"))
+    return found
+
+
+def trial_id(request: Request, found: Followed, trial: str | None = None) -> str:
+    """A trial of the run, by its id in the address. Raises ``HTTPException`` 404 for what is none of the run's."""
+    trial = trial if trial is not None else request.path_params["trial"]
+    known = found.reader is not None and TRIAL.fullmatch(trial) and trial in found.reader.trials
+    if not known:
+        raise HTTPException(404, translator(request)("run.no_trial", trial=trial[:40]))
+    return trial

@@ -1,0 +1,61 @@
+"""The answer of a run as it stands now, by ``paretune report RUN --json``; until that has come, by its last report."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from sweeps.ui.snapshots.computed import ComputedValues, json_of
+from trainables.storage.damaged_files import DamagedFile, read_object
+from trainables.system.redaction import redacted_values
+
+if TYPE_CHECKING:
+    from sweeps.ui.snapshots.store import Followed
+
+PARTS = ("answers", "unfinished", "fronts", "pairs", "cells", "title")
+
+
+def answers() -> ComputedValues:
+    return ComputedValues(_compute, ended, _of_last_report)
+
+
+def importances() -> ComputedValues:
+    """How much each setting mattered, by cell."""
+    return ComputedValues(_importance, ended)
+
+
+def ended(followed: Followed) -> Any:
+    """What an answer follows from: the trials that have ended."""
+    head = followed.snapshot.head if followed.snapshot is not None else {}
+    statuses = head.get("statuses", {})
+    return [head.get("ended"), statuses.get("done"), statuses.get("failed"), head.get("state") == "done"]
+
+
+async def _compute(followed: Followed) -> Any:
+    from sweeps.ui.children.command_line import operand
+
+    value = await json_of(["-m", "sweeps.cli", "report", operand(followed.entry.location), "--json"])
+    return _parts(value)
+
+
+async def _importance(followed: Followed) -> Any:
+    assert followed.reader is not None
+    return await json_of(["-m", "sweeps.ui.snapshots.importance", str(followed.reader.folder)])
+
+
+def _of_last_report(followed: Followed) -> Any:
+    if followed.reader is None:
+        return None
+    path = followed.reader.folder / "report" / "report.json"
+    try:
+        return _parts(read_object(path)) if path.is_file() else None
+    except DamagedFile:
+        return None
+
+
+def _parts(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return None
+    # Through JSON once more: what a file holds may be of any depth, and no number for a browser.
+    found = {name: value[name] for name in PARTS if name in value}
+    return redacted_values(json.loads(json.dumps(found), parse_constant=lambda _: None))

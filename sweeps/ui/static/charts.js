@@ -1,0 +1,123 @@
+// A thin layer over Plotly: the page's colours, texts as texts, a table for those who can't see the figure.
+import {el} from "./dom.js";
+import {href} from "./api.js";
+import {t} from "./words.js";
+
+let loading = null;
+let queue = Promise.resolve();
+const drawn = new Set(); // figures that are on the page, drawn anew where the theme changes
+
+/** Plotly's script, loaded once and only after the page has been painted. */
+function plotly() {
+  loading ??= new Promise((resolve, reject) => {
+    const load = () => {
+      const script = el("script", {src: href("/static/plotly.min.js"), onload: () => resolve(window.Plotly), onerror: reject});
+      document.head.append(script);
+    };
+    requestAnimationFrame(() => setTimeout(load, 0));
+  });
+  return loading;
+}
+
+/** Colours by the page's style sheet, light or dark. */
+export function theme() {
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name) => style.getPropertyValue(name).trim();
+  return {ink: colour("--ink"), muted: colour("--muted"), rule: colour("--rule"), paper: colour("--paper"), raised: colour("--raised"), accent: colour("--accent")};
+}
+
+function layout(given, colours) {
+  const axis = {
+    color: colours.ink, gridcolor: colours.rule, linecolor: colours.muted, zeroline: false, automargin: true,
+    tickfont: {size: 12}, title: {font: {size: 13}, standoff: 8}, fixedrange: false,
+  };
+  const axes = {};
+  for (const [name, value] of Object.entries({xaxis: {}, yaxis: {}, ...given})) {
+    if (/^[xy]axis\d*$/.test(name)) axes[name] = {...axis, ...value, title: {...axis.title, ...(value.title ?? {})}};
+  }
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    font: {color: colours.ink, family: getComputedStyle(document.body).fontFamily, size: 13},
+    margin: {l: 8, r: 8, t: 8, b: 8}, hovermode: "closest", dragmode: false,
+    hoverlabel: {bgcolor: colours.raised, bordercolor: colours.rule, font: {color: colours.ink, size: 12}, align: "left"},
+    legend: {orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: {size: 12}, itemsizing: "constant"},
+    ...given, ...axes,
+  };
+}
+
+const CONFIG = {
+  displaylogo: false, responsive: true, scrollZoom: false,
+  modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"], toImageButtonOptions: {format: "svg"},
+};
+
+/** Texts of others in Plotly's labels: it would read some elements of HTML in them. */
+export const plainText = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+
+/** A figure in `element`. It is drawn by `draw({label, traces, layout, table, click})`, again and again. */
+export class Figure {
+  constructor(element) {
+    this.plot = el("div", {class: "plot", role: "img"});
+    this.empty = el("p", {class: "facts", hidden: true}, t("run.nothing_to_draw"));
+    this.table = el("div", {class: "scroll"});
+    this.details = el("details", {class: "alternative"}, el("summary", {}, t("run.as_table")), this.table);
+    this.details.addEventListener("toggle", () => this.#fillTable());
+    element.replaceChildren(this.empty, this.plot, this.details);
+    this.seen = new Promise((resolve) => {
+      const watcher = new IntersectionObserver((entries) => {
+        if (entries.some((entry) => entry.isIntersecting)) { watcher.disconnect(); resolve(); }
+      }, {rootMargin: "400px"});
+      watcher.observe(element);
+    });
+    this.last = null;
+    drawn.add(this);
+  }
+
+  async draw(what) {
+    this.last = what;
+    const nothing = !what || what.traces(theme()).length === 0;
+    this.empty.hidden = !nothing;
+    this.plot.hidden = this.details.hidden = nothing;
+    if (nothing) return;
+    this.plot.setAttribute("aria-label", what.label);
+    this.#fillTable();
+    const library = await plotly();
+    await this.seen;
+    await this.#turn();
+    if (this.last !== what) return; // a newer one has come
+    const colours = theme(), began = performance.now();
+    await library.react(this.plot, what.traces(colours), layout(what.layout(colours), colours), CONFIG);
+    performance.measure(`figure ${this.plot.parentElement.id}`, {start: began, end: performance.now()});
+    if (!this.listening) {
+      this.listening = true;
+      this.plot.on("plotly_click", (event) => {
+        const target = event.points[0]?.customdata;
+        if (target) this.last.click?.(target);
+      });
+    }
+  }
+
+  /** One figure after the other, with the browser's own work in between. */
+  #turn() {
+    const mine = queue.then(() => new Promise((resolve) => (window.requestIdleCallback ?? setTimeout)(resolve)));
+    queue = mine;
+    return mine;
+  }
+
+  redraw() {
+    if (this.last) this.draw({...this.last});
+  }
+
+  /** The values as a table, made only where it is opened. */
+  #fillTable() {
+    if (!this.details.open || !this.last) return;
+    const {head, rows} = this.last.table();
+    this.table.replaceChildren(el("table", {class: "table"},
+      el("caption", {class: "visually-hidden"}, this.last.label),
+      el("thead", {}, el("tr", {}, ...head.map((text) => el("th", {scope: "col"}, text)))),
+      el("tbody", {}, ...rows.slice(0, 500).map((row) => el("tr", {}, ...row.map((text) => el("td", {}, String(text))))))));
+  }
+}
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  for (const figure of drawn) figure.redraw();
+});

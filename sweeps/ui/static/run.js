@@ -1,0 +1,147 @@
+// The page of a run: the server pushes its state, figures follow, buttons start commands.
+import {get, href, post} from "./api.js";
+import {Figure} from "./charts.js";
+import {methodColours} from "./colours.js";
+import {byId, el, setText, toast} from "./dom.js";
+import {follow} from "./live.js";
+import {showAnswer} from "./run_answer.js";
+import {confirmAction} from "./run_actions.js";
+import {curveFigure, groupOf, importanceFigure, paretoFigure, parallelFigure} from "./run_figures.js";
+import {showCells, showFacts, showProblems} from "./run_head.js";
+import {TrialTable} from "./trial_table.js";
+import {clock} from "./units.js";
+import {t} from "./words.js";
+
+const key = byId("run").dataset.key;
+const ACTIVE = new Set(["queued", "starting", "running", "stopping"]);
+let run = null;
+const rows = new Map();
+const table = new TrialTable({
+  frame: byId("trials-frame"), table: byId("trials"), search: byId("trial-search"), status: byId("trial-status"),
+  cell: byId("trial-cell"), columns: byId("trial-columns"), count: byId("trial-count"),
+}, key);
+const figures = {};
+const openTrial = (id) => { location.href = href(`/runs/${key}/trials/${id}`); };
+let group = null, curveName = null, ended = -1, curvesAt = 0;
+
+function take(part, whole) {
+  if (whole) rows.clear();
+  for (const row of part.rows ?? []) rows.set(row.id, row);
+  for (const id of part.removed ?? []) rows.delete(id);
+  run = {...(whole ? {} : run), ...part};
+  show(whole || (part.rows?.length ?? 0) > 0 || (part.removed?.length ?? 0) > 0);
+}
+
+function show(rowsChanged) {
+  showFacts(run);
+  setText(byId("as-of"), run.as_of ? t("common.as_of", {time: clock(new Date(run.as_of * 1000))}) : "");
+  byId("waiting").hidden = run.state !== "reading";
+  byId("stop").hidden = !["starting", "running"].includes(run.state);
+  byId("resume").hidden = !["stopped", "interrupted", "dead"].includes(run.state);
+  byId("again").hidden = !run.spec;
+  for (const [id, there] of [["open-report", run.report], ["open-samples", run.samples]]) byId(id).hidden = !there;
+  if (!rowsChanged) return;
+  const all = [...rows.values()];
+  table.update(all, run.columns ?? []);
+  showCells(run);
+  showProblems(run, all, key);
+  drawSoon();
+  if (run.ended !== ended) {
+    ended = run.ended;
+    refreshAnswer();
+    refreshImportance();
+  }
+}
+
+let drawing = null;
+/** Figures are drawn at most every two seconds, however often the server pushes. */
+function drawSoon() {
+  drawing ??= setTimeout(() => { drawing = null; draw(); }, drawing === null && !figures.pareto ? 0 : 2000);
+}
+
+function draw() {
+  const all = [...rows.values()];
+  const colourOf = methodColours(all);
+  const groups = [...new Set(all.filter((row) => row.quality !== null && row.role !== "base").map(groupOf))];
+  if (!groups.includes(group)) group = groups[0] ?? null;
+  choices(byId("group"), groups, group);
+  byId("group-field").hidden = groups.length < 2;
+  const own = all.filter((row) => row.role !== "base" && (group === null || groupOf(row) === group));
+  figures.pareto ??= new Figure(byId("pareto"));
+  figures.pareto.draw(paretoFigure(own, run.cells ?? [], colourOf, openTrial));
+  figures.parallel ??= new Figure(byId("parallel"));
+  figures.parallel.draw(parallelFigure(all.filter((row) => group === null || row.quality === null || groupOf(row) === group), run.columns ?? [], openTrial));
+  refreshCurves();
+}
+
+async function refreshCurves() {
+  if (Date.now() - curvesAt < 4000) return;
+  curvesAt = Date.now();
+  try {
+    const found = await get(`/runs/${key}/curves${curveName ? `?name=${encodeURIComponent(curveName)}` : ""}`);
+    choices(byId("curve-name"), found.names, found.name);
+    byId("curve-field").hidden = found.names.length < 2;
+    const colourOf = methodColours(rows.values());
+    figures.curves ??= new Figure(byId("curves"));
+    figures.curves.draw(curveFigure(found, (id) => rows.get(id), colourOf, openTrial));
+  } catch { /* the next push tries again */ }
+}
+
+async function refreshAnswer(tries = 0) {
+  const found = await get(`/runs/${key}/answer`).catch(() => null);
+  if (found) showAnswer(found);
+  if (found?.computing && tries < 200) setTimeout(() => refreshAnswer(tries + 1), 1500);
+}
+
+async function refreshImportance(tries = 0) {
+  const found = await get(`/runs/${key}/importance`).catch(() => null);
+  if (found?.value) {
+    const colourOf = methodColours(rows.values());
+    const methodOf = (cell) => [...rows.values()].find((row) => row.cell === cell)?.method;
+    figures.importance ??= new Figure(byId("importance"));
+    figures.importance.draw(importanceFigure(found.value, colourOf, methodOf));
+    byId("importance-reasons").replaceChildren(...found.value.filter((cell) => cell.reason).map((cell) => el("li", {}, `${cell.cell}: ${cell.reason}`)));
+  } else if (found?.problem) setText(byId("importance-state"), found.problem);
+  if (found?.computing && tries < 200) setTimeout(() => refreshImportance(tries + 1), 2500);
+  byId("importance-state").hidden = Boolean(found?.value);
+}
+
+function choices(select, values, chosen) {
+  if (JSON.stringify([...select.options].map((option) => option.value)) !== JSON.stringify(values)) {
+    select.replaceChildren(...values.map((value) => el("option", {value}, value)));
+  }
+  select.value = chosen ?? "";
+}
+
+async function refreshLog() {
+  if (!byId("log-panel").open || document.hidden) return;
+  const found = await get(`/runs/${key}/log`).catch(() => null);
+  if (!found) return;
+  const log = byId("log");
+  const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
+  const text = found.lines.join("\n") || t("run.no_log");
+  if (log.textContent !== text) {
+    log.textContent = text;
+    if (atEnd || !log.dataset.filled) log.scrollTop = log.scrollHeight;
+    log.dataset.filled = "yes";
+  }
+}
+
+byId("group").addEventListener("change", (event) => { group = event.target.value; draw(); });
+byId("curve-name").addEventListener("change", (event) => { curveName = event.target.value; curvesAt = 0; refreshCurves(); });
+byId("log-panel").addEventListener("toggle", refreshLog);
+setInterval(() => { if (run === null || ACTIVE.has(run.state)) refreshLog(); }, 2000);
+byId("stop").addEventListener("click", () => confirmAction({key, action: "stop", title: t("run.stop"), text: t("run.stop_text"), danger: true}));
+byId("resume").addEventListener("click", () => confirmAction({key, action: "resume", title: t("run.resume"), text: t("run.resume_text")}));
+byId("new-report").addEventListener("click", () => confirmAction({key, action: "report", title: t("run.new_report"), text: t("run.new_report_text")}));
+byId("again").addEventListener("click", async () => {
+  try {
+    location.href = (await post("/drafts", {from_run: key})).url;
+  } catch (error) { toast(error.message, "error"); }
+});
+
+follow(`/runs/${key}/events`, {
+  state(all) { take(all, true); },
+  changes(part) { take(part, false); },
+  connection(open) { byId("offline").hidden = open; },
+});

@@ -1,0 +1,64 @@
+// What the buttons do: each shows its command line, which can be copied, before it is started.
+import {post} from "./api.js";
+import {byId, copy, el, toast} from "./dom.js";
+import {t} from "./words.js";
+
+/** Asks for a command's line, shows it, and starts it where the person says so. `body()` may change with the form. */
+export async function confirmAction({key, action, title, text, body = () => ({}), form = null, danger = false}) {
+  const line = el("pre", {class: "command", tabindex: "0"}, "…");
+  const problem = el("p", {class: "error", hidden: true, role: "alert"});
+  const start = el("button", {type: "button", class: `button ${danger ? "danger" : "primary"}`}, title);
+  const copying = el("button", {type: "button", class: "button quiet"}, t("common.copy"));
+  const close = el("button", {type: "button", class: "button"}, t("common.cancel"));
+  const dialog = el("dialog", {"aria-label": title}, el("h2", {}, title), text ? el("p", {}, text) : null, form,
+    el("p", {class: "facts"}, t("run.command_line")), line, problem, el("p", {class: "buttons"}, start, copying, close));
+  const path = `/runs/${key}/actions/${action}`;
+  const show = async () => {
+    try {
+      line.textContent = (await post(path, {...body(), start: false})).command;
+      problem.hidden = true;
+      start.disabled = false;
+    } catch (error) { refuse(error); }
+  };
+  const refuse = (error) => {
+    problem.textContent = error.message;
+    problem.hidden = false;
+    start.disabled = true;
+  };
+  form?.addEventListener("input", show);
+  copying.addEventListener("click", () => copy(line.textContent, copying, t("common.copied")));
+  close.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("close", () => dialog.remove());
+  start.addEventListener("click", async () => {
+    start.disabled = true;
+    try {
+      const {url} = await post(path, {...body(), start: true});
+      dialog.close();
+      started(url, title);
+    } catch (error) { refuse(error); }
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+  await show();
+}
+
+function started(url, title) {
+  toast(t("run.started", {action: title}));
+  const last = byId("toasts").lastElementChild;
+  last?.firstChild?.after(" ", el("a", {href: url}, t("run.watch_job")));
+}
+
+/** A trial again, with some settings changed: its settings as fields. */
+export function cloneTrial(key, trial, settings, first = []) {
+  const paths = [...first.filter((path) => path in settings), ...Object.keys(settings).filter((path) => !first.includes(path) && clonable(path, settings[path]))];
+  const fields = new Map(paths.map((path) => [path, el("input", {value: text(settings[path]), autocomplete: "off", spellcheck: "false"})]));
+  const label = (path) => el("label", {class: "field"}, path, fields.get(path));
+  const form = el("form", {class: "clone"}, ...paths.slice(0, first.length || 6).map(label),
+    el("details", {}, el("summary", {}, t("run.all_settings")), ...paths.slice(first.length || 6).map(label)));
+  form.addEventListener("submit", (event) => event.preventDefault());
+  const sets = () => paths.filter((path) => fields.get(path).value.trim() !== text(settings[path])).map((path) => `${path}=${fields.get(path).value.trim()}`);
+  return confirmAction({key, action: "add", title: t("run.clone"), text: t("run.clone_text", {trial}), form, body: () => ({trial, sets: sets()})});
+}
+
+const clonable = (path, value) => !/^(cell|role|method_name|data\.|model\.)/.test(path) && (value === null || typeof value !== "object");
+const text = (value) => (value === null ? "null" : typeof value === "string" ? value : JSON.stringify(value));

@@ -1,0 +1,28 @@
+// The answer of a run in words, as it stands.
+import {byId, el, setText} from "./dom.js";
+import {clock} from "./units.js";
+import {t} from "./words.js";
+
+export function showAnswer({value, as_of: asOf, problem, computing}) {
+  const answers = value?.answers ?? [];
+  byId("answer").replaceChildren(...answers.flatMap((answer) => [
+    answers.length > 1 && answer.title ? el("h3", {}, answer.title) : null,
+    el("p", {class: "say"}, (answer.sentences ?? []).join(" ")),
+    answer.explanation ? el("p", {class: "facts"}, answer.explanation) : null,
+    ...open(answer),
+  ].filter(Boolean)));
+  if (!answers.length) byId("answer").append(el("p", {class: "facts"}, computing ? t("run.answer_computing") : t("run.no_answer")));
+  const state = [
+    asOf ? t("common.as_of", {time: clock(new Date(asOf * 1000))}) : answers.length ? t("run.answer_of_report") : "",
+    computing && answers.length ? t("run.answer_again") : "",
+    problem ? t("run.answer_problem", {problem}) : "",
+  ];
+  setText(byId("answer-state"), state.filter(Boolean).join(" "));
+}
+
+/** What is not settled: a list, or a sentence. */
+function open(answer) {
+  const questions = answer.questions ?? [];
+  if (questions.length > 1) return [el("p", {}, t("run.not_settled")), el("ul", {}, ...questions.map((each) => el("li", {}, each)))];
+  return answer.open_questions ? [el("p", {class: "open"}, answer.open_questions)] : [];
+}
