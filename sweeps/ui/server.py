@@ -21,7 +21,8 @@ from starlette.staticfiles import StaticFiles
 
 from sweeps.ui.access import Gate
 from sweeps.ui.context import Ui
-from sweeps.ui.pages import evaluate, export, home, jobs, models, sign_in
+from sweeps.ui.headers import add_security_headers
+from sweeps.ui.pages import chat, evaluate, export, home, jobs, models, run, run_actions, sign_in
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.roots import OutsideRoot
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 # Each module has the routes of one page.
-PAGES: tuple[Any, ...] = (home, sign_in, jobs, models, evaluate, export)
+PAGES: tuple[Any, ...] = (home, run, run_actions, sign_in, jobs, models, chat, evaluate, export)
 LEAVE_SECONDS = 3  # for open event streams when the server ends
 
 
