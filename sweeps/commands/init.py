@@ -108,6 +108,8 @@ def _typed() -> str:
 
 
 def _show(written: Written, request: Request) -> None:
+    from trainables.system.wording import padded
+
     for line in (*request.defaults, *written.proposal.choices):
         typer.echo(line)
     if written.proposal.left_out:
@@ -125,4 +127,4 @@ def _show(written: Written, request: Request) -> None:
             typer.echo(f"  {line}")
     typer.echo("Next:")
     for command, what in written.next_commands:
-        typer.echo(f"  {command:<40} # {what}")
+        typer.echo(f"  {padded(command, 40)} # {what}")

@@ -69,7 +69,9 @@ def choose_budget(
     scale = SCALES[device]
     held_out = round(facts.rows * share)
     training = max(1, facts.rows - held_out)
-    steps = min(math.ceil(EPOCHS * training / batch), scale.most_tokens / (batch * facts.mean(MOST_CUTOFF)))
+    steps = min(
+        math.ceil(EPOCHS * training / batch), scale.most_tokens / (batch * facts.mean(choose_cutoff(facts)))
+    )
     return Budget(
         eval_fraction=share,
         eval_rows=scale.eval_rows if held_out // 2 > scale.eval_rows else None,
@@ -83,12 +85,16 @@ def choose_budget(
 def choose_batch(facts: RowFacts, device: str, least: int = 1) -> int:
     """The rows of a step: fewer of long rows on a CPU, at least ``least``."""
     batch = BATCH
-    while batch > least and LEAST_STEPS * batch * facts.mean(MOST_CUTOFF) > SCALES[device].most_tokens:
+    while (
+        batch > least and LEAST_STEPS * batch * facts.mean(choose_cutoff(facts)) > SCALES[device].most_tokens
+    ):
         batch //= 2
     return max(batch, least)
 
 
 def choose_cutoff(facts: RowFacts) -> int:
-    """The smallest multiple of :data:`CUTOFF_STEP` tokens that the longest row fits in, up to :data:`MOST_CUTOFF`."""
+    """The smallest multiple of :data:`CUTOFF_STEP` tokens that the longest row fits in, up to :data:`MOST_CUTOFF`
+    and what the model was trained on.
+    """
     fitting = -(-facts.longest // CUTOFF_STEP) * CUTOFF_STEP
-    return max(LEAST_CUTOFF, min(MOST_CUTOFF, fitting))
+    return max(LEAST_CUTOFF, min(MOST_CUTOFF, facts.positions or MOST_CUTOFF, fitting))

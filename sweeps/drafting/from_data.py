@@ -219,13 +219,16 @@ def cutoff_line(facts: RowFacts, budget: Budget) -> Setting:
     """The maximum length of a row, and the longest that there is."""
     longest = f"the longest row has {'about ' if facts.estimated else ''}{facts.longest:,} tokens"
     cut = int((facts.lengths > budget.cutoff).sum())
-    rest = f", and {cut / len(facts.lengths):.0%} of them are cut" if cut else ""
+    rest = f", and {cut / len(facts.lengths):.0%} of the rows are cut" if cut else ""
     return Setting("cutoff", budget.cutoff, f"tokens per row; {longest}{rest}")
 
 
 def _length_choice(facts: RowFacts, budget: Budget) -> str:
     estimated = ", estimated from the length of the texts" if facts.estimated else ""
-    return f"cutoff: {budget.cutoff} tokens, as the longest row has {facts.longest:,}{estimated}"
+    longest = f"the longest row has {facts.longest:,}{estimated}"
+    if budget.cutoff == facts.positions and facts.longest > budget.cutoff:
+        return f"cutoff: {budget.cutoff} tokens, as the model was trained on no more; {longest}"
+    return f"cutoff: {budget.cutoff} tokens, as {longest}"
 
 
 def _stage_lines(stage: str) -> list[Setting]:

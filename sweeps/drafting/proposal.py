@@ -151,7 +151,7 @@ def steps_line(budget: Budget, training_rows: int, rows_per_step: int) -> Settin
 def _seeds_comment(seeds: int) -> str:
     if seeds == 1:
         return "each method's best settings are not trained again"
-    return f"each method's best settings are trained again with {seeds} other seeds: that shows luck"
+    return f"each method's best settings are trained again with {seeds} other seeds, to show what depends on the seed"
 
 
 def written_path(path: str, folder: Path) -> str:

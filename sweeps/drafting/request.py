@@ -60,7 +60,7 @@ class Request:
             source = default_source()
             defaults.append(f"no data given: {source} is taken{_why(source)}")
         if self.minutes is None:
-            defaults.append(f"no --minutes given: about {DEFAULT_MINUTES:g} are aimed at")
+            defaults.append(f"no --minutes given: the budget aims at about {DEFAULT_MINUTES:g} minutes")
         return replace(
             self, source=source, minutes=self.minutes or DEFAULT_MINUTES, defaults=tuple(defaults), said=said
         )

@@ -9,7 +9,8 @@ import numpy as np
 from sweeps.drafting.data_target import DataTarget, preview_config
 from trainables.data.description import DataDescription
 from trainables.models import locate
-from trainables.models.folder import ModelError
+from trainables.models.folder import ModelError, read_json
+from trainables.models.rope_scaling import trained_positions
 from trainables.templates import TemplateError
 
 MAX_TOKENS = 16_384  # up to which tokens are counted
@@ -22,7 +23,8 @@ TEMPLATE_TOKENS = 32  # of a chat template around a conversation
 class RowFacts:
     """``lengths``: tokens per example, (examples,), as the model counts them or, if ``estimated``, by their bytes.
 
-    ``template``: the chat template that has to be named, because the model has none.
+    ``template``: the chat template that has to be named, because the model has none. ``positions``: the tokens of the
+    longest rows that the model was trained on, where that is known.
     """
 
     rows: int
@@ -30,6 +32,7 @@ class RowFacts:
     lengths: np.ndarray
     estimated: bool
     template: str | None = None
+    positions: int | None = None
 
     def mean(self, cutoff: int) -> float:
         """The tokens of an average example that is cut to ``cutoff``."""
@@ -55,11 +58,18 @@ def row_facts(target: DataTarget, described: DataDescription, stage: str) -> Row
         ):  # a model that is not on this machine; one without a chat template
             continue
         if len(lengths):
-            return RowFacts(
-                len(rows), training, lengths, False, template if target.data.template is None else None
-            )
+            named = template if target.data.template is None else None
+            return RowFacts(len(rows), training, lengths, False, named, _positions(target))
     estimated = described.utf8_bytes // BYTES_PER_TOKEN + TEMPLATE_TOKENS
     return RowFacts(len(rows), training, estimated, True)
+
+
+def _positions(target: DataTarget) -> int | None:
+    """The positions that a model on this machine was trained on, unless they are scaled."""
+    assert target.model is not None
+    if target.model.rope is not None:
+        return None
+    return trained_positions(read_json(locate.model_folder(target.model) / "config.json"))
 
 
 def _token_lengths(target: DataTarget, stage: str, template: str | None, rows: object) -> np.ndarray:

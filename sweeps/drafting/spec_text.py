@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trainables.system.wording import padded
+
 WIDTH = 120
 COMMENT_COLUMN = 34  # where comments begin, if the line leaves room
 INDENT = "  "
@@ -131,7 +133,7 @@ def _commented(text: str, comment: str) -> Iterator[str]:
         return
     # A comment may quote a text of others, which must not end it.
     comment = "".join(each if each.isprintable() else "?" for each in " ".join(comment.split()))
-    line = f"{text:<{COMMENT_COLUMN}} # {comment}"
+    line = f"{padded(text, COMMENT_COLUMN)} # {comment}"
     if len(line) <= WIDTH:
         yield line
         return

@@ -188,7 +188,7 @@ def _within(request: Request, proposal: Proposal, made: Plan, file: Path) -> tup
 def _minutes(made: Plan) -> str:
     times = made.times()
     if not times.cells or times.unknown:
-        return f"unknown; paretune plan {shlex.quote(made.spec.source.file.name)} --measure tells them"
+        return f"unknown; paretune plan {shlex.quote(made.spec.source.file.name)} --measure predicts them"
     return minutes_between(times.least, times.seconds)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unicodedata import east_asian_width
+
 
 def counted(number: int, noun: str) -> str:
     """The number with its noun, in the plural unless it is one.
@@ -22,3 +24,13 @@ def clock(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def padded(text: str, columns: int) -> str:
+    """The text with spaces up to a number of columns in a terminal, where a Chinese or Japanese character takes two.
+
+    >>> padded("my.jsonl", 9) + "#", padded("数据.jsonl", 11) + "#"
+    ('my.jsonl #', '数据.jsonl #')
+    """
+    wide = sum(east_asian_width(each) in "WF" for each in text)
+    return text.ljust(max(0, columns - wide))

@@ -152,6 +152,27 @@ def test_guessed_columns_are_written_and_settings_of_the_data_kept(workdir: Path
     planned(workdir / "excel.yaml")
 
 
+def test_rows_are_cut_at_the_positions_that_the_model_was_trained_on(workdir: Path, init: Any) -> None:
+    """Without a warning of the plan's, which would be about what nobody asked for."""
+    rows = [{"prompt": f"say {number}", "completion": "ab " * 400} for number in range(60)]
+    found = init(write_lines(workdir / "long.jsonl", rows))
+    assert found.exit_code == 0, found.stderr
+    assert "cutoff: 256 tokens, as the model was trained on no more; the longest row has " in found.stdout
+    made = planned(workdir / "long.yaml")
+    assert {cell.first().data.cutoff for cell in made.cells} == {256}
+    assert "positions" not in found.stderr
+    assert ", and 100% of the rows are cut" in " ".join((workdir / "long.yaml").read_text().split())
+
+
+def test_columns_of_comments_count_wide_characters_twice(workdir: Path, init: Any) -> None:
+    found = init(write_lines(workdir / "数据.jsonl", questions(60)))
+    assert found.exit_code == 0, found.stderr
+    lines = (workdir / "数据.yaml").read_text().splitlines()
+    (named,) = (line for line in lines if line.startswith("  train: "))
+    (other,) = (line for line in lines if line.startswith("  cutoff: "))
+    assert named.index("#") + 2 == other.index("#")
+
+
 def test_a_stage_that_is_given_is_kept_and_data_that_no_stage_learns_from_is_refused(
     workdir: Path, init: Any
 ) -> None:
