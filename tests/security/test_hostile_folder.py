@@ -134,7 +134,9 @@ COMMANDS = [
     "data loop.yaml",
     "plan loop.yaml",
     "export {run}:{trial} exported",
-    "evaluate {run}:{trial} ../data/rows.jsonl --max-new-tokens 2",
+    "evaluate {run}:{trial} --data ../data/rows.jsonl --max-new-tokens 2 --output evaluated",
+    "evaluate {run}:{trial} --data ../data/bomb.parquet --output unpacked",
+    "evaluate {run}:{trial} ../data/rows.jsonl",  # rows where a second model belongs
     "run rows.yaml --resume --output {parent}",
 ]
 
