@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -70,10 +70,16 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
         output: Annotated[
             str, typer.Option(help="Folder for runs, whose disk checkpoints would be written to.")
         ] = "runs",
-        batch_size: Annotated[int, typer.Option(min=1, help="Batch size for --grid, in rows.")] = 1,
+        batch_size: Annotated[
+            list[int] | None,
+            typer.Option(min=1, help="Batch size for --grid, in rows, by default 1. May be repeated."),
+        ] = None,
         cutoff: Annotated[
-            int, typer.Option(min=1, help="Sequence length for --grid, in tokens per row.")
-        ] = 2048,
+            list[int] | None,
+            typer.Option(
+                min=1, help="Sequence length for --grid, in tokens per row, by default 2048. May be repeated."
+            ),
+        ] = None,
     ) -> None:
         """Check a spec and show its cells, trials, predicted memory and minutes. Trains nothing and needs no GPU.
 
@@ -90,7 +96,7 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
                     raise ValueError(
                         "--model and --grid need each other and take no SPEC: --model qwen3-8b --grid"
                     )
-                _show_grid(model, batch_size, cutoff, memory_limit, as_json)
+                _show_grids(model, batch_size or [1], cutoff or [2048], memory_limit, as_json)
                 return
             if spec is None:
                 raise ValueError("give a SPEC, such as methods; or --model NAME --grid")
@@ -178,18 +184,33 @@ def _measure(made: Plan) -> None:
     measure(made, partial(print, file=sys.stderr, flush=True))
 
 
-def _show_grid(model: str, batch_size: int, cutoff: int, memory_limit: int | None, as_json: bool) -> None:
+def _show_grids(
+    model: str, batch_sizes: Sequence[int], cutoffs: Sequence[int], memory_limit: int | None, as_json: bool
+) -> None:
+    """The predicted memory of every method, for every batch size with every sequence length."""
     from sweeps.planning.memory import method_grid
 
-    rows = list(method_grid.grid_rows(model, batch_size, cutoff))
+    grids = [(batch, tokens) for batch in batch_sizes for tokens in cutoffs]
     if as_json:
         import json
 
-        typer.echo(json.dumps([row.to_json() for row in rows], indent=2, ensure_ascii=False))
+        rows = [
+            row.to_json() | {"batch_size": batch, "cutoff": tokens}
+            for batch, tokens in grids
+            for row in method_grid.grid_rows(model, batch, tokens)
+        ]
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
+    for batch, tokens in grids:
+        _show_grid(model, batch, tokens, memory_limit)
+
+
+def _show_grid(model: str, batch_size: int, cutoff: int, memory_limit: int | None) -> None:
     from sweeps.console.guarded_console import GuardedConsole
     from sweeps.console.plan_table import grid_table
+    from sweeps.planning.memory import method_grid
 
+    rows = list(method_grid.grid_rows(model, batch_size, cutoff))
     print(
         f"{model}: predicted GPU memory of SFT in GiB, batch of {batch_size} x {cutoff} tokens, bf16, AdamW; "
         "ckpt: gradient checkpointing"

@@ -5,6 +5,8 @@ sweeps/README.md lists these under Security.
 
 from __future__ import annotations
 
+from functools import partial
+
 from pydantic import AfterValidator
 
 SPEC_BYTES = 2**18
@@ -27,10 +29,10 @@ RANK = 65_536
 
 def at_most(limit: int) -> AfterValidator:
     """Validates that a field does not exceed ``limit``: ``steps: Annotated[int, at_most(STEPS)]``."""
+    return AfterValidator(partial(_check, limit=limit))  # a form reads the limit from here
 
-    def check(value: float | None) -> float | None:
-        if value is not None and value > limit:
-            raise ValueError(f"got {value:,}; the maximum is {limit:,}")
-        return value
 
-    return AfterValidator(check)
+def _check(value: float | None, *, limit: int) -> float | None:
+    if value is not None and value > limit:
+        raise ValueError(f"got {value:,}; the maximum is {limit:,}")
+    return value

@@ -1,0 +1,113 @@
+"""What a draft may be made from: a shipped spec, a run's, an upload, a data file by ``init``, or nothing."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeps.spec.naming import is_safe
+from sweeps.spec.problems import SpecError
+from sweeps.spec.spec import SHIPPED, SUFFIXES, shipped_specs
+from sweeps.ui.children import operand
+from sweeps.ui.drafts.edits import plain_tree
+
+UPLOAD_BYTES = 2**20
+EMPTY = """\
+name: sweep
+model: {name: smollm2-135m}
+data: {train: commands}
+stages: [{kind: sft}]
+methods:
+  - {kind: lora}
+train: {steps: 100}
+search: {trials: 8}
+"""
+
+
+@dataclass(frozen=True)
+class NewText:
+    """The text of a new draft, its name, and what it was made from."""
+
+    text: str
+    name: str
+    origin: str
+
+
+def shipped(name: str) -> NewText | None:
+    """A shipped spec; ``None`` for another name."""
+    if name not in shipped_specs():
+        return None
+    return NewText((SHIPPED / f"{name}.yaml").read_text(encoding="utf-8"), name, name)
+
+
+def shipped_questions() -> list[dict[str, str]]:
+    """The shipped specs with the questions that they answer."""
+    return [
+        {"name": name, "question": str(plain_tree(_text(name)).get("question") or "")}
+        for name in shipped_specs()
+    ]
+
+
+def _text(name: str) -> str:
+    return (SHIPPED / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def uploaded(content: bytes, file_name: str) -> NewText:
+    """An uploaded spec. Raises ``ValueError`` for what is no text."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the file is no text in UTF-8: {error.reason} at byte {error.start}") from error
+    if "\0" in text:
+        raise ValueError("the file is no text: it contains NUL")
+    stem = Path(file_name.replace("\\", "/")).name
+    for suffix in SUFFIXES:
+        stem = stem.removesuffix(suffix)
+    return NewText(text, safe_name(stem), stem)
+
+
+def copied(text: str, run: str) -> NewText:
+    """A copy of a run's spec, under a name that no run of its folder has."""
+    return NewText(text, safe_name(run), run)
+
+
+def safe_name(name: str) -> str:
+    """The name, or a usual one where it can't be the name of a file and a run."""
+    return name if is_safe(name) and not name.startswith((".", "-")) else "sweep"
+
+
+def spec_name(text: str, otherwise: str) -> str:
+    """The name that a spec gives itself, which its run has."""
+    try:
+        name = plain_tree(text).get("name", otherwise)
+    except Exception as error:
+        if not isinstance(error, SpecError) and type(error).__module__.partition(".")[0] != "ruamel":
+            raise
+        return otherwise
+    return name if is_safe(name) and not name.startswith((".", "-")) else otherwise
+
+
+@dataclass(frozen=True)
+class InitRequest:
+    """``paretune init`` for a file of the data folder. Its spec is written beside the data, and taken from there."""
+
+    source: str
+    model: str | None
+    stage: str | None
+    minutes: float | None
+    file: str
+
+    @classmethod
+    def new(cls, source: str, model: str | None, stage: str | None, minutes: float | None) -> InitRequest:
+        return cls(
+            source, model or None, stage or None, minutes, f".paretune-init-{secrets.token_hex(6)}.yaml"
+        )
+
+    def argv(self) -> Sequence[str]:
+        """The arguments; raises ``WrongArgument`` for a value that would be an option."""
+        options = {"--model": self.model, "--stage": self.stage}
+        given = [part for name, value in options.items() if value for part in (name, operand(value))]
+        minutes = ["--minutes", f"{self.minutes:g}"] if self.minutes else []
+        return ["init", operand(self.source), "--output", self.file, *given, *minutes]

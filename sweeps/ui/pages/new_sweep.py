@@ -1,0 +1,170 @@
+"""New sweep: where a draft begins, and its page with form, text, check, preview and start."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sweeps.ui.children.command_line import WrongArgument
+from sweeps.ui.context import Ui, ui_of
+from sweeps.ui.drafts import origins
+from sweeps.ui.drafts.availability import Availability
+from sweeps.ui.drafts.checking import failure
+from sweeps.ui.drafts.data_files import new_data_file, offered_data
+from sweeps.ui.drafts.data_upload import DATA_BYTES, stream_to_file
+from sweeps.ui.drafts.fields import form_fields
+from sweeps.ui.drafts.origins import InitRequest, NewText
+from sweeps.ui.drafts.store import DraftStore, TooLong
+from sweeps.ui.pages import draft_page
+from sweeps.ui.pages.draft_page import refused
+from sweeps.ui.rendering import page, translator
+from sweeps.ui.request_body import read_json, read_limited
+from sweeps.ui.roots import below
+from trainables.models.catalog import CATALOG, PACKAGED
+from trainables.storage.damaged_files import DamagedFile
+from trainables.storage.regular_files import require_own
+
+INIT_SECONDS = 600.0
+
+
+def routes() -> list[Route]:
+    return [
+        Route("/new", new),
+        Route("/new", create, methods=["POST"]),
+        Route("/new/upload", upload, methods=["POST"]),
+        Route("/new/fields", fields),
+        Route("/new/data", data),
+        Route("/new/data", add_data, methods=["POST"]),
+        Route("/new/unavailable", unavailable),
+        *draft_page.routes(),
+    ]
+
+
+async def new(request: Request) -> Response:
+    """What a draft can begin with, and the drafts that there are."""
+    ui = ui_of(request)
+    drafts, runs, offered = await asyncio.to_thread(
+        lambda: (DraftStore.at_home().list(), ui.runs.entries(), offered_data(ui.settings.data_folder))
+    )
+    return page(
+        request,
+        "new.html",
+        title=translator(request)("new.title"),
+        active="new",
+        words=("new",),
+        specs=origins.shipped_questions(),
+        drafts=drafts,
+        runs=[run for run in runs if run.folder is not None],
+        offered=offered,
+        models=[*PACKAGED, *CATALOG],
+        stages=list(form_fields()["entries"]["stages"]),
+        data_folder=str(ui.settings.data_folder),
+    )
+
+
+async def create(request: Request) -> Response:
+    """A draft from a shipped spec, a run, a data file, or nothing."""
+    ui, body = ui_of(request), await read_json(request)
+    name = str(body.get("name") or "")
+    made: NewText | None = None
+    match body.get("from"):
+        case "spec":
+            made = origins.shipped(name)
+        case "run":
+            made = await asyncio.to_thread(_run_spec, ui, name)
+        case "empty":
+            made = NewText(origins.EMPTY, "sweep", "")
+        case "data":
+            return await _from_data(ui, body)
+    if made is None:
+        return refused(404, "unknown", translator(request)("new.unknown_origin"))
+    return _created(made)
+
+
+async def upload(request: Request) -> Response:
+    """A draft from an uploaded YAML file."""
+    content = await read_limited(request, origins.UPLOAD_BYTES)
+    try:
+        return _created(origins.uploaded(content, request.query_params.get("name", "sweep.yaml")))
+    except ValueError as error:
+        return refused(400, "no_text", str(error))
+
+
+async def fields(request: Request) -> Response:
+    """The fields of the form, which every draft has, and the models with a short name."""
+    return JSONResponse({**form_fields(), "models": [*PACKAGED, *CATALOG]})
+
+
+async def data(request: Request) -> Response:
+    """The data that there is, read anew."""
+    return JSONResponse(await asyncio.to_thread(offered_data, ui_of(request).settings.data_folder))
+
+
+async def add_data(request: Request) -> Response:
+    """Takes a file of data into the data folder, never over one that is there."""
+    folder = ui_of(request).settings.data_folder
+    try:
+        path = new_data_file(folder, request.query_params.get("name", ""))
+    except ValueError as error:
+        return refused(400, "name", str(error))
+    await stream_to_file(request, path, DATA_BYTES)
+    return JSONResponse({"ok": True, "name": path.name})
+
+
+async def unavailable(request: Request) -> Response:
+    """The options that can't work here, by ``paretune doctor``; takes as long as that at the first time."""
+    state, ui = request.app.state, ui_of(request)
+    if not hasattr(state, "availability"):
+        state.availability = Availability(ui.jobs, ui.settings.data_folder)
+    return JSONResponse({"options": await state.availability.unavailable()})
+
+
+def _created(made: NewText) -> Response:
+    try:
+        draft = DraftStore.at_home().create(made.text, origins.spec_name(made.text, made.name), made.origin)
+    except TooLong as error:
+        return refused(413, "too_long", str(error))
+    return JSONResponse({"ok": True, "id": draft.id, "path": f"/new/{draft.id}"})
+
+
+def _run_spec(ui: Ui, key: str) -> NewText | None:
+    """The spec of a run as it was written."""
+    entry = ui.runs.get(key)
+    if entry is None or entry.folder is None:
+        return None
+    try:
+        with require_own(entry.folder / "spec.yaml").open("rb") as file:
+            text = file.read(origins.UPLOAD_BYTES).decode("utf-8")
+    except (OSError, UnicodeDecodeError, DamagedFile):
+        return None
+    return origins.copied(text, entry.name)
+
+
+async def _from_data(ui: Ui, body: dict[str, Any]) -> Response:
+    """A draft as ``paretune init`` writes it for a file of the data folder."""
+    folder = ui.settings.data_folder
+    name = str(body.get("name") or "")
+    known = offered_data(folder)
+    if name not in (*known["embedded"], *known["registered"]):
+        below(folder, name)
+    minutes = body.get("minutes")
+    minutes = float(minutes) if isinstance(minutes, int | float) else None
+    asked = InitRequest.new(name, body.get("model"), body.get("stage"), minutes)
+    try:
+        argv = asked.argv()
+    except WrongArgument as error:
+        return refused(400, "wrong", str(error))
+    written = folder / asked.file
+    try:
+        completed = await ui.jobs.run_json(argv, cwd=folder, timeout=INIT_SECONDS)
+        if not written.is_file():
+            return refused(400, "init", failure(completed))
+        text = await asyncio.to_thread(written.read_text, "utf-8")
+    finally:
+        written.unlink(missing_ok=True)
+    text = text.replace(f" --output {asked.file}", "")  # of the command in its first line
+    return _created(NewText(text, origins.safe_name(name.rpartition("/")[2].partition(".")[0]), name))
