@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.commands import add as add_command
 from sweeps.commands import (
+    add,
     chat,
     data,
     environment,
@@ -26,6 +26,7 @@ from sweeps.commands import (
     run,
     serve,
     settle,
+    stop,
     ui,
     wandb,
 )
@@ -105,7 +106,8 @@ report.add(app, _report_writer)
 wandb.add(app, _report_writer)
 settle.add(app, _advice, _report_writer)
 monitor.add(app)
-add_command.add(app)
+stop.add(app)
+add.add(app)
 ui.add(app)
 chat.add(app, best_trials)
 evaluate.add(app, best_trials, _statistics)

@@ -28,7 +28,7 @@ from trainables.storage.damaged_files import reading as reading
 from trainables.system import redaction
 
 Status = Literal["done", "stopped", "out_of_memory", "failed", "interrupted"]
-Role = Literal["search", "base", "finalist"]
+Role = Literal["search", "base", "finalist", "added"]
 Phase = Literal["load", "forward", "backward", "step", "eval"]
 # Of a trial's base model: loaded for the trial; kept in memory from the trial before; or loaded because that trial had
 # changed it.
@@ -72,6 +72,7 @@ class Record(Frozen):
     error: str | None = None
     # Why a trial was stopped early, in words; None: its objective was behind that of others of its cell.
     stop_reason: str | None = None
+    stopped_by_hand: bool = False  # by `paretune stop RUN:TRIAL`; `stop_reason` says at which step
 
     # Quality: `objective` is from the validation rows and steers the search; `quality` is from the test rows, which
     # play no part in any choice.

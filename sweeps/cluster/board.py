@@ -30,6 +30,7 @@ class Board:
     def __init__(self) -> None:
         # By trial, the reason in words; None: it is behind the others of its cell.
         self._stopped: dict[str, str | None] = {}
+        self._stopped_by_hand: frozenset[str] = frozenset()
         self._paused: set[str] = set()  # until they are handed out again
         self._interrupted = False
         self._draining: frozenset[str] = frozenset()  # nodes that will be taken down
@@ -104,9 +105,17 @@ class Board:
         self.forget(trial_id)
 
     def to_save(self, trial_id: str, node: str) -> bool:
-        """Whether a trial that runs on ``node`` should save itself and leave. It asks at every step."""
+        """Whether a trial that runs on ``node`` should save itself and leave."""
         ending = self._interrupted and trial_id not in self._abandoned
         return ending or node in self._draining or trial_id in self._moving
+
+    def stop_by_hand(self, trials: list[str]) -> None:
+        """Has these trials, and no others, end at their next step, as a person has asked."""
+        self._stopped_by_hand = frozenset(trials)
+
+    def requests(self, trial_id: str, node: str) -> tuple[bool, bool]:
+        """What a trial is asked for at every step: whether to save itself and leave, and whether to end for good."""
+        return self.to_save(trial_id, node), trial_id in self._stopped_by_hand
 
     def may_save(self, trial_id: str) -> bool:
         """Whether a trial may begin a checkpoint: not if it was abandoned, as the time left is too short."""

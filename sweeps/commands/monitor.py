@@ -1,4 +1,4 @@
-"""``status``, ``logs`` and ``stop``: follow and end a run from any machine that has its folder or URL."""
+"""``status`` and ``logs``: follow a run from any machine that has its folder or URL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeps.commands.common_options import RUN, JsonOption
-from sweeps.commands.errors import FAILED, users_errors
+from sweeps.commands.errors import users_errors
+from sweeps.commands.json_output import print_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from sweeps.runs.location import RunLocation
     from sweeps.runs.status import RunState
 
-POLL_SECONDS = 0.2
-MESSAGE_SECONDS = 10.0  # between messages while a run stops
 LOOK_SECONDS, URL_SECONDS = 1.0, 10.0  # between looks at a run that is followed: in a folder, at a URL
 UNWRAPPED = 500  # characters in a line of the table, where it is no terminal
 RunArgument = Annotated[
@@ -29,7 +28,7 @@ RunArgument = Annotated[
 
 def add(app: typer.Typer) -> None:
     """Adds the commands to an app."""
-    for command in (status, logs, stop):
+    for command in (status, logs):
         app.command(rich_help_panel=RUN)(command)
 
 
@@ -53,31 +52,29 @@ def status(
             _watch(run_location)
             return
     if as_json:
-        import json
-
-        typer.echo(json.dumps(state.to_json(), indent=2, ensure_ascii=False))
+        print_json(state.to_json())
         return
     _show(state)
 
 
 def _show(state: RunState) -> None:
     from sweeps.console.guarded_console import GuardedConsole
-    from sweeps.runs import status as run_status
+    from sweeps.runs import status_text
 
     console = GuardedConsole()
     # Wrapped lines are hard to grep.
     console = console if console.is_terminal else GuardedConsole(width=UNWRAPPED)
-    console.print(run_status.table(state))
-    typer.echo(run_status.summary(state))  # not wrapped
+    console.print(status_text.table(state))
+    typer.echo(status_text.summary(state))  # not wrapped
 
 
 def _shown(state: RunState) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    from sweeps.runs import status as run_status
+    from sweeps.runs import status_text
 
-    return Group(run_status.table(state), Text(run_status.summary(state), overflow="fold"))
+    return Group(status_text.table(state), Text(status_text.summary(state), overflow="fold"))
 
 
 def _watch(run_location: RunLocation) -> None:
@@ -113,7 +110,9 @@ def _pause(run_location: RunLocation) -> float:
 
 
 def logs(
-    run: RunArgument,
+    run: Annotated[
+        str, typer.Argument(metavar="RUN[:TRIAL]", help="Folder or URL of the run; the trial may follow it.")
+    ],
     trial: Annotated[str | None, typer.Argument(help="Id of a trial, or the beginning of its id.")] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on printing new lines while the run goes on.")
@@ -121,8 +120,11 @@ def logs(
 ) -> None:
     """Print the log of a run, or the last steps and the error of one of its trials."""
     from sweeps.runs import location
+    from sweeps.runs.trial_names import run_and_trial
 
     with users_errors(ValueError, OSError):
+        run, named = run_and_trial(run)
+        trial = trial or named
         run_location = location.existing_run(run)
         printed: set[str] = set()
         with suppress(KeyboardInterrupt) if follow else nullcontext():
@@ -146,35 +148,3 @@ def _log_states(run_location: RunLocation, trial: str | None) -> Iterator[tuple[
         over = run_location.holder() is None
         with run_location.local_copy(is_status_file) as run_folder:
             yield list(log_lines(run_folder, trial, run_location.display_name)), over
-
-
-def stop(
-    run: RunArgument,
-    wait: Annotated[
-        float | None,
-        typer.Option(min=0, help="Seconds to wait for the run to stop; as long as it takes by default."),
-    ] = None,
-) -> None:
-    """Stop a run as Ctrl-C would: its trials save themselves, and run --resume continues it."""
-    import math
-
-    from sweeps.runs import location
-    from sweeps.runs import status as run_status
-    from trainables.system.background import Throttle
-
-    with users_errors(ValueError, OSError):
-        run_location = location.existing_run(run)
-        state = run_location.state()
-        if state.holder is None:
-            raise ValueError(f"{run}: no process runs it; it is {state.activity}")
-        run_location.request_stop()
-        waited_since = time.monotonic()
-        throttle = Throttle(MESSAGE_SECONDS, wait_first=True)
-        while holder := run_location.holder():
-            if time.monotonic() - waited_since >= (math.inf if wait is None else wait):
-                typer.echo(f"asked to stop, but still running after {wait:g} s: {holder}", err=True)
-                raise typer.Exit(FAILED)
-            if throttle.due():
-                typer.echo(f"its trials are saving themselves: {holder}", err=True)
-            time.sleep(POLL_SECONDS)
-        typer.echo(f"stopped; {run_status.remaining_text(run_location.state())}")

@@ -39,7 +39,8 @@ def add(app: typer.Typer, report_writer: Callable[[], ReportWriter]) -> None:
 
         from sweeps.execution.settling import looks
         from sweeps.runs import location
-        from sweeps.runs.status import NoRun, remaining_text, run_state
+        from sweeps.runs.status import NoRun, run_state
+        from sweeps.runs.status_text import remaining_text
         from trainables import results
 
         # What the report refuses: a folder that is no run, runs that can't be compared, an output with other files.

@@ -37,6 +37,9 @@ class StepLines:
     def interrupted(self) -> bool:
         return False
 
+    def stopped_by_hand(self) -> bool:
+        return False
+
     def may_save(self) -> bool:
         return True
 

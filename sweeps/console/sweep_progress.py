@@ -21,6 +21,7 @@ from sweeps.console.signs_of_life import DueSigns, Sign
 from sweeps.console.time_left import TimeLeft
 from sweeps.console.trial_counts import trial_counts
 from sweeps.runs.outcomes import outcome
+from sweeps.runs.status import OUTSIDE
 from trainables import results
 from trainables.results import Record
 from trainables.storage import files
@@ -68,11 +69,12 @@ class SweepState:
 
     @property
     def ended(self) -> int:
-        return sum(record.role != "base" for record in self.records.values())
+        return sum(record.role not in OUTSIDE for record in self.records.values())
 
     def time_left(self, running: Sequence[Sign]) -> str:
         """``, about 5 min 0 s left``; empty as long as nothing is known of any trial's length."""
-        seconds = self.remaining.seconds(self.records.values(), running)
+        planned = [record for record in self.records.values() if record.role != "added"]
+        seconds = self.remaining.seconds(planned, running)
         return f", about {clock(seconds)} left" if seconds is not None else ""
 
 
@@ -193,7 +195,9 @@ class SweepProgress:
             table.add_column(heading, justify="right")
         for cell, budget in ({base.cell: 1 for base in sweep.plan.bases} | sweep.budgets).items():
             records = [record for record in sweep.records.values() if record.cell == cell]
-            table.add_row(cell, f"{len(records)}/{budget}", _best(records), _peak(records))
+            planned = sum(record.role != "added" for record in records)
+            added = f" + {len(records) - planned}" if planned < len(records) else ""
+            table.add_row(cell, f"{planned}/{budget}{added}", _best(records), _peak(records))
         elapsed = clock(time.monotonic() - sweep.started)
         summary = (
             f"{sweep.ended} of {counted(sweep.total, 'trial')}, {elapsed} so far{self._time_left(sweep)}"
@@ -221,12 +225,17 @@ def describe(record: Record) -> str:
     parts += [f"{record.tokens_per_second:.0f} tokens/s" if record.tokens_per_second else None]
     parts += [record.error]
     ended, figures = outcome(record), ", ".join(part for part in parts if part)
+    ended = f"(added by hand) {ended}" if record.role == "added" else ended
     # The words of an early stop have a colon of their own.
     return f"{record.cell} {record.trial_id} {ended}{'; ' if ':' in ended else ': '}{figures}"
 
 
 def _best(records: list[Record]) -> str:
-    done = [r for r in records if r.status == "done" and r.objective is not None and r.quality is not None]
+    done = [
+        r
+        for r in records
+        if r.status == "done" and r.role != "added" and r.objective is not None and r.quality is not None
+    ]
     if not done:
         return "–"
     best = max(done, key=lambda record: record.objective or 0.0)

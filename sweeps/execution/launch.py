@@ -21,6 +21,7 @@ from sweeps.planning.resources.sizes import Sizes
 from sweeps.planning.times import speeds
 from sweeps.runs.layout import has_begun
 from sweeps.runs.mirror import RunMirror
+from sweeps.runs.trial_requests import open_requests
 from sweeps.search.shutdown import Shutdown
 from sweeps.spec.problems import SpecError
 from trainables import results
@@ -96,7 +97,10 @@ def _sweep_over_outages(
         try:
             _remove_ray_state(run_folder)
             driver.sweep()
-            return
+            # Trials may have been added by hand since the search said that nothing is left.
+            if not open_requests(run_folder).additions:
+                return
+            driver = new_driver()
         except Exception as error:
             # Ctrl-C is no `Exception`, so it ends the sweep without a question about the storage.
             if not _storage_is_back(error, run_folder, progress):

@@ -14,6 +14,7 @@ from trainables.system.wording import counted
 
 if TYPE_CHECKING:
     from sweeps.cluster.node_resources import Machines
+    from sweeps.search.searcher import CellSearch
 
 SECONDS = 1.0  # between calls of a task
 DEAD_SLOT_SECONDS = 5.0  # between looks at the slots that have ended
@@ -40,6 +41,27 @@ class StopRequests:
             self._passed_on = True
             self.log(STOP_LINE)
             self.stop()
+
+
+class TrialRequests:
+    """Has trials stopped that ``paretune stop RUN:TRIAL`` names, and adds those of ``paretune add``."""
+
+    def __init__(self, search: CellSearch, board: Any, log: Callable[[str], None]) -> None:
+        self.search, self.board, self.log = search, board, log
+        self._stopping: frozenset[str] = frozenset()
+        self._reported = 0  # of the requests that can't be read
+
+    def __call__(self) -> None:
+        work = self.search.work
+        work.take_requests()
+        for sentence in work.by_hand.damaged[self._reported :]:
+            self.log(f"a request is left out: {sentence}")
+        self._reported = len(work.by_hand.damaged)
+        running = {config.trial_id() for config in self.search.running() if config.role != "base"}
+        stopping = work.by_hand.stops & running
+        if stopping != self._stopping:
+            self._stopping = stopping
+            self.board.stop_by_hand.remote(sorted(stopping))
 
 
 class FolderWatch:

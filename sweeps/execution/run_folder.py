@@ -17,6 +17,7 @@ from sweeps.planning.plan import CHOSEN, Plan
 from sweeps.planning.resources.default_precision import DTYPE, PRECISION
 from sweeps.runs.layout import read_environment
 from sweeps.runs.location import RunLocation
+from sweeps.runs.trial_requests import MARK
 from sweeps.spec import source
 from sweeps.spec.key_path import KeyPath
 from sweeps.spec.problems import Problem, SpecError, unique
@@ -120,6 +121,7 @@ def _describe(plan: Plan, run: Path, previous: dict[str, Any]) -> dict[str, Any]
         },
         "rungs": {cell.name: list(cell.rungs) for cell in plan.cells},
         "plan": _identity(plan),
+        MARK: True,
         "wandb_id": sweep_id.keep_or_make(run, previous),
         "commit": provenance.commit(),
         "python": sys.version.split()[0],

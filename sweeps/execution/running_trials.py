@@ -76,7 +76,8 @@ class RunningTrials:
             trial_id,
             "scoring" if activity.phase == "finishing" else activity.phase,
             activity.step,
-            self.steps.get(config.cell),
+            # What was added by hand may have a length of its own.
+            config.train.steps if config.role == "added" else self.steps.get(config.cell),
             last_loss(self.run_folder / "trials" / trial_id),
             (time.monotonic() - since) / trained if trained else None,
         )

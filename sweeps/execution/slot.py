@@ -31,6 +31,7 @@ from trainables.trial import scratch
 QUIET_SECONDS = 5.0  # without an event until the slot checks its worker group and its own node
 CLOSE_SECONDS = 20.0  # for a worker group to end after its hub has closed
 KILL_SECONDS = 30.0  # for a node to kill a stalled worker
+UNSCORED = {"score_stopped": False}
 GROUP_FAILURES = 8  # times a slot's group may be rebuilt before the slot itself is given up
 
 
@@ -97,7 +98,8 @@ class Slot(tune.Trainable):
             "run": config["run"],
             "config": json.loads(scratch.read_run_file(config["run"], f"trials/{self.job_id}/config.json")),
             **self._comparisons(config),
-            "ending": config["ending"].get(config["cell"], {}) if config["role"] == "search" else {},
+            # Outside of the search a trial ends early where a person stops it: its slot is to be free then.
+            "ending": config["ending"].get(config["cell"], {}) if config["role"] == "search" else UNSCORED,
             "slot": self.name,
             "slot_trial": self.trials_served,
         }

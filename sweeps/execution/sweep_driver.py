@@ -23,6 +23,7 @@ from sweeps.execution.loop_tasks import (
     NodeDrains,
     SlotLogs,
     StopRequests,
+    TrialRequests,
     once_a_second,
 )
 from sweeps.execution.preview_process import preview_written
@@ -123,6 +124,7 @@ class SweepDriver:
             )
             tasks = [
                 *self._tasks(machines, board, watch, interruption),
+                once_a_second(TrialRequests(search, board, progress.log)),
                 *self._signs_of_life(search, board, slots),
             ]
             with interruption.signals_handled():

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sweeps.runs.layout import SENT, TRACKERS
+from sweeps.runs.layout import REQUESTS, SENT, TRACKERS
 from trainables.storage.damaged_files import DamagedFile
 from trainables.storage.regular_files import first_endless, links
 
@@ -37,9 +37,11 @@ def require_writable(run: Path) -> None:
 
 
 def _folders(run: Path) -> Iterator[Path]:
-    """The folders of a run in which files have fixed names: its own, those of trials, and those of trackers."""
+    """The folders of a run in which files have fixed names: its own, those of trials, requests and
+    trackers.
+    """
     trials = run / "trials"
-    yield from filter(Path.is_dir, (run, trials, *_of_wandb(run)))
+    yield from filter(Path.is_dir, (run, trials, run / REQUESTS, *_of_wandb(run)))
     for tracker in TRACKERS:
         if tracker != "wandb":
             yield from (Path(folder) for folder, _, _ in os.walk(run / tracker))

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -59,6 +60,9 @@ class RunLocation(Protocol):
     def request_stop(self) -> None:
         """Asks the process that holds the run to end it as Ctrl-C would."""
 
+    def request(self, name: str, content: dict[str, Any]) -> None:
+        """Writes the file of a request (``trial_requests``) into the run."""
+
     def environment(self) -> dict[str, Any] | None:
         """The contents of the run's ``environment.json``; ``None`` where there is no run yet."""
 
@@ -95,6 +99,9 @@ class RunFolder:
 
     def request_stop(self) -> None:
         lock.request_stop(self.folder)
+
+    def request(self, name: str, content: dict[str, Any]) -> None:
+        files.write_json(self.folder / name, content)
 
     def environment(self) -> dict[str, Any] | None:
         return layout.read_environment(self.folder)
@@ -150,6 +157,9 @@ class RunAtUrl:
 
     def request_stop(self) -> None:
         self._impatient_store().write(STOP, provenance.now().encode())
+
+    def request(self, name: str, content: dict[str, Any]) -> None:
+        self._impatient_store().write(name, json.dumps(content, ensure_ascii=False).encode())
 
     def environment(self) -> dict[str, Any] | None:
         content = self._impatient_store().read("environment.json")

@@ -8,8 +8,8 @@ from pathlib import Path
 from sweeps.runs.layout import LOG
 from sweeps.runs.outcomes import outcome
 from sweeps.runs.status import NoRun
+from sweeps.runs.trial_names import NamedTrial, find_trial
 from trainables import results
-from trainables.storage.damaged_files import read_object
 
 LAST_STEPS = 12  # of a trial's curve that are printed
 
@@ -20,7 +20,7 @@ def log_lines(run: Path, trial_id: str | None, display_name: str | None = None) 
     if trial_id is None:
         yield from _run_log(run, display_name)
     else:
-        yield from _trial_log(_trial_folder(run, trial_id, display_name))
+        yield from _trial_log(find_trial(run, trial_id, display_name))
 
 
 def _run_log(run: Path, display_name: str) -> Iterator[str]:
@@ -35,19 +35,10 @@ def _run_log(run: Path, display_name: str) -> Iterator[str]:
         yielded.update(lines)
 
 
-def _trial_folder(run: Path, trial_id: str, display_name: str) -> Path:
-    matching = [folder for folder in results.trial_folders(run) if folder.name.startswith(trial_id)]
-    if len(matching) == 1:
-        return matching[0]
-    what = "names several trials" if matching else "is no trial of this run"
-    ids = ", ".join(folder.name for folder in (matching or results.trial_folders(run))[:12])
-    raise NoRun(f"{display_name}: {trial_id!r} {what}; there are {ids or 'none yet'}")
-
-
-def _trial_log(folder: Path) -> Iterator[str]:
-    record = results.read_record(folder)
-    config = read_object(folder / "config.json")
-    yield f"{config.get('cell')} {folder.name}: {outcome(record) if record else 'no record yet'}"
+def _trial_log(trial: NamedTrial) -> Iterator[str]:
+    folder, record = trial.folder, trial.record
+    added = ", added by hand" if trial.role == "added" else ""
+    yield f"{trial}{added}: {outcome(record) if record else 'no record yet'}"
     points = sorted(results.read_curve(folder), key=lambda point: (point["step"], point["name"]))
     steps = sorted({point["step"] for point in points})[-LAST_STEPS:]
     for step in steps:

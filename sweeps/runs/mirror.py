@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from sweeps.runs.layout import LOG, STOP
+from sweeps.runs.layout import LOG, REQUESTS, STOP
 from sweeps.runs.mirror_rules import (
     LAST_RANK,
     TRACKER_RANK,
@@ -251,10 +251,16 @@ class Mirror:
     def _synchronize(self) -> None:
         if self.store.read(STOP) is not None:
             files.write_text(self.folder / STOP, "")  # where the driver's loop looks for it
+        self._pull_requests()
         self.push()
         if time.monotonic() > self._curves_due:
             self._pull_curves()
             self._curves_due = time.monotonic() + CURVES_SECONDS
+
+    def _pull_requests(self) -> None:
+        """What people asked of single trials since the last call."""
+        there = self.store.list(REQUESTS)
+        self._pull([name for name in there if not (self.folder / name).exists()], there)
 
     def _pull_curves(self) -> None:
         for trial_id in sorted(self._training):

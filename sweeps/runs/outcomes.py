@@ -13,10 +13,14 @@ def status_words(status: str) -> str:
 
 
 def outcome(record: Record) -> str:
-    """``done``, ``out of memory``, or ``stopped early at step 5 of 20: behind the others``, or another reason."""
+    """``done``, ``out of memory``, ``stopped by hand at step 5 of 20``, or ``stopped early at step 5 of 20: behind the
+    others``, or another reason.
+    """
     words = status_words(record.status)
     if record.status != "stopped" or record.steps is None:
         return words
     steps = (record.config.get("train") or {}).get("steps")
+    if record.stopped_by_hand:
+        return f"{record.stop_reason}{f' of {steps}' if steps and record.steps else ''}"
     reason = record.stop_reason or "behind the others"
     return f"{words} at step {record.steps}{f' of {steps}' if steps else ''}: {reason}"

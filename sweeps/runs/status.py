@@ -1,4 +1,7 @@
-"""What a run is doing, read from its folder alone, on any machine that has it and whether or not its driver lives."""
+"""What a run is doing, read from its folder alone, on any machine that has it and whether or not its driver lives.
+
+``status_text`` words it.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sweeps.runs import lock
+from sweeps.runs import lock, trial_requests
 from sweeps.runs.layout import LOCK, SIGNS, read_environment
-from sweeps.runs.outcomes import status_words
+from sweeps.runs.trial_requests import OpenRequests
 from trainables import results
 from trainables.results import Record, best, expected_trials
 from trainables.storage.damaged_files import DamagedFile, read_object, reading
-from trainables.system.byte_sizes import gib
-from trainables.system.wording import counted
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-SHOWN_WAITS = 5
+OUTSIDE = ("base", "added")  # roles of trials that no budget counts
 
 
 class NoRun(ValueError):  # noqa: N818
@@ -52,7 +50,8 @@ class RunState:
     trials wait for that could run, a sentence each.
     ``finalists``: how many times each of how many best configs of a cell are trained again, ``{"seeds": 3, "top": 1}``;
     empty for runs that have none. ``first_comparison``: how the cells compared at their first rung. ``damaged``: a
-    sentence for each trial that has a file which can't be read.
+    sentence for each trial that has a file which can't be read. ``requests``: what was asked of trials by hand, and is
+    still to be done.
     """
 
     run: str
@@ -64,6 +63,7 @@ class RunState:
     damaged: tuple[str, ...] = ()
     waits: tuple[str, ...] = ()
     first_comparison: dict[str, Any] | None = None
+    requests: OpenRequests = field(default_factory=OpenRequests)
 
     @property
     def training(self) -> tuple[UnfinishedTrial, ...]:
@@ -77,8 +77,7 @@ class RunState:
     @property
     def remaining(self) -> int:
         """How many trials of the search, and finalists, have no final record yet."""
-        # Base models are not counted.
-        ended = sum(record.role != "base" for record in self.records)
+        ended = sum(record.role not in OUTSIDE for record in self.records)
         return max(0, self.total - ended)
 
     @property
@@ -98,7 +97,7 @@ class RunState:
         """``running``, ``finished``, or ``stopped`` with trials left to run."""
         if self.holder:
             return "running"
-        return "stopped" if self.remaining or self.unfinished else "finished"
+        return "stopped" if self.remaining or self.unfinished or self.requests.additions else "finished"
 
     def to_json(self) -> dict[str, Any]:
         """What ``paretune status --json`` prints."""
@@ -106,12 +105,16 @@ class RunState:
             "run": self.run,
             "state": self.activity,
             "holder": self.holder,
-            "cells": [{"cell": cell, **_cell_summary(cell, self)} for cell in _cells(self)],
+            "cells": [{"cell": cell, **cell_summary(cell, self)} for cell in all_cells(self)],
             "training": [vars(trial) for trial in self.training],
             "unfinished": [vars(trial) for trial in self.unfinished],
             "waits": list(self.waits),
             "first_comparison": self.first_comparison,
             "damaged": list(self.damaged),
+            "stopped_by_hand": [record.trial_id for record in self.records if record.stopped_by_hand],
+            "added_by_hand": [record.trial_id for record in self.records if record.role == "added"],
+            "to_stop": list(self.requests.stops),
+            "to_add": [addition.to_json() for addition in self.requests.additions],
         }
 
 
@@ -131,7 +134,7 @@ def run_state(
     begun = (environment or {}).get("plan", {})
     budgets, finalists = begun.get("trials", {}), begun.get("finalists", {})
     process = holder() if holder else lock.holder(run)
-    signs = _signs(run) if process else Signs()
+    signs = read_signs(run) if process else Signs()
     ended, unfinished, damaged = list[Record](), list[UnfinishedTrial](), list[str]()
     for trial in folders:
         try:
@@ -143,6 +146,7 @@ def run_state(
                 unfinished.append(_unfinished(trial, signs.trials.get(trial.name)))
         except DamagedFile as error:
             damaged.append(str(error))
+    requests = trial_requests.open_requests(run)
     return RunState(
         display_name,
         process,
@@ -150,9 +154,10 @@ def run_state(
         tuple(ended),
         tuple(unfinished),
         finalists,
-        tuple(damaged),
+        (*damaged, *requests.damaged),
         signs.waits,
         (environment or {}).get("first_comparison"),
+        requests,
     )
 
 
@@ -164,8 +169,8 @@ class Signs:
     waits: tuple[str, ...] = ()
 
 
-def _signs(run: Path) -> Signs:
-    """Empty where the driver has said nothing yet, or the file is damaged."""
+def read_signs(run: Path) -> Signs:
+    """What the driver that holds a run says; empty where the driver has said nothing yet, or the file is damaged."""
     path = run / SIGNS
     # Written anew by each driver, some seconds after it has taken the lock; either may be gone again.
     with suppress(OSError, DamagedFile):
@@ -191,13 +196,13 @@ def _unfinished(folder: Path, doing: str | None) -> UnfinishedTrial:
     return UnfinishedTrial(folder.name, cell, step, max(0.0, time.time() - last_change), doing)
 
 
-def _cells(state: RunState) -> list[str]:
+def all_cells(state: RunState) -> list[str]:
     """Untrained models first, which have no budget; in the folder of ``paretune try`` no cell has one."""
     begun = [*(record.cell for record in state.records), *(trial.cell for trial in state.unfinished)]
     return list(dict.fromkeys([*(cell for cell in begun if cell not in state.budgets), *state.budgets]))
 
 
-def _cell_summary(cell: str, state: RunState) -> dict[str, Any]:
+def cell_summary(cell: str, state: RunState) -> dict[str, Any]:
     records = [record for record in state.records if record.cell == cell]
     best_record = best(records)
     peaks = [record.peak_train_bytes for record in records if record.peak_train_bytes]
@@ -209,74 +214,3 @@ def _cell_summary(cell: str, state: RunState) -> dict[str, Any]:
         "quality_name": best_record.quality_name if best_record else None,
         "peak_train_bytes": max(peaks, default=None),
     }
-
-
-def table(state: RunState) -> Table:
-    """One row per cell: its trials, the best, the largest peak memory, what is in training and what is unfinished."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    trials = state.training if state.holder else state.unfinished
-    last = "in training" if state.holder else "unfinished"
-    for heading in ("cell", "trials", "best", "peak memory", *([last] if trials else [])):
-        table.add_column(heading, justify="right" if heading in ("trials", "peak memory") else "left")
-    for cell in _cells(state):
-        summary = _cell_summary(cell, state)
-        quality = (
-            f"{summary['quality_name']} {summary['quality']:.3f} " if summary["quality"] is not None else ""
-        )
-        best = f"{quality}({summary['best']})" if summary["best"] else "–"
-        peak = gib(summary["peak_train_bytes"]) if summary["peak_train_bytes"] else "–"
-        begun = "\n".join(_progress(trial, state) for trial in trials if trial.cell == cell)
-        table.add_row(cell, _counts(cell, state), best, peak, *([begun] if trials else []))
-    return table
-
-
-def _counts(cell: str, state: RunState) -> str:
-    """``3/6, 1 stopped early and not scored``."""
-    records = [record for record in state.records if record.cell == cell]
-    other = Counter(_ended(record) for record in records if record.status != "done")
-    count = f"{len(records)}/{state.trials_of(cell)}" if state.budgets else str(len(records))
-    return ", ".join([count, *(f"{number} {words}" for words, number in sorted(other.items()))])
-
-
-def _ended(record: Record) -> str:
-    unscored = record.status == "stopped" and record.quality is None
-    return f"{status_words(record.status)}{' and not scored' if unscored else ''}"
-
-
-def _progress(trial: UnfinishedTrial, state: RunState) -> str:
-    if state.holder is None:
-        trained = f"trained {counted(trial.step, 'step')}" if trial.step else "before its first step"
-        return f"{trial.trial_id} {trained}"
-    if trial.doing is not None:
-        return f"{trial.trial_id} {trial.doing}"
-    progress = "starting" if trial.step is None else f"step {trial.step}"
-    return f"{trial.trial_id} {progress}, {trial.quiet_seconds:.0f} s ago"
-
-
-def summary(state: RunState) -> str:
-    """``running: process 812 on node-1, since ...; 3 of 12 trials to go``, what waits, and a line for each damaged
-    trial.
-    """
-    process = f": {state.holder}" if state.holder else ""
-    if not state.budgets:
-        return "\n".join(["trials of `paretune try`, outside of any sweep", *state.damaged])
-    first = [state.first_comparison["text"]] if state.first_comparison else []
-    return "\n".join(
-        [
-            f"{state.activity}{process}; {remaining_text(state)}",
-            *first,
-            *state.waits[:SHOWN_WAITS],
-            *state.damaged,
-        ]
-    )
-
-
-def remaining_text(state: RunState) -> str:
-    """``3 of 12 trials to go``."""
-    return (
-        f"{state.remaining} of {counted(state.total, 'trial')} to go"
-        if state.remaining
-        else "nothing left to do"
-    )

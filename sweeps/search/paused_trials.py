@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sweeps.search.promotion import Standing, Verdicts, verdicts
 from sweeps.search.study import CellStudy
@@ -82,18 +83,23 @@ class PausedTrials:
         trial_id = config.trial_id()
         folder = self.run / "trials" / trial_id
         rung, value = max(self.standing(study, trial_id).values.items())
-        # A driver that was killed may have left the trial without a record.
-        begun = results.read_record(folder) or Record(**config.identity(), status="interrupted")
-        ended = {
-            "status": "stopped",
-            "steps": rung,
-            "objective": value,
-            "compared_by": study.cell.comparisons[rung],
-            "ended_at": begun.ended_at or provenance.now(),
-        }
-        record = begun.model_copy(update=ended)
-        results.write_record(folder, record)
-        if config.train.save_steps is None:
-            for checkpoint in folder.glob("checkpoint-*"):
-                shutil.rmtree(checkpoint)
-        return record
+        by = study.cell.comparisons[rung]
+        return give_final_record(
+            folder, config, status="stopped", steps=rung, objective=value, compared_by=by
+        )
+
+    def drop(self, config: TrialConfig) -> None:
+        """Forgets a trial that has ended otherwise."""
+        self._paused.get(config.cell, {}).pop(config.trial_id(), None)
+
+
+def give_final_record(folder: Path, config: TrialConfig, **ended: Any) -> Record:
+    """Gives a trial that has paused, or was interrupted, its final record: it resumes no more, its checkpoints go."""
+    # A driver that was killed may have left the trial without a record.
+    begun = results.read_record(folder) or Record(**config.identity(), status="interrupted")
+    record = begun.model_copy(update={"ended_at": begun.ended_at or provenance.now(), **ended})
+    results.write_record(folder, record)
+    if config.train.save_steps is None:
+        for checkpoint in folder.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+    return record

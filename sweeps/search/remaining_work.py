@@ -9,10 +9,11 @@ from typing import Any
 
 from sweeps.planning.plan import Plan
 from sweeps.planning.resources.sizes import TooLarge
+from sweeps.search.by_hand import RequestedChanges, stopped_by_hand
 from sweeps.search.finalists import finalists
 from sweeps.search.paused_trials import PausedTrials
 from sweeps.search.predecessors import NothingToStartFrom, Pipeline, Waiting
-from sweeps.search.study import CellStudy
+from sweeps.search.study import CellStudy, tell_study
 from trainables import results
 from trainables.results import Record, Status
 from trainables.storage import files
@@ -23,7 +24,8 @@ from trainables.trial.config import TrialConfig
 class RemainingWork:
     """A study for every cell, the trials that were left unfinished, and the cells that wait for other cells.
 
-    ``waiting`` holds trials that run before anything new is proposed: the unfinished ones, then the base models. A cell
+    ``waiting`` holds trials that run before anything new is proposed: those that were added by hand, the unfinished
+    ones, then the base models. A cell
     that continues from another is held back until that one has ended; cells that depend on nothing run on meanwhile.
     ``later`` holds trials that run when nothing new can be proposed: those that go on after a rung and, when a cell's
     search has ended, its finalists. ``paused`` are those that wait for a comparison, ``without_finalists`` the cells
@@ -36,6 +38,7 @@ class RemainingWork:
         self.waiting: list[TrialConfig] = []
         self.later: list[TrialConfig] = []
         self.paused = PausedTrials(run)
+        self.by_hand = RequestedChanges(run, {cell.name: cell for cell in plan.cells})
         # Cells of which a trial has paused or ended since the last comparison.
         self._to_compare = set(self.studies)
         self._pipeline = Pipeline(run)
@@ -46,6 +49,8 @@ class RemainingWork:
         # Before `release`, which has to know which of these cells have ended already.
         for study in self.released_studies():
             self._resume(study)
+        # Before anything goes on: a trial that was stopped while no driver lived doesn't.
+        self.take_requests()
         self.release()
 
     def released_studies(self) -> list[CellStudy]:
@@ -53,7 +58,9 @@ class RemainingWork:
         return [study for name, study in self.studies.items() if name not in self._held_cells]
 
     def study_of(self, config: TrialConfig) -> CellStudy | None:
-        """The study that proposed a trial; ``None`` for base models and finalists, which no study knows."""
+        """The study that proposed a trial; ``None`` for base models, finalists and what was
+        added by hand, which no study knows.
+        """
         return self.studies.get(config.cell) if config.role == "search" else None
 
     def any_held(self) -> bool:
@@ -103,6 +110,33 @@ class RemainingWork:
         """Takes a trial that has ended without a result if it has paused; returns whether it has."""
         study = self.study_of(config)
         return study is not None and self.paused.take(study, config)
+
+    def take_requests(self) -> None:
+        """Queues the trials that were added by hand since the last call, and ends those that were stopped and don't
+        run.
+        """
+        self.by_hand.read_stops()
+        new = list(self.by_hand.new_trials())
+        for config in new:
+            self.write_config(config)
+        self.waiting[:0] = new
+        for config in [*self.waiting, *self.later, *self.paused] if self.by_hand.stops else ():
+            self.stop_if_requested(config)
+
+    def stop_if_requested(self, config: TrialConfig) -> bool:
+        """Ends a trial that doesn't run, and that a person has stopped; returns whether one has."""
+        # Untrained models have no steps, and all cells are compared with them.
+        if config.role == "base" or config.trial_id() not in self.by_hand.stops:
+            return False
+        for queue in (self.waiting, self.later):
+            queue[:] = [other for other in queue if other != config]
+        self.paused.drop(config)
+        self.write_config(config)
+        record = stopped_by_hand(self.folder(config.trial_id()), config)
+        if (study := self.study_of(config)) is not None:
+            tell_study(study, record)
+        self.note_change(config.cell)
+        return True
 
     def note_change(self, cell: str) -> None:
         """Notes that a trial of a cell has paused or ended, so that others may be compared with it."""
@@ -187,13 +221,14 @@ class RemainingWork:
         """Writes a trial's ``config.json``: the run folder has it before the trial starts, waits, or is refused."""
         files.write_json(self.folder(config.trial_id()) / "config.json", config.model_dump(mode="json"))
 
-    def record_refused(self, study: CellStudy, config: TrialConfig, excess: TooLarge) -> None:
+    def record_refused(self, config: TrialConfig, excess: TooLarge) -> None:
         """Gives a trial that is predicted not to fit in memory its record; it is not started."""
         facts = {"predicted_peak_bytes": excess.needed, "room_bytes": excess.bytes}
         record = self._record_not_run(
             config, "out_of_memory", str(excess), out_of_memory_in="predicted", **facts
         )
-        tell_study(study, record)
+        if (study := self.study_of(config)) is not None:
+            tell_study(study, record)
 
     def record_failed(self, config: TrialConfig, reason: str) -> Record:
         """Gives a trial that can't be run its record."""
@@ -207,14 +242,3 @@ class RemainingWork:
         self.write_config(config)
         results.write_record(self.folder(config.trial_id()), record)
         return record
-
-
-def tell_study(study: CellStudy, record: Record) -> None:
-    """Tells a study how a trial ended, and by which share of the memory it was predicted to exceed it."""
-    if record.status == "stopped" and record.steps is not None and record.objective is not None:
-        # One that ended by its own curve has stopped at no rung.
-        study.report(record.trial_id, record.steps, record.objective)
-    excess = None
-    if record.predicted_peak_bytes and record.room_bytes:
-        excess = record.predicted_peak_bytes / record.room_bytes - 1
-    study.tell(record.trial_id, record.status, record.objective, excess)

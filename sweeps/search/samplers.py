@@ -46,7 +46,8 @@ def tpe(request: Request) -> dict[str, Any]:
     """Optuna's tree-structured Parzen estimator (Bergstra et al., 2011)."""
     # `constant_liar` counts running trials among the bad ones, so that parallel proposals keep apart.
     sampler = optuna.samplers.TPESampler(seed=request.seed, n_startup_trials=STARTUP, constant_liar=True)
-    return _asked(sampler, map(_as_seen_by_tpe, request.trials), request.distributions)
+    seen = map(_as_seen_by_tpe, filter(_says_something, request.trials))
+    return _asked(sampler, seen, request.distributions)
 
 
 def gaussian_process(request: Request) -> dict[str, Any]:
@@ -55,14 +56,15 @@ def gaussian_process(request: Request) -> dict[str, Any]:
     It is fitted to the trials' scores. Trials without a result are infeasible; running ones that have not been compared
     are averaged over.
     """
+    trials = list(filter(_says_something, request.trials))
     space = {leaf: _in_order(distribution) for leaf, distribution in request.distributions.items()}
     seen = [
         _copy(
             trial, {leaf: _place(request.distributions[leaf], v) for leaf, v in trial.params.items()}, space
         )
-        for trial in request.trials
+        for trial in trials
     ]
-    scores = _scores(request.trials)
+    scores = _scores(trials)
     usual = _usual(scores)
     scored = [_as_seen_by_process(*each, usual) for each in zip(seen, scores, strict=True)]
     asked = _asked(optuna.samplers.GPSampler(seed=request.seed, n_startup_trials=1), scored, space)
@@ -145,6 +147,11 @@ def _copy(
     return create_trial(params=params, distributions=dict(distributions), **{**kept, **changes})
 
 
+def _says_something(trial: FrozenTrial) -> bool:
+    """Whether a trial says anything of its settings: one that a person stopped before its first result doesn't."""
+    return trial.state != TrialState.PRUNED or bool(trial.intermediate_values or trial.constraints)
+
+
 def _as_seen_by_tpe(trial: FrozenTrial) -> FrozenTrial:
     """TPE ignores failed trials, and would propose similar ones again and again; and how running ones compare."""
     if trial.state == TrialState.RUNNING and trial.intermediate_values:
@@ -181,11 +188,13 @@ def _usual(scores: Sequence[float | None]) -> float:
 def _losses(trials: Sequence[FrozenTrial]) -> list[float]:
     """What CMA-ES minimizes, by the order of the trials alone."""
     scores = _scores(trials)
-    without = {TrialState.RUNNING: -_usual(scores)}
-    return [
-        without.get(trial.state, math.inf) if score is None else -score
-        for trial, score in zip(trials, scores, strict=True)
-    ]
+    usual = -_usual(scores)
+
+    def loss(trial: FrozenTrial) -> float:
+        unknown = trial.state == TrialState.RUNNING or not _says_something(trial)
+        return usual if unknown else math.inf
+
+    return [loss(trial) if score is None else -score for trial, score in zip(trials, scores, strict=True)]
 
 
 def _scores(trials: Sequence[FrozenTrial]) -> list[float | None]:

@@ -14,8 +14,9 @@ from ray.tune import Callback
 from ray.tune.search import Searcher
 
 from sweeps.runs.mirror import RunMirror
-from sweeps.search.remaining_work import RemainingWork, tell_study
+from sweeps.search.remaining_work import RemainingWork
 from sweeps.search.shutdown import Shutdown
+from sweeps.search.study import tell_study
 from sweeps.search.trial_queue import NextTrial, TrialQueue
 from trainables import results
 from trainables.trial.config import TrialConfig
@@ -48,7 +49,9 @@ class CellSearch(Searcher):
         next_trial = None if self.shutdown.requested else self._next()
         if next_trial is None:
             self.idle()
-            return None if self.waits() and not self.shutdown.requested else Searcher.FINISHED
+            # While trials run, people may add some.
+            goes_on = self.waits() or self.queue.admission.running
+            return None if goes_on and not self.shutdown.requested else Searcher.FINISHED
         config = next_trial.config
         our_id = config.trial_id()
         # The order matters: the config exists before the mirror copies it, and resources are counted only for
@@ -71,6 +74,13 @@ class CellSearch(Searcher):
         return self.work.any_held() or self.queue.any()
 
     def _next(self) -> NextTrial | None:
+        """The next trial that nobody has stopped."""
+        next_trial = self._next_queued()
+        while next_trial is not None and self.work.stop_if_requested(next_trial.config):
+            next_trial = self._next_queued()
+        return next_trial
+
+    def _next_queued(self) -> NextTrial | None:
         next_trial = self.queue.next()
         # What is released may end at once and so release more. Not while full: nothing could start, and
         # releasing reads every study.

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.planning.plan import Cell
 from sweeps.search.samplers import Origin, propose
-from trainables.results import Status
+from trainables.results import Record, Status
 from trainables.trial.config import TrialConfig
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -177,9 +177,16 @@ class CellStudy:
             self.study._storage.set_trial_intermediate_value(trial._trial_id, step, objective)
 
     def tell(
-        self, trial_id: str, status: Status, objective: float | None, excess: float | None = None
+        self,
+        trial_id: str,
+        status: Status,
+        objective: float | None,
+        excess: float | None = None,
+        by_hand: bool = False,
     ) -> None:
         """Tells Optuna how a trial ended: done with its objective, stopped early, infeasible, or failed.
+
+        One that was stopped ``by_hand`` counts as stopped early, whether or not it has a result.
 
         A trial that ran out of memory has no bad score, and is not ignored either: it violates a constraint, by
         ``excess`` (a share of the available memory) where that is known, so that TPE keeps away from such configs
@@ -191,7 +198,7 @@ class CellStudy:
         if status == "done" and objective is not None:
             self.study.tell(trial.number, objective)
         # Optuna values a pruned trial by its last intermediate value, so one without any counts as failed.
-        elif status == "stopped" and trial.intermediate_values:
+        elif status == "stopped" and (trial.intermediate_values or by_hand):
             self.study.tell(trial.number, state=TrialState.PRUNED)
         elif status == "out_of_memory":
             # The constraint comes first: Optuna refuses to change a trial that has been told. Without a
@@ -200,6 +207,17 @@ class CellStudy:
             self.study.tell(trial.number, state=TrialState.PRUNED)
         else:
             self.study.tell(trial.number, state=TrialState.FAIL)
+
+
+def tell_study(study: CellStudy, record: Record) -> None:
+    """Tells a study how a trial ended, and by which share of the memory it was predicted to exceed it."""
+    if record.status == "stopped" and record.steps is not None and record.objective is not None:
+        # One that ended by its own curve has stopped at no rung.
+        study.report(record.trial_id, record.steps, record.objective)
+    excess = None
+    if record.predicted_peak_bytes and record.room_bytes:
+        excess = record.predicted_peak_bytes / record.room_bytes - 1
+    study.tell(record.trial_id, record.status, record.objective, excess, record.stopped_by_hand)
 
 
 def repair_journal(path: Path) -> None:

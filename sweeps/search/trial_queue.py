@@ -1,5 +1,5 @@
-"""Which trial starts next, where there is capacity: waiting trials, new ones of each cell in turn, then those that go
-on after a comparison, and finalists.
+"""Which trial starts next, where there is capacity: waiting trials (those that were added by hand first), new ones of
+each cell in turn, then those that go on after a comparison, and finalists.
 """
 
 from __future__ import annotations
@@ -144,6 +144,9 @@ class TrialQueue:
     def _next_of(self, queue: list[TrialConfig], trials: Sequence[TrialConfig]) -> Iterator[NextTrial | str]:
         """For each of ``trials`` in ``queue``: the trial itself if it can start now, else its id."""
         for config in list(trials):
+            if config.role == "added" and self._refused(config):
+                queue.remove(config)
+                continue
             size = self._size(config)
             if self.admission.fits(size):
                 queue.remove(config)
@@ -226,6 +229,13 @@ class TrialQueue:
             self._smallest[cell.name] = self.sizes.smallest(cell)
         return self._smallest[cell.name]
 
+    def _refused(self, config: TrialConfig) -> bool:
+        """Gives a trial that is predicted to need too much memory its record; returns whether it is."""
+        excess = self.sizes.excess(self.work.studies[config.cell].cell, config)
+        if excess is not None:
+            self.work.record_refused(config, excess)
+        return excess is not None
+
     def _propose(self, study: CellStudy) -> TrialConfig | None:
         """A cell's next trial that isn't predicted to need too much memory; those that are get their record at once."""
         # A refused trial counts against the budget like one that ran out of memory, so this loop ends.
@@ -233,5 +243,5 @@ class TrialQueue:
             excess = self.sizes.excess(study.cell, config)
             if excess is None:
                 return config
-            self.work.record_refused(study, config, excess)
+            self.work.record_refused(config, excess)
         return None

@@ -50,6 +50,7 @@ class HubControl:
         self.report_at, self.loss_rungs, self.pausing = report_at | loss_rungs, loss_rungs, pausing
         self.kept_here, self.passed = kept_here, passed
         self.paused = False
+        self._stopped_by_hand = False
         self._safe_step: int | None = None  # of the checkpoint at the run's URL that the trial began at
 
     def report(self, step: int, values: dict[str, float]) -> Any:
@@ -89,4 +90,9 @@ class HubControl:
 
     def interrupted(self) -> bool:
         self.alive()  # the trainer asks at every step
-        return bool(actor_result(self.board.to_save.remote(self.trial_id, self.node)))
+        # Both in one call, as it is made at every step.
+        to_save, self._stopped_by_hand = actor_result(self.board.requests.remote(self.trial_id, self.node))
+        return bool(to_save)
+
+    def stopped_by_hand(self) -> bool:
+        return self._stopped_by_hand

@@ -232,6 +232,7 @@ def _record_progress(trial: Trial, progress: Progress) -> None:
         "objective": progress.values.get("objective"),
         "compared_by": progress.compared_by if "objective" in progress.values else None,
         "stop_reason": progress.stop_reason,
+        "stopped_by_hand": progress.stopped_by_hand,
     }
 
 

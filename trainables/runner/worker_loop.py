@@ -2,7 +2,7 @@
 
 It talks to its slot through the hub, an actor of which it calls ``next_job(done_id, rank, oom_kills, where, group)``,
 ``alive()``, ``checkpoint_saved()``, ``report(event)``, ``answer(trial_id, step)``, ``moved()``, ``failed(record)``.
-Of the sweep's board it calls ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``, ``ended(trial_id)``,
+Of the sweep's board it calls ``interrupted()``, ``requests(trial_id, node)``, ``moved(trial_id)``, ``ended(trial_id)``,
 ``follow(trial_id, activity)``, ``alive(trial_id)``, ``forget(trial_id)``, ``storage_fails(trial_id, reason)``.
 
 Most of what goes wrong in a trial ends in its record. These exceptions end more than the trial:

@@ -32,6 +32,7 @@ class Progress:
     values: dict[str, float] = field(default_factory=dict)  # the last validation result
     stopped: bool = False  # by the search, or by its own curve: it only has to be scored
     stop_reason: str | None = None  # in words; None: it was behind the others of its cell
+    stopped_by_hand: bool = False
     # Of the steps since the last comparison that count for the next one, by training loss (`loss_window`).
     loss_sum: float = 0.0
     loss_steps: int = 0

@@ -66,6 +66,11 @@ class Control(Protocol):
     def interrupted(self) -> bool:
         """Whether the trial has to save and stop at the next step."""
 
+    def stopped_by_hand(self) -> bool:
+        """Whether a person has stopped the trial for good, as far as was known at the last question whether it is
+        interrupted.
+        """
+
     def may_save(self) -> bool:
         """Whether a checkpoint may be begun: where the time until the end of all processes is known, it has to fit."""
 
@@ -94,6 +99,9 @@ class NoControl:
         return None
 
     def interrupted(self) -> bool:
+        return False
+
+    def stopped_by_hand(self) -> bool:
         return False
 
     def may_save(self) -> bool:
@@ -214,9 +222,9 @@ class TrialCallback(TrainerCallback):
             self._report_loss(state.global_step)
         if self.decision == "continue" and state.global_step < state.max_steps:
             self._exit_early(state.global_step)
-        # `_any_rank` is a collective operation: all workers get here with the same decision.
-        if self.decision == "continue" and _any_rank(self.control.interrupted()):
-            self.decision = "interrupt"
+        # A collective operation: all workers get here with the same decision.
+        if self.decision == "continue":
+            self._obey_requests(state.global_step, last=state.global_step >= state.max_steps)
         # Before the save, whose marker holds the progress.
         self.progress.stopped = self.decision == "stop"
         if self.decision != "continue":
@@ -290,12 +298,26 @@ class TrialCallback(TrainerCallback):
     def _exit_early(self, step: int) -> None:
         """Ends the trial where its own curve says so. The losses are means over all workers, so all end together."""
         reason = self.early_exit.reason if self.early_exit is not None else None
-        if reason is None:
-            return
+        if reason is not None:
+            self._stop_here(step, reason)
+
+    def _stop_here(self, step: int, reason: str) -> None:
+        """Ends the trial for good, with its objective at this step."""
         # Without such steps nothing is held out.
         if self.evaluate_at and step not in self.evaluate_at:
             self._evaluate(step)
         self.decision, self.progress.stop_reason = "stop", reason
+
+    def _obey_requests(self, step: int, last: bool) -> None:
+        """Ends the trial where a person has stopped it, or for now where the sweep is interrupted."""
+        interrupted = self.control.interrupted()  # asked first: the answer tells both
+        # One question to all workers: they have heard of a request at different steps.
+        asked = _highest(2.0 if self.control.stopped_by_hand() else float(interrupted))
+        if asked > 1 and not last:
+            self.progress.stopped_by_hand = True
+            self._stop_here(step, f"stopped by hand at step {step}")
+        elif asked:
+            self.decision = "interrupt"
 
     def _evaluate_and_report(self, step: int) -> Decision:
         values = self._evaluate(step)
@@ -374,10 +396,15 @@ def _open_curve(path: Path) -> TextIO:
 
 def _any_rank(flag: bool) -> bool:
     """Whether the flag is set on any worker: all have to leave the loop at the same step."""
+    return bool(_highest(float(flag)))
+
+
+def _highest(value: float) -> float:
+    """The highest of all workers' values."""
     import torch
 
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return flag
-    votes = torch.tensor([float(flag)], device="cuda" if torch.cuda.is_available() else "cpu")
+        return value
+    votes = torch.tensor([value], device="cuda" if torch.cuda.is_available() else "cpu")
     torch.distributed.all_reduce(votes, op=torch.distributed.ReduceOp.MAX)
-    return bool(votes.item())
+    return float(votes.item())

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 from sweeps.execution.run_folder import add_seconds
 from sweeps.execution.settling import further_rows, looks
 from sweeps.execution.settling.means import Means
-from sweeps.runs.status import remaining_text, run_state
+from sweeps.runs.status import run_state
+from sweeps.runs.status_text import remaining_text
 from sweeps.spec.problems import Problem, SpecError
 from trainables import results
 from trainables.data.errors import DataError
