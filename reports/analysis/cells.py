@@ -54,7 +54,9 @@ class Cell:
 
     @property
     def search_trials(self) -> list[Record]:
-        """The trials of the search: neither the base model nor winners that were trained again."""
+        """The trials of the search: neither the base model, nor winners that were trained again, nor trials that were
+        added by hand.
+        """
         return [record for record in self.records if record.role == "search"]
 
     @cached_property

@@ -76,8 +76,11 @@ class Row:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many of the cell's trials ended with each status, not counting winners that were trained again."""
-        counts = Counter(record.status for record in self.cell.records if record.role != "finalist")
+        """How many of the cell's trials ended with each status, not counting winners that were trained again, nor
+        trials that were added by hand.
+        """
+        outside = ("finalist", "added")
+        counts = Counter(record.status for record in self.cell.records if record.role not in outside)
         return {status: counts[status] for status in get_args(Status)}
 
     @cached_property

@@ -95,6 +95,8 @@ class Report:
         text = f"{units.count(search + finalists, 'trial')} in {cells}"
         if finalists:
             text += f" ({search} of the search, then {units.count(finalists, 'finalist')})"
+        if roles["added"]:
+            text += f", and {roles['added']} added by hand"
         time = reproduce.wall_time(self.runs)
         parts = [text, *([time] if time else [])]
         return ", ".join(parts) + (" so far" if self.unfinished else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -212,6 +213,8 @@ def _settings(row: Row) -> str:
 
 
 def _counts(row: Row) -> list[str]:
-    finalists = sum(record.role == "finalist" for record in row.cell.records)
+    roles = Counter(record.role for record in row.cell.records)
+    finalists, added = roles["finalist"], roles["added"]
     ended = [f"{count} {status_text(status)}" for status, count in row.counts.items() if count]
-    return [*ended, *([units.count(finalists, "finalist")] if finalists else [])]
+    ended += [units.count(finalists, "finalist")] if finalists else []
+    return [*ended, *([f"{added} added by hand"] if added else [])]

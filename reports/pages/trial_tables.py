@@ -13,7 +13,7 @@ from reports.analysis.runs.progress import progress
 from reports.analysis.search.importance import importance
 from reports.analysis.search.rate_search import expected_best_of
 from reports.pages.tables import Table, bare, keys, without_empty
-from reports.plots.style import finalist_text, status_text, steps_text
+from reports.plots.style import ending_text, role_text, steps_text
 from trainables.results import Record
 
 Show = Callable[[Cell, Record], str]
@@ -34,7 +34,7 @@ def unfinished(groups: Sequence[Group]) -> Table:
         (
             record.trial_id,
             cell.label,
-            status_text(record.status),
+            f"{ending_text(record)}{role_text(record)}",
             steps_text(record) or units.UNKNOWN,
             _reason(cell, record),
         )
@@ -160,7 +160,7 @@ def _setting_column(path: str) -> Show:
 
 def _status(cell: Cell, record: Record) -> str:
     best = cell.best is not None and record.trial_id == cell.best.trial_id and not cell.is_base
-    return f"{status_text(record.status)}{finalist_text(record)}{', the best' if best else ''}"
+    return f"{ending_text(record)}{role_text(record)}{', the best' if best else ''}"
 
 
 def expected_bests(group: Group) -> Table:

@@ -11,7 +11,7 @@ from reports.analysis.group import Group
 from reports.analysis.quality_names import objective_scale, quality_name
 from reports.analysis.row import Row
 from reports.plots.drawing import Mark
-from reports.plots.style import finalist_text, status_text, steps_text
+from reports.plots.style import ending_text, role_text, steps_text
 from trainables.results import Record
 
 if TYPE_CHECKING:
@@ -67,14 +67,14 @@ def trial_text(group: Group, row: Row, record: Record) -> str:
 
 
 def _role(row: Row, record: Record) -> str:
-    if record.role == "finalist":
-        return finalist_text(record)
+    if record.role in ("finalist", "added"):
+        return role_text(record)
     return ", the best of its cell" if row.best is not None and record.trial_id == row.best.trial_id else ""
 
 
 def _status(record: Record) -> str:
     steps = steps_text(record)
-    return f"{status_text(record.status)}{f' at step {steps}' if steps else ''}"
+    return f"{ending_text(record)}{f' at step {steps}' if steps else ''}"
 
 
 def _known(name: str, text: str, value: object) -> str:

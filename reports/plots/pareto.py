@@ -12,7 +12,7 @@ from reports.plots.labels import Label, place
 from reports.plots.marks import Marks, cell_text, trial_text
 from reports.plots.overlaps import moved, places, side_by_side
 from reports.plots.pareto_axes import legend_handles, note_beyond, set_axes
-from reports.plots.style import INK, MUTED, PAPER, Palette, figure, marker, statuses_of
+from reports.plots.style import INK, MUTED, PAPER, Palette, figure, mark_kind, marker, statuses_of
 from reports.plots.view import CROWD, View, view
 from reports.statistics.rounding import rounded
 from reports.units import GIB
@@ -115,13 +115,13 @@ def _points(axes: Axes, group: Group, trials: list[Record], colours: Palette, ma
     """The other trials; several at the same place are one point, with their number beside it."""
     shown = {id(record) for record in trials}
     placed = [(row, record) for row in group.rows for record in row.cell.records if id(record) in shown]
-    for method, status in sorted({(record.method, record.status) for record in trials}):
-        alike = [each for each in placed if (each[1].method, each[1].status) == (method, status)]
+    for method, kind in sorted({(record.method, mark_kind(record)) for record in trials}):
+        alike = [each for each in placed if (each[1].method, mark_kind(each[1])) == (method, kind)]
         for (x, y), members in places(axes, [_xy(record) for _, record in alike]):
             at_place = [alike[index] for index in members]
             cells = [row.cell for row, _ in at_place]
             text = "\n\n".join(trial_text(group, *each) for each in at_place)
-            style = marker(status, colours[method])
+            style = marker(kind, colours[method])
             (point,) = axes.plot([x], [y], linestyle="", alpha=0.75, zorder=3, clip_on=False, **style)
             marks.add(point, cells, text)
             if len(members) > 1:

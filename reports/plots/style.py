@@ -30,7 +30,7 @@ SERIES = (
 )
 # In this order, so that a kind of method has the same colour in every report.
 KINDS = ("full", "freeze", "lora", "qlora")
-MARKERS = {"done": "o", "stopped": "v", "out_of_memory": "X", "failed": "X", "interrupted": "D"}
+MARKERS = {"done": "o", "added": "s", "stopped": "v", "out_of_memory": "X", "failed": "X", "interrupted": "D"}
 LABEL_WIDTH = 26  # characters of a line of an axis title
 WIDTH = 5.0  # inches; scaled to a phone's 360 pixels, letters are still 10 pixels high
 
@@ -138,25 +138,35 @@ def status_handles(statuses: Sequence[str]) -> list[Any]:
     ]
 
 
-def marker(status: str, colour: str) -> dict[str, Any]:
-    """The marker of a trial: filled if it ran to the end, hollow otherwise."""
+def mark_kind(record: Record) -> str:
+    """What the marker of a trial shows: its status, or that it was added by hand and ran to the end."""
+    return "added" if record.role == "added" and record.status == "done" else record.status
+
+
+def marker(kind: str, colour: str) -> dict[str, Any]:
+    """The marker of a trial by its kind: filled if it ran to the end, hollow otherwise."""
     return {
-        "marker": MARKERS[status],
+        "marker": MARKERS[kind],
         "markersize": 6,
-        "markerfacecolor": colour if status == "done" else PAPER,
+        "markerfacecolor": colour if kind in ("done", "added") else PAPER,
         "markeredgecolor": colour,
         "markeredgewidth": 1.3,
     }
 
 
 def statuses_of(records: Sequence[Record]) -> list[str]:
-    """The statuses that occur in the records, ``done`` first."""
-    return [status for status in MARKERS if any(record.status == status for record in records)]
+    """The kinds of markers that occur in the records, ``done`` first."""
+    return [kind for kind in MARKERS if any(mark_kind(record) == kind for record in records)]
 
 
 def status_text(status: str) -> str:
     """A status in words."""
-    return {"stopped": "stopped early"}.get(status, units.readable(status))
+    return {"stopped": "stopped early", "added": "added by hand"}.get(status, units.readable(status))
+
+
+def ending_text(record: Record) -> str:
+    """The status of a trial in words, and that it was a person who stopped it."""
+    return "stopped by hand" if record.stopped_by_hand else status_text(record.status)
 
 
 def steps_text(record: Record) -> str | None:
@@ -165,6 +175,10 @@ def steps_text(record: Record) -> str | None:
     return f"{record.steps}{f' of {total}' if total else ''}" if record.steps is not None else None
 
 
-def finalist_text(record: Record) -> str:
-    """What follows the status or the id of a trial that trained a cell's best configuration again."""
+def role_text(record: Record) -> str:
+    """What follows the status or the id of a trial outside of the search: one that trained a cell's best configuration
+    again, or that was added by hand.
+    """
+    if record.role == "added":
+        return ", added by hand"
     return f", finalist (seed {record.seed})" if record.role == "finalist" else ""

@@ -35,7 +35,8 @@ def progress(run: Run) -> Progress | None:
     """``None`` for a run that has ended, and for one that doesn't say how many trials it was to have."""
     planned = run.environment.get("plan") or {}
     budgets, finalists = planned.get("trials") or {}, planned.get("finalists") or {}
-    ended = [record for record in run.records if record.status != "interrupted" and record.role != "base"]
+    outside = ("base", "added")  # of what the plan counts
+    ended = [each for each in run.records if each.status != "interrupted" and each.role not in outside]
     by_cell = {cell: [record for record in ended if record.cell == cell] for cell in budgets}
     expected = {cell: expected_trials(by_cell[cell], budget, finalists) for cell, budget in budgets.items()}
     # By cell, because one may have had further trials since.
