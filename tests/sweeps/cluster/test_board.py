@@ -153,3 +153,16 @@ def test_ctrl_c_has_no_limit() -> None:
     board = board_with(a=replace(STEP, checkpoint_bytes=10**15, bytes_per_second=1.0))
     board.interrupt()
     assert board.to_save("a", "node")
+
+
+def test_the_board_tells_a_trial_whom_a_person_has_stopped_beside_what_the_sweep_asks() -> None:
+    board = Board()
+    board.stop_by_hand(["a", "b"])
+    assert [board.requests(trial, "node") for trial in "abc"] == [
+        (False, True),
+        (False, True),
+        (False, False),
+    ]
+    board.stop_by_hand(["b"])
+    board.interrupt()
+    assert [board.requests(trial, "node") for trial in "ab"] == [(True, False), (True, True)]

@@ -157,3 +157,32 @@ def test_the_reason_of_the_search_is_in_the_record(tiny_model: Path, rows: Path,
     config = make_config(tiny_model, rows, steps=4)
     record = run(config, tmp_path, control=Dominated(step2="stop"), evaluate_at=AT_2, ending=SEARCH)
     assert (record.status, record.stop_reason) == ("stopped", "another one is better and smaller")
+
+
+class StoppedByHand(ScriptedControl):
+    """A person stops the trial at its ``at``-th step."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+
+    def stopped_by_hand(self) -> bool:
+        return self.asked >= self.at
+
+
+def test_a_trial_that_a_person_stops_ends_at_its_next_step_with_its_objective(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    config = make_config(tiny_model, rows, steps=4)
+    record = run(config, tmp_path, control=StoppedByHand(at=3), ending=SEARCH)
+    assert (record.status, record.steps, record.stopped_by_hand) == ("stopped", 3, True)
+    assert record.stop_reason == "stopped by hand at step 3"
+    assert curve(config, tmp_path, "objective") == [(3, record.objective)]
+    assert (record.compared_by, record.quality) == ("validation", None)
+
+
+def test_a_trial_that_a_person_stops_at_its_last_step_is_done(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    record = run(make_config(tiny_model, rows, steps=2), tmp_path, control=StoppedByHand(at=2))
+    assert (record.status, record.stopped_by_hand, record.stop_reason) == ("done", False, None)
