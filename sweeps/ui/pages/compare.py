@@ -1,0 +1,113 @@
+"""Two to four trials or runs side by side: what differs, their curves, tests row by row, their answers."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sweeps.ui.pages.run_lookup import read_run, trial_id
+from sweeps.ui.rendering import page, translator
+from sweeps.ui.snapshots.computed import Failed, json_of
+from sweeps.ui.snapshots.store import Followed
+
+LEAST, MOST = 2, 4
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A trial that is compared: for a run its best one. ``name`` tells it from the others."""
+
+    found: Followed
+    trial: str
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        assert self.found.reader is not None
+        return self.found.reader.trials[self.trial].folder
+
+
+def routes() -> list[Route]:
+    return [
+        Route("/compare", compare),
+        Route("/compare/values", values),
+        Route("/compare/tests", tests),
+    ]
+
+
+async def compare(request: Request) -> Response:
+    """The page; with fewer than two trials in its address, one to choose them on."""
+    t = translator(request)
+    chosen = len(request.query_params.getlist("run")) + len(request.query_params.getlist("trial"))
+    return page(
+        request,
+        "compare.html",
+        title=t("compare.title"),
+        active="runs",
+        words=("compare", "trial", "run", "home"),
+        chosen=chosen,
+    )
+
+
+async def _compared(request: Request) -> list[Compared]:
+    """Raises ``HTTPException`` 400 for too few or too many, 404 for what there is not, 409 for a run without a best."""
+    t, found = translator(request), list[Compared]()
+    for key in request.query_params.getlist("run"):
+        run = await read_run(request, key)
+        assert run.snapshot is not None
+        best = run.snapshot.head["best"]
+        if best is None:
+            raise HTTPException(409, t("compare.no_best", name=run.snapshot.head["name"]))
+        found.append(Compared(run, best["trial"], run.snapshot.head["name"]))
+    for text in request.query_params.getlist("trial"):
+        key, _, trial = text.partition(":")
+        run = await read_run(request, key)
+        found.append(Compared(run, trial_id(request, run, trial), f"{run.summary()['name']} {trial[:12]}"))
+    if not LEAST <= len(found) <= MOST:
+        raise HTTPException(400, t("compare.number", count=len(found)))
+    return found
+
+
+async def values(request: Request) -> Response:
+    compared = await _compared(request)
+    return JSONResponse(await asyncio.to_thread(_values, compared))
+
+
+def _values(compared: list[Compared]) -> dict[str, Any]:
+    from reports.analysis.configs import varied
+    from sweeps.ui.snapshots.predictions import side_by_side
+    from sweeps.ui.snapshots.trial_details import trial_details
+    from trainables.storage.damaged_files import DamagedFile
+
+    sides = list[dict[str, Any]]()
+    for each in compared:
+        with each.found.lock:
+            assert each.found.reader is not None
+            assert each.found.snapshot is not None
+            details = trial_details(each.found.reader, each.found.snapshot, each.trial)
+        wanted = ("row", "settings", "curves", "memory", "facts", "metrics")
+        side = {name: details[name] for name in wanted}
+        sides.append({**side, "key": each.found.entry.key, "trial": each.trial, "name": each.name})
+    answers: dict[str, Any]
+    try:
+        answers = side_by_side([each.folder for each in compared])
+    except DamagedFile as error:
+        answers = {"rows": [], "common": 0, "different": 0, "problem": str(error)}
+    return {"sides": sides, "differing": varied([side["settings"] for side in sides]), "answers": answers}
+
+
+async def tests(request: Request) -> Response:
+    """What tests say of every two of them, computed in a process of its own."""
+    compared = await _compared(request)
+    argv = ["-m", "sweeps.ui.snapshots.paired_tests", *(str(each.folder) for each in compared)]
+    try:
+        return JSONResponse({"pairs": await json_of(argv)})
+    except (Failed, TimeoutError, OSError) as error:
+        return JSONResponse({"pairs": [], "problem": str(error)})

@@ -1,0 +1,100 @@
+"""The page of a trial: settings, curves, memory beside the prediction, answers, its place, its files and commands."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sweeps.ui.event_stream import event_stream
+from sweeps.ui.pages.run_lookup import read_run, trial_id
+from sweeps.ui.rendering import page
+from sweeps.ui.snapshots.store import Followed
+
+PUSH_SECONDS = 2.0
+
+
+def routes() -> list[Route]:
+    return [
+        Route("/runs/{key}/trials/{trial}", trial),
+        Route("/runs/{key}/trials/{trial}/events", events),
+        Route("/runs/{key}/trials/{trial}/samples", samples),
+    ]
+
+
+async def trial(request: Request) -> Response:
+    """The page itself; what it shows comes by the event stream."""
+    found = await read_run(request)
+    name = trial_id(request, found)
+    return page(
+        request,
+        "trial.html",
+        title=f"{name} – {found.summary()['name']}",
+        active="runs",
+        words=("trial", "run", "home"),
+        key=found.entry.key,
+        trial=name,
+        run_name=found.summary()["name"],
+        commands=_commands(found, name),
+    )
+
+
+def _commands(found: Followed, trial: str) -> list[tuple[str, str]]:
+    """What a person may type, by the key of its words."""
+    location = found.entry.location
+    model = f"{location}:{trial}"
+    lines = {
+        "trial.use_chat": ["chat", model],
+        "trial.use_evaluate": ["evaluate", model],
+        "trial.use_export": ["export", model, f"models/{trial}"],
+        "trial.use_logs": ["logs", location, trial],
+        "trial.use_add": ["add", location, "--like", trial, "--set", "train.seed=1"],
+        "trial.use_try": ["try", f"{location}/spec.yaml"],
+    }
+    return [(key, shlex.join(["paretune", *words])) for key, words in lines.items()]
+
+
+async def events(request: Request) -> Response:
+    """Everything of the trial, again whenever something of it has changed."""
+    trial_id(request, await read_run(request))
+
+    async def state() -> dict[str, Any]:
+        found = await read_run(request)
+        return await asyncio.to_thread(_details, found, request.path_params["trial"])
+
+    return event_stream(request, state, PUSH_SECONDS)
+
+
+def _details(found: Followed, trial: str) -> dict[str, Any]:
+    from sweeps.ui.snapshots.trial_details import trial_details
+
+    with found.lock:
+        reader, snapshot = found.reader, found.snapshot
+        if reader is None or snapshot is None or trial not in reader.trials:
+            raise HTTPException(404, "the trial is gone")
+        details = trial_details(reader, snapshot, trial)
+    return {**details, "state": snapshot.head["state"], "problem": found.problem}
+
+
+async def samples(request: Request) -> Response:
+    """The first answers of the trial to held-out prompts."""
+    found = await read_run(request)
+    name = trial_id(request, found)
+    assert found.reader is not None
+    folder = found.reader.trials[name].folder
+    return JSONResponse(await asyncio.to_thread(_samples, folder))
+
+
+def _samples(folder: Any) -> dict[str, Any]:
+    from sweeps.ui.snapshots.predictions import sample_answers
+    from trainables.storage.damaged_files import DamagedFile
+
+    try:
+        return {"rows": sample_answers(folder)}
+    except DamagedFile as error:
+        return {"rows": [], "problem": str(error)}
