@@ -7,22 +7,27 @@ and a header that only scripts of the same origin can set each refuse them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from urllib.parse import urlsplit
+import ipaddress
+import re
+from html import escape
+from urllib.parse import quote, urlsplit
 
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sweeps.serving.access import is_loopback
-from sweeps.ui.headers import SECURITY_HEADERS
+from sweeps.ui.headers import add_security_headers
 from sweeps.ui.sessions import SESSION_SECONDS, Sessions
 from sweeps.ui.settings import UiSettings
 
 OWN_HEADER = "x-paretune"  # a form of another site can't send it, and a script of one is asked first
 OPEN_PATHS = ("/sign-in", "/static/")  # what a person without a session needs to sign in
 SAFE_METHODS = frozenset({"GET", "HEAD"})
+HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::[0-9]{1,5})?", re.ASCII)
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  listening everywhere is no name
+MAX_STREAMS = 200  # open event streams of all browsers; each looks at a run every second or two
 
 
 class Gate:
@@ -30,6 +35,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, settings: UiSettings, sessions: Sessions) -> None:
         self._app, self._settings, self._sessions = app, settings, sessions
+        self._streams = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -39,16 +45,32 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
             return
         response = self._refusal(Request(scope))
-        await (response or self._app)(scope, receive, _with_security_headers(send))
+        sending = _with_security_headers(send)
+        if response is not None or not scope["path"].endswith("/events"):
+            await (response or self._app)(scope, receive, sending)
+            return
+        if self._streams >= MAX_STREAMS:
+            message = f"{MAX_STREAMS} pages of this server are open, which is the most; close some"
+            await _error(503, "streams", message)(scope, receive, sending)
+            return
+        self._streams += 1
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            self._streams -= 1
 
     def _refusal(self, request: Request) -> Response | None:
         """The answer to a request that goes no further; ``None`` for one that may be answered."""
         headers = request.headers
-        if not host_is_allowed(headers.get("host", ""), self._settings):
-            return _error(403, "host", "this server is not known under the name in the request's Host header")
-        if request.method not in SAFE_METHODS and not _is_own_request(headers):
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not host_is_allowed(hosts[0], self._settings):
+            message = (
+                "this server is not known by the name in the request's Host header; add it: --allow-host NAME"
+            )
+            return _error(403, "host", message)
+        if request.method not in SAFE_METHODS and not _is_own_request(headers, self._settings):
             return _error(403, "origin", "changes are accepted from the pages of this server alone")
-        if "sec-fetch-site" in headers and headers["sec-fetch-site"] == "cross-site" and _is_data(headers):
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and _is_data(headers):
             return _error(403, "origin", "data are given to the pages of this server alone")
         if token := QueryParams(request.scope["query_string"]).get("token"):
             return self._redeemed(request, token)
@@ -58,6 +80,8 @@ class Gate:
         if any(path.startswith(each) for each in OPEN_PATHS):
             return None
         if request.method in SAFE_METHODS and not _is_data(headers):
+            if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+                return _opened_again(request, self._settings)
             return RedirectResponse(f"{self._settings.root_path}/sign-in", 303)
         return _error(401, "session", "sign in: open the link that `paretune ui` printed")
 
@@ -98,26 +122,60 @@ def host_is_allowed(host: str, settings: UiSettings) -> bool:
     >>> [host_is_allowed(host, settings) for host in ("localhost:7860", "gpu.example", "evil.example", "")]
     [True, True, False, False]
     """
+    if not HOST.fullmatch(host):
+        return False
+    name = _name(host)
+    if is_loopback(host) or name in map(_name, settings.allowed_hosts):
+        return True
+    # Whoever listens everywhere has many addresses. No other site can have a browser name one of them.
+    return _is_address(name) if settings.host in EVERYWHERE else name == settings.host.lower()
+
+
+def _name(host: str) -> str:
+    """A host without its port."""
+    return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+
+
+def _is_address(name: str) -> bool:
     try:
-        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        ipaddress.ip_address(name)
     except ValueError:
         return False
-    return is_loopback(host) or name in {
-        each.lower() for each in (settings.host, *settings.allowed_hosts)
-    } - {
-        "0.0.0.0",  # noqa: S104  listening everywhere is no name
-        "::",
-    }
+    return True
 
 
-def _is_own_request(headers: Headers) -> bool:
-    """Whether a request that changes something comes from one of our pages, by what only a browser can say."""
-    if OWN_HEADER not in headers:
+def _is_own_request(headers: Headers, settings: UiSettings) -> bool:
+    """Whether a request that changes something comes from one of our pages, by what only a browser can say.
+
+    A proxy may replace the host that a browser names, but not the origin: that may also be an allowed host, which has
+    its port with it if that is not the usual one.
+    """
+    if OWN_HEADER not in headers or len(headers.getlist("origin")) > 1:
         return False
     if headers.get("sec-fetch-site", "same-origin") != "same-origin":
         return False
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    own = {each.lower() for each in (headers.get("host", ""), *settings.allowed_hosts)}
+    return origin is None or _netloc(origin) in own
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None
+
+
+def _opened_again(request: Request, settings: UiSettings) -> Response:
+    """A page that opens the same address again, for somebody who came by a link from another site: the browser sends
+    the session's cookie only with what our own pages ask for.
+    """
+    query = request.scope["query_string"].decode("latin-1")
+    target = "/" + f"{settings.root_path}{_path(request.scope)}".lstrip("/\\")
+    address = escape(quote(target) + (f"?{query}" if query else ""))
+    return HTMLResponse(
+        f'<!doctype html><meta http-equiv="refresh" content="0;url={address}"><title>Paretune</title>'
+    )
 
 
 def _is_data(headers: Headers) -> bool:
@@ -140,13 +198,7 @@ def _error(status: int, key: str, message: str) -> Response:
 def _with_security_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *_missing(message)]
+            add_security_headers(MutableHeaders(scope=message))
         await send(message)
 
     return sending
-
-
-def _missing(message: Message) -> Iterable[tuple[bytes, bytes]]:
-    """The security headers that a response doesn't have: a page may have a stricter policy of its own."""
-    present = {name.lower() for name, _ in message.get("headers", ())}
-    return [(name, value) for name, value in SECURITY_HEADERS.items() if name not in present]

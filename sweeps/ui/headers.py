@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.datastructures import MutableHeaders
+
 # Plotly sets styles on elements, so styles may be inline; scripts may not.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -16,3 +21,9 @@ SECURITY_HEADERS = {
     b"x-frame-options": b"SAMEORIGIN",
     b"cache-control": b"no-store",
 }
+
+
+def add_security_headers(headers: MutableHeaders) -> None:
+    """Adds the headers that a response doesn't have: a page may have a stricter policy of its own."""
+    for name, value in SECURITY_HEADERS.items():
+        headers.setdefault(name.decode(), value.decode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -22,7 +23,21 @@ from starlette.staticfiles import StaticFiles
 from sweeps.ui.access import Gate
 from sweeps.ui.context import Ui
 from sweeps.ui.headers import add_security_headers
-from sweeps.ui.pages import chat, evaluate, export, home, jobs, models, run, run_actions, sign_in
+from sweeps.ui.pages import (
+    chat,
+    compare,
+    evaluate,
+    export,
+    home,
+    jobs,
+    memory,
+    models,
+    new_sweep,
+    run,
+    run_actions,
+    sign_in,
+    trial,
+)
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.roots import OutsideRoot
 
@@ -30,8 +45,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 # Each module has the routes of one page.
-PAGES: tuple[Any, ...] = (home, run, run_actions, sign_in, jobs, models, chat, evaluate, export)
+PAGES: tuple[Any, ...] = (
+    *(home, sign_in, run, run_actions, trial, compare),
+    *(jobs, models, chat, evaluate, export, new_sweep, memory),
+)
 LEAVE_SECONDS = 3  # for open event streams when the server ends
+OPEN_FILES = 16_384
 
 
 def application(ui: Ui) -> Starlette:
@@ -72,17 +91,32 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 def serve(ui: Ui, listening: socket.socket, ready: Callable[[], None]) -> None:
     """Serves until SIGINT or SIGTERM; calls ``ready`` once pages are answered."""
+    _allow_open_files()
+    new_server(ui, ready).run(sockets=[listening])
+
+
+def new_server(ui: Ui, ready: Callable[[], None]) -> uvicorn.Server:
+    """The server, which calls ``ready`` once pages are answered."""
     config = uvicorn.Config(
         application(ui),
+        http="h11",  # unlike httptools, it limits the size of headers and refuses a request that names two hosts
+        h11_max_incomplete_event_size=64 * 1024,
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         root_path=ui.settings.root_path,
         timeout_graceful_shutdown=LEAVE_SECONDS,
-        h11_max_incomplete_event_size=64 * 1024,
     )
-    server = _Server(config, ready)
-    server.run(sockets=[listening])
+    return _Server(config, ready)
+
+
+def _allow_open_files() -> None:
+    """As many open connections as the system lets this process have: some allow 1,024 at first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Server(uvicorn.Server):
@@ -150,7 +184,9 @@ async def _outside_root(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    return _answer(request, 500, f"{type(error).__name__}: the server's terminal shows where")
+    response = _answer(request, 500, f"{type(error).__name__}: the server's terminal shows where")
+    add_security_headers(response.headers)  # this answer doesn't pass the gate
+    return response
 
 
 def _answer(request: Request, status: int, message: str) -> Response:

@@ -14,6 +14,10 @@ FAILURES_BEFORE_PAUSE = 5  # wrong keys in a row
 PAUSE_SECONDS = 2.0
 
 
+class TooManyKeysError(Exception):
+    """Several keys were wrong: none is looked at for a while."""
+
+
 @dataclass
 class Sessions:
     """Sessions and one-time links of a UI process. Only hashes of them are kept.
@@ -33,6 +37,7 @@ class Sessions:
     def new_link(self) -> str:
         """A token that signs one browser in, once, within a day."""
         token = secrets.token_urlsafe(32)
+        _forget_ended(self._links)
         self._links[_digest(token)] = time.time() + LINK_SECONDS
         return token
 
@@ -43,8 +48,12 @@ class Sessions:
         return self._new_session()
 
     def sign_in(self, key: str) -> str | None:
-        """A new session for the right key; ``None`` for a wrong one, and for a while after several wrong ones."""
-        if self.key is None or time.monotonic() < self._paused_until:
+        """A new session for the right key; ``None`` for a wrong one. Raises :class:`TooManyKeysError` for a while after
+        several wrong ones.
+        """
+        if time.monotonic() < self._paused_until:
+            raise TooManyKeysError
+        if self.key is None:
             return None
         if hmac.compare_digest(_digest(key), _digest(self.key)):
             self._failures = 0
@@ -64,6 +73,7 @@ class Sessions:
 
     def _new_session(self) -> str:
         session = secrets.token_urlsafe(32)
+        _forget_ended(self._sessions)
         self._sessions[_digest(session)] = time.time() + SESSION_SECONDS
         return session
 
@@ -83,3 +93,9 @@ def _take(kept: dict[bytes, float], token: str) -> bool:
     held = _holds(kept, token)
     kept.pop(_digest(token), None)
     return held
+
+
+def _forget_ended(kept: dict[bytes, float]) -> None:
+    now = time.time()
+    for digest in [digest for digest, until in kept.items() if until <= now]:
+        del kept[digest]

@@ -27,7 +27,7 @@ class Translator:
 
     language: str
 
-    def __call__(self, key: str, **values: Any) -> str:
+    def __call__(self, key: str, /, **values: Any) -> str:
         """The text of a key, with ``{name}`` replaced by values. Raises :class:`MissingWordsError`."""
         text = catalogue(self.language).get(key)
         if text is None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ruamel.yaml.error import YAMLError
+
 from sweeps.spec.naming import is_safe
 from sweeps.spec.problems import SpecError
 from sweeps.spec.spec import SHIPPED, SUFFIXES, shipped_specs
@@ -82,9 +84,7 @@ def spec_name(text: str, otherwise: str) -> str:
     """The name that a spec gives itself, which its run has."""
     try:
         name = plain_tree(text).get("name", otherwise)
-    except Exception as error:
-        if not isinstance(error, SpecError) and type(error).__module__.partition(".")[0] != "ruamel":
-            raise
+    except (SpecError, YAMLError):
         return otherwise
     return name if is_safe(name) and not name.startswith((".", "-")) else otherwise
 

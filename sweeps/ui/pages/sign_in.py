@@ -10,6 +10,7 @@ from sweeps.ui.access import cookie_name, set_session
 from sweeps.ui.context import ui_of
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.request_body import read_json
+from sweeps.ui.sessions import TooManyKeysError
 from sweeps.ui.translation import COOKIE, LANGUAGES
 
 YEAR = 365 * 24 * 3600
@@ -38,9 +39,14 @@ async def with_key(request: Request) -> Response:
     """Signs a browser in by the key that the UI was started with."""
     ui = ui_of(request)
     key = (await read_json(request, 4096)).get("key")
-    session = ui.sessions.sign_in(key) if isinstance(key, str) else None
+    t = translator(request)
+    try:
+        session = ui.sessions.sign_in(key) if isinstance(key, str) else None
+    except TooManyKeysError:
+        message = t("common.many_wrong_keys")
+        return JSONResponse({"error": {"key": "many_wrong_keys", "message": message}}, 429)
     if session is None:
-        message = translator(request)("common.wrong_key")
+        message = t("common.wrong_key")
         return JSONResponse({"error": {"key": "wrong_key", "message": message}}, 403)
     response = JSONResponse({"ok": True})
     set_session(response, session, request, ui.settings)
