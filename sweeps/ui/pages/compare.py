@@ -15,7 +15,7 @@ from starlette.routing import Route
 from sweeps.ui.pages.run_lookup import read_run, trial_id
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.snapshots.computed import Failed, json_of
-from sweeps.ui.snapshots.store import Followed
+from sweeps.ui.snapshots.followed import Followed
 
 LEAST, MOST = 2, 4
 

@@ -17,7 +17,7 @@ from sweeps.ui.pages.run_lookup import followed_run, read_run
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.roots import below
 from sweeps.ui.snapshots import snapshot
-from sweeps.ui.snapshots.store import Followed
+from sweeps.ui.snapshots.followed import Followed
 
 PUSH_SECONDS = 1.0
 AS_OF_SECONDS = 5.0  # between two events that only say that nothing has changed

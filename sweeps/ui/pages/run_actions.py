@@ -17,7 +17,7 @@ from sweeps.ui.pages.run_lookup import read_run, trial_id
 from sweeps.ui.rendering import translator
 from sweeps.ui.request_body import read_json
 from sweeps.ui.run_commands import RunCommand
-from sweeps.ui.snapshots.store import Followed
+from sweeps.ui.snapshots.followed import Followed
 
 MAX_CHANGES = 200
 

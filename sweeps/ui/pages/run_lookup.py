@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from sweeps.ui.context import ui_of
 from sweeps.ui.rendering import translator
-from sweeps.ui.snapshots.store import Followed
+from sweeps.ui.snapshots.followed import Followed
 
 KEY = re.compile(r"[0-9a-f]{12}")
 TRIAL = re.compile(r"[\w.-]{1,128}")

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from sweeps.ui.event_stream import event_stream
 from sweeps.ui.pages.run_lookup import read_run, trial_id
 from sweeps.ui.rendering import page
-from sweeps.ui.snapshots.store import Followed
+from sweeps.ui.snapshots.followed import Followed
 
 PUSH_SECONDS = 2.0
 

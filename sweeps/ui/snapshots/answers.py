@@ -10,7 +10,7 @@ from trainables.storage.damaged_files import DamagedFile, read_object
 from trainables.system.redaction import redacted_values
 
 if TYPE_CHECKING:
-    from sweeps.ui.snapshots.store import Followed
+    from sweeps.ui.snapshots.followed import Followed
 
 PARTS = ("answers", "unfinished", "fronts", "pairs", "cells", "title")
 

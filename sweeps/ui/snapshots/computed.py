@@ -15,7 +15,7 @@ from trainables.system.redaction import redacted
 from trainables.system.shown_text import shown
 
 if TYPE_CHECKING:
-    from sweeps.ui.snapshots.store import Followed
+    from sweeps.ui.snapshots.followed import Followed
 
 NICENESS = 15
 SECONDS = 300.0  # for one computation

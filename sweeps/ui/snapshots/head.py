@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sweeps.runs.status import RunState, all_cells, cell_summary
 from sweeps.ui.snapshots.activity import Activity
@@ -14,33 +16,44 @@ from trainables.results import Record, best, tracker_pages
 from trainables.system.redaction import redacted
 from trainables.system.shown_text import shown
 
-if TYPE_CHECKING:
-    from sweeps.ui.snapshots.reader import RunReader
-
 UNTRAINED = "base"
 
 
-def run_head(reader: RunReader, state: RunState, doing: Activity) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ReadRun:
+    """What a reader knows of a run beside its state. ``statuses`` counts all trials, ``changed`` is the time of the
+    newest file of one, in seconds since 1970.
+    """
+
+    key: str
+    place: str
+    folder: Path
+    environment: Mapping[str, Any]
+    statuses: Mapping[str, int]
+    changed: float | None
+
+
+def run_head(run: ReadRun, state: RunState, doing: Activity) -> dict[str, Any]:
     """Everything of a snapshot but its trials."""
-    folder, environment = reader.folder, reader.environment
+    folder, environment = run.folder, run.environment
     trained = [record for record in state.records if record.role != UNTRAINED]
     return {
-        "key": reader.key,
-        "name": shown(str(environment.get("name") or reader.place.rstrip("/").rpartition("/")[2])),
-        "place": shown(reader.place),
+        "key": run.key,
+        "name": shown(str(environment.get("name") or run.place.rstrip("/").rpartition("/")[2])),
+        "place": shown(run.place),
         "question": shown(str(environment.get("question") or "")) or None,
         "state": doing.state,
         "reason": shown(doing.reason) if doing.reason else None,
         "holder": shown(state.holder) if state.holder else None,
         "ended": len(trained),
         "total": max(state.total, len(trained)),
-        "statuses": dict(sorted(reader.table.statuses.items())),
+        "statuses": dict(sorted(run.statuses.items())),
         "failed": sum(record.status == "failed" for record in trained),
         "best": _best(state.records),
         "peak_bytes": max((r.peak_bytes for r in trained if r.peak_bytes is not None), default=None),
         "seconds": finite(environment.get("seconds")),
         "began": _began(folder, state.records),
-        "changed": max((trial.changed for trial in reader.trials.values()), default=None),
+        "changed": run.changed,
         "cells": [_cell(cell, state) for cell in all_cells(state)],
         "waits": [shown(wait) for wait in state.waits],
         "first_comparison": _first_comparison(state),

@@ -13,7 +13,7 @@ from sweeps.runs.layout import read_environment
 from sweeps.runs.status import RunState, Signs, UnfinishedTrial, read_signs
 from sweeps.ui.snapshots.activity import activity
 from sweeps.ui.snapshots.curves import Stamp, stamp_of
-from sweeps.ui.snapshots.head import run_head
+from sweeps.ui.snapshots.head import ReadRun, run_head
 from sweeps.ui.snapshots.snapshot import RunSnapshot
 from sweeps.ui.snapshots.trial_files import TrialFiles
 from sweeps.ui.snapshots.trial_table import TrialTable
@@ -54,9 +54,13 @@ class RunReader:
         doing = self._activity()
         rows = self.table.update(changed, signs, driven=holder is not None and doing.state != "starting")
         if not same or self._head.get("state") != doing.state or self._head.get("reason") != doing.reason:
-            self._head = run_head(self, self._state, doing)
+            self._head = run_head(self._read_run(), self._state, doing)
             self._made_of = made_of
         return RunSnapshot(self._head, rows, tuple(self.table.columns), round(time.time(), 3))
+
+    def _read_run(self) -> ReadRun:
+        changed = max((trial.changed for trial in self.trials.values()), default=None)
+        return ReadRun(self.key, self.place, self.folder, self.environment, self.table.statuses, changed)
 
     def _activity(self) -> Any:
         state = self._state

@@ -25,8 +25,8 @@ def run_curves(reader: RunReader, lock: threading.Lock, name: str | None = None)
             trial.curve.update()
         counts = Counter(each for trial in trials for each in trial.curve.points)
         names = sorted(counts, key=lambda each: (FIRST.index(each) if each in FIRST else len(FIRST), each))
-        shown = name if name in counts else next(iter(names), None)
-        found = [
+        shown = name if name is not None and name in counts else next(iter(names), "")
+        found: list[dict[str, Any]] = [
             {
                 "trial": trial.folder.name,
                 "cell": trial.cell,
@@ -36,4 +36,4 @@ def run_curves(reader: RunReader, lock: threading.Lock, name: str | None = None)
             for trial in trials
             if shown in trial.curve.points
         ]
-    return {"names": names, "name": shown, "curves": figure_curves(found)}
+    return {"names": names, "name": shown or None, "curves": figure_curves(found)}

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sweeps.ui.snapshots.answers import answers, importances
+from sweeps.ui.snapshots.followed import Followed
 from trainables.storage.urls import is_url
 
 if TYPE_CHECKING:
@@ -18,52 +18,12 @@ if TYPE_CHECKING:
 
     from sweeps.ui.run_index import RunEntry, RunIndex
     from sweeps.ui.snapshots.reader import RunReader
-    from sweeps.ui.snapshots.snapshot import RunSnapshot
-    from sweeps.ui.snapshots.url_copy import UrlCopy
 
 FOLDER_SECONDS, URL_SECONDS = 1.0, 10.0  # between two reads of a run whose page is open
 HOME_FOLDER_SECONDS, HOME_URL_SECONDS = 3.0, 30.0  # of one that is only in the list of runs
 LOOKED_AT_SECONDS = 30.0  # after the last look, reading ends
 AT_ONCE = 8  # reads for the list of runs
 PATIENCE_SECONDS = 5.0  # for one of them; a disk that hangs must not hold up the others
-
-
-@dataclass
-class Followed:
-    """A run that is followed. ``snapshot``: the last that was read; ``problem``: why the last read failed."""
-
-    entry: RunEntry
-    snapshot: RunSnapshot | None = None
-    problem: str | None = None
-    reader: RunReader | None = None
-    read_seconds: float = 0.0
-    page_until: float = 0.0
-    home_until: float = 0.0
-    lock: threading.Lock = field(default_factory=threading.Lock)  # of the reader
-    first_read: threading.Event = field(default_factory=threading.Event)
-    thread: threading.Thread | None = None
-    copy: UrlCopy | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The snapshot as pages get it; of a run that could not be read yet, its name and the problem."""
-        if self.snapshot is None:
-            return {**unread(self.entry, self.problem), "columns": [], "rows": []}
-        return {**self.snapshot.to_json(), "problem": self.problem}
-
-    def summary(self) -> dict[str, Any]:
-        if self.snapshot is None:
-            return unread(self.entry, self.problem)
-        return {**self.snapshot.summary(), "problem": self.problem}
-
-
-def unread(entry: RunEntry, problem: str | None) -> dict[str, Any]:
-    """A run of which nothing is known yet."""
-    nothing = dict.fromkeys(
-        ("question", "reason", "best", "peak_bytes", "began", "changed", "holder", "as_of")
-    )
-    lists: dict[str, Any] = {"cells": [], "damaged": [], "failed": 0, "ended": 0, "total": 0}
-    named = {"key": entry.key, "name": entry.name, "place": entry.location, "state": "reading"}
-    return {**nothing, **lists, **named, "problem": problem}
 
 
 class SnapshotStore:
