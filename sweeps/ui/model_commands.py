@@ -47,7 +47,7 @@ async def start_command(
         prepared = prepare(ui, values)
         options = form_of(ui.commands, command).arguments(prepared.options)
         operands = [operand(each) for each in prepared.operands]
-        argv = [command, "--json", *options, "--", *operands]
+        argv = [command, "--events", *options, "--", *operands]
         job_id: str = ui.jobs.start(command, argv, ui.settings.data_folder, title=prepared.title).id
         return job_id
 

@@ -16,6 +16,7 @@ from trainables.system.shown_text import shown
 MAX_MODELS = 4
 MEMORY_SECONDS = 2.0
 KILLED = -9
+FACTS = ("finish_reason", "prompt_tokens", "new_tokens", "seconds")
 
 Event = tuple[str, dict[str, Any]]
 
@@ -53,18 +54,19 @@ class Chat:
         self._models[choice.id] = ChatModel(choice.id, choice.label, choice.argument)
         self._tell_models()
         process = await self._started()
-        await process.send({"request": "load", "id": choice.id, "model": choice.argument})
+        await process.send({"load": choice.argument})
 
     async def unload(self, model_id: str) -> None:
         """Gives the memory of a model back; that of the process goes when its last model does."""
         self.used = time.monotonic()
-        if self._models.pop(model_id, None) is None:
+        model = self._models.pop(model_id, None)
+        if model is None:
             return
         self._tell_models()
         if not self._models:
             await self.end()
         elif self._process is not None:
-            await self._process.send({"request": "unload", "id": model_id})
+            await self._process.send({"unload": model.argument})
 
     async def ask(
         self, answer_id: str, model_id: str, messages: Sequence[Any], sampling: dict[str, Any]
@@ -95,10 +97,12 @@ class Chat:
         for answer_id in answer_ids:
             answer = self._answers.get(answer_id)
             if answer is not None and not answer.ended and self._process is not None:
-                await self._process.send({"request": "stop", "id": answer_id})
+                await self._process.send({"stop": answer_id})
 
     async def end(self) -> None:
         """Ends the process; its models are no longer loaded. The conversation is the page's."""
+        if self._process is not None:
+            await self.stop(list(self._answers))  # the process would complete them first
         process, self._process = self._process, None
         self._models.clear()
         self._fail_answers("The chat's process was ended.")
@@ -151,32 +155,45 @@ class Chat:
 
     def _take(self, event: dict[str, Any]) -> None:
         match event:
-            case {"event": "ready", "id": str(model_id)} if model_id in self._models:
-                model = self._models[model_id]
-                model.state, model.bytes = "ready", event.get("bytes")
-                self._tell_models()
+            case {"event": "ready", "model": str(argument)}:
+                self._ready(argument, event)
             case {"event": "token", "id": str(answer_id), "text": str(text)} if answer_id in self._answers:
-                answer = self._answers[answer_id]
-                answer.state, answer.text = "running", answer.text + shown(text)
-                self.used = time.monotonic()
-                self._tell("token", {"id": answer_id, "text": shown(text)})
+                self._add(self._answers[answer_id], shown(text), event.get("thinking") is True)
             case {"event": "done", "id": str(answer_id)} if answer_id in self._answers:
                 answer = self._answers[answer_id]
-                answer.state = "stopped" if event.get("stopped") else "done"
-                answer.facts = {name: event[name] for name in ("tokens", "seconds") if name in event}
+                answer.state = "stopped" if event.get("finish_reason") == "cancelled" else "done"
+                answer.facts = {name: event.get(name) for name in FACTS}
                 self._tell("answer", answer.to_json())
-            case {"event": "error", "id": str(failed)}:
-                self._failed(failed, shown(str(event.get("message") or "error")))
+            case {"event": "error"}:
+                self._failed(event.get("id"), event.get("model"), shown(str(event.get("message") or "error")))
 
-    def _failed(self, failed: str, message: str) -> None:
-        if failed in self._answers:
-            answer = self._answers[failed]
+    def _ready(self, argument: str, event: dict[str, Any]) -> None:
+        for model in self._models.values():
+            if model.argument == argument:
+                model.state, model.message = "ready", None
+                model.bytes, model.note = event.get("memory_bytes"), event.get("slow")
+        self._tell_models()
+
+    def _add(self, answer: Answer, text: str, thinking: bool) -> None:
+        answer.state = "running"
+        if thinking:
+            answer.thoughts += text
+        else:
+            answer.text += text
+        self.used = time.monotonic()
+        self._tell("token", {"id": answer.id, "text": text, "thinking": thinking})
+
+    def _failed(self, answer_id: Any, argument: Any, message: str) -> None:
+        """An error is that of an answer, or of a model that could not be loaded."""
+        answer = self._answers.get(answer_id)
+        if answer is not None:
             answer.state, answer.message = "failed", message
             self._tell("answer", answer.to_json())
-        elif failed in self._models:
-            model = self._models[failed]
-            model.state, model.message = "failed", message
-            self._tell_models()
+            return
+        for model in self._models.values():
+            if model.argument == argument and model.state == "loading":
+                model.state, model.message = "failed", message
+        self._tell_models()
 
     def _lost(self, process: ChatProcess) -> None:
         """The process has ended by itself: its models are gone, and nothing more comes of its answers."""

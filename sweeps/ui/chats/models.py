@@ -18,6 +18,7 @@ class ChatModel:
     state: Literal["loading", "ready", "failed"] = "loading"
     message: str | None = None
     bytes: int | None = None
+    note: str | None = None  # why its answers are slow
 
     def to_json(self) -> dict[str, Any]:
         values = asdict(self)
@@ -32,6 +33,7 @@ class Answer:
     id: str
     model: str
     text: str = ""
+    thoughts: str = ""
     state: Literal["waiting", "running", "done", "stopped", "failed"] = "waiting"
     message: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)

@@ -78,7 +78,7 @@ def sampling_of(values: dict[str, Any]) -> dict[str, Any]:
             sampling[name] = _number(name, value)
         else:
             raise WrongRequest(f"there is no setting {name!r}")
-    return {"sampling": sampling}
+    return sampling
 
 
 def _number(name: str, value: Any) -> float:

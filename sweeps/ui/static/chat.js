@@ -112,12 +112,16 @@ function regenerate() {
 }
 
 /** Takes what the server says of an answer; `text` is all of it, `piece` the next part. */
-function update({id, piece, text, ...rest}) {
+function update({id, piece, thinking, text, ...rest}) {
   for (const column of columns) {
     const message = column.data.messages.find((each) => each.id === id);
     if (!message) continue;
     if (text !== undefined) message.content = text;
-    if (piece !== undefined) { message.content += piece; message.state = "running"; }
+    if (piece !== undefined) {
+      if (thinking) message.thoughts = (message.thoughts ?? "") + piece;
+      else message.content += piece;
+      message.state = "running";
+    }
     Object.assign(message, rest);
     column.showMessage(message);
   }
@@ -125,7 +129,7 @@ function update({id, piece, text, ...rest}) {
   showButtons();
 }
 
-const takeAnswer = ({id, text, state, message, facts}) => update({id, text, state, message, facts});
+const takeAnswer = ({id, text, thoughts, state, message, facts}) => update({id, text, thoughts, state, message, facts});
 
 function takeModels(list) {
   models = new Map(list.map((each) => [each.id, each]));
@@ -146,7 +150,7 @@ function followChat() {
       takeMemory(all.memory);
     },
     models: (part) => takeModels(part.models),
-    token: ({id, text}) => update({id, piece: text}),
+    token: ({id, text, thinking}) => update({id, piece: text, thinking}),
     answer: takeAnswer,
     memory: takeMemory,
     ended: forget,

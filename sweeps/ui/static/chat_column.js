@@ -55,8 +55,10 @@ export class Column {
     this.loadButton.hidden = held;
     this.loadButton.disabled = !this.picker.value || this.picker.value === "folder:";
     this.unloadButton.hidden = !held;
-    this.problem.hidden = !model?.message;
-    setText(this.problem, model?.message ?? "");
+    const said = model?.message ?? model?.note;
+    this.problem.hidden = !said;
+    this.problem.className = model?.message ? "error" : "notice";
+    setText(this.problem, said ?? "");
   }
 
   /** Shows all messages; those that have gone are taken away. */
@@ -78,7 +80,7 @@ export class Column {
     }
     const [body, facts] = element.children;
     if (message.role === "user") { body.className = "body text"; setText(body, message.content); }
-    else showText(body, message.content);
+    else showText(body, message);
     const open = message.state === "waiting" || message.state === "running";
     element.classList.toggle("cursor", open);
     element.classList.toggle("failed", message.state === "failed");
@@ -94,7 +96,8 @@ function factsOf({state, message, facts}) {
   if (state === "failed") return t("chat.failed", {message: message ?? ""});
   if (state !== "done" && state !== "stopped") return "";
   const parts = [state === "stopped" ? t("chat.stopped") : null];
-  if (facts?.tokens) parts.push(t("chat.tokens", {tokens: number(facts.tokens)}));
+  if (facts?.finish_reason === "length") parts.push(t("chat.cut"));
+  if (facts?.new_tokens) parts.push(t("chat.tokens", {tokens: number(facts.new_tokens)}));
   if (facts?.seconds) parts.push(seconds(facts.seconds));
   return parts.filter(Boolean).join(" · ");
 }

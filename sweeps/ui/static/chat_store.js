@@ -22,13 +22,15 @@ export function saveNow(conversation) {
   try { sessionStorage.setItem(KEY, JSON.stringify(conversation)); } catch { /* full: the page goes on without */ }
 }
 
+const exported = ({role, content, thoughts, state, message}) => role === "user" ? {role, content} : {role, content, thoughts: thoughts || null, state, error: message ?? null};
+
 /** Has the browser save the conversation as a file. */
 export function download({columns, system, sampling}) {
   const value = {
     saved_at: new Date().toISOString(),
     system: system || null,
     sampling,
-    models: columns.map(({label, messages}) => ({model: label, messages: messages.map(({role, content, state, message}) => ({role, content, ...(role === "assistant" ? {state, error: message ?? null} : {})}))})),
+    models: columns.map(({label, messages}) => ({model: label, messages: messages.map(exported)})),
   };
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([JSON.stringify(value, null, 2)], {type: "application/json"}));

@@ -3,6 +3,48 @@ import {copy, el} from "./dom.js";
 import {gib} from "./units.js";
 import {t} from "./words.js";
 
+/** The element for the event `result` of an export. */
 export function exportResult(result) {
-  return el("div", {}, el("h2", {}, t("export.result")), el("p", {}, el("code", {}, result.folder ?? "")));
+  const verified = result.checks.length > 0;
+  const root = el("div", {}, el("h2", {}, t("export.result")),
+    el("dl", {class: "result-facts"},
+      ...fact(t("export.folder"), el("code", {}, result.folder)),
+      ...fact(t("export.size"), sizeOf(result.bytes)),
+      ...fact(t("export.weights"), result.dtype ?? t("export.adapter_only"))),
+    el("p", {class: verified ? "notice" : "error"}, t(verified ? "export.verified" : "export.not_verified")));
+  for (const check of result.checks) root.append(el("p", {}, check.sentence), checkTable(check));
+  for (const sentence of result.verdict) root.append(el("p", {class: "sentence"}, sentence));
+  for (const note of result.notes) root.append(el("p", {class: "notice"}, note));
+  if (result.url) root.append(el("p", {}, t("export.uploaded", {name: result.url})));
+  root.append(el("h3", {}, t("export.use")), ...uses(result).flatMap(([words, command]) => [el("p", {class: "facts"}, words), commandOf(command)]));
+  return root;
+}
+
+const fact = (name, value) => [el("dt", {}, name), el("dd", {}, value)];
+
+/** Small models have little: GiB with two digits would be 0.00. */
+const sizeOf = (bytes) => bytes < 2 ** 30 / 10 ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : gib(bytes);
+
+function checkTable({columns, rows}) {
+  return el("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": t("export.result")},
+    el("table", {class: "table"},
+      el("thead", {}, el("tr", {}, ...columns.map((each) => el("th", {scope: "col"}, each)))),
+      el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((each) => el("td", {}, each)))))));
+}
+
+function uses({folder, dtype}) {
+  const quoted = /^[\w@%+=:,./-]+$/.test(folder) ? folder : `'${folder.replaceAll("'", `'"'"'`)}'`;
+  const loaded = dtype
+    ? `from transformers import AutoModelForCausalLM\nmodel = AutoModelForCausalLM.from_pretrained(${JSON.stringify(folder)})`
+    : `from peft import AutoPeftModelForCausalLM\nmodel = AutoPeftModelForCausalLM.from_pretrained(${JSON.stringify(folder)})`;
+  return [
+    [t("export.use_chat"), `paretune chat ${quoted}`],
+    [t("export.use_serve"), `paretune serve ${quoted}`],
+    [t("export.use_python"), loaded],
+  ];
+}
+
+function commandOf(text) {
+  const button = el("button", {type: "button", class: "button", onclick: () => copy(text, button, t("common.copied"))}, t("common.copy"));
+  return el("div", {class: "command-line"}, el("pre", {class: "command", tabindex: "0"}, text), button);
 }
