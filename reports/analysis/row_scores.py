@@ -30,8 +30,10 @@ def estimate(run: Run, records: Sequence[Record], further: int = 0) -> Estimate 
     how many of the rows that the trials were scored on later are counted, too.
     """
     own = _own_estimate(run, records)
+    if own is None or not further:
+        return own
     files = [[_scored_rows(run, record, file) for file in (OWN_ROWS, FURTHER_ROWS)] for record in records]
-    if own is None or not further or any(rows is None for pair in files for rows in pair):
+    if any(rows is None for pair in files for rows in pair):
         return own
     scored = [[*(rows or ()), *(later or ())[:further]] for rows, later in files]
     return _estimate(records[0], _keys(scored[0]), scored) if _same_rows(scored) else own
@@ -76,9 +78,10 @@ def _scored_rows(run: Run, record: Record, file: str) -> list[dict[str, Any]] | 
     if record.quality is None or not path.exists():
         return None
     with reading(path):
-        columns = [name for name in COLUMNS if name in pq.read_schema(path).names]
-        # The files are small: to wake other threads takes longer than to read them.
-        table = pq.read_table(path, columns=columns, use_threads=False, pre_buffer=False)
+        # The files are small: to open one takes longer than to read it, and to wake other threads, too.
+        with pq.ParquetFile(path) as opened:
+            known = set(opened.schema_arrow.names)
+            table = opened.read([name for name in COLUMNS if name in known], use_threads=False)
         rows = [row for row in table.to_pylist() if row["score"] is not None]
     return rows or None
 

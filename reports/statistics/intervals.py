@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf, sqrt
 
-from scipy import stats
+from scipy import special
 
 from reports.statistics.estimates import Estimate
 from reports.statistics.resampling import ratio_interval
@@ -149,12 +149,13 @@ def auc_interval(auc: float, good: float, bad: float, level: float = LEVEL) -> I
 
 def normal(level: float) -> float:
     """The half-width of a two-sided normal interval in standard errors: 1.96 for 0.95."""
-    return float(stats.norm.ppf((1 + level) / 2))
+    # The same figures as scipy.stats', whose checks of arguments take twenty times as long.
+    return float(special.ndtri((1 + level) / 2))
 
 
 def student(level: float, degrees: float) -> float:
     """The same of Student's t; infinite without degrees of freedom."""
-    return float(stats.t.ppf((1 + level) / 2, degrees)) if degrees > 0 else inf
+    return float(special.stdtrit(degrees, (1 + level) / 2)) if degrees > 0 else inf
 
 
 def _effective_rows(estimate: Estimate) -> float:

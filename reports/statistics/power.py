@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 
-from scipy import stats
+from scipy import special
 
 from reports.statistics.estimates import Estimate, rows_variance
 from reports.statistics.intervals import SeedVariance, student, variance_beside_rows
@@ -90,7 +90,7 @@ class DifferenceLaw:
     def would_settle(self, amount: Amount, criterion: Criterion) -> bool:
         """Whether this much settles it with a probability of 80 %, if the true difference is the measured one."""
         error, degrees = self.error(amount), self.degrees_of_freedom(amount)
-        reserve = float(stats.norm.ppf(POWER)) * error
+        reserve = float(special.ndtri(POWER)) * error
         different = abs(self.gain) - reserve
         if different > 0 and different >= student(1 - criterion.level, degrees) * error:
             return True
@@ -112,7 +112,7 @@ class DifferenceLaw:
             high = min(high, student(1 - 2 * criterion.one_sided, degrees) * error - criterion.margin)
         if high <= low:
             return 1.0
-        open_share = stats.norm.cdf((high - self.gain) / spread) - stats.norm.cdf((low - self.gain) / spread)
+        open_share = special.ndtr((high - self.gain) / spread) - special.ndtr((low - self.gain) / spread)
         return float(1 - open_share)
 
     def rows_needed(self, criterion: Criterion) -> int | None:
