@@ -163,7 +163,8 @@ def first_step(
     """The first step of all weights beside plain transformers'. Raises :class:`Refused`, :class:`RefusedLate`,
     :class:`Crashed`.
     """
-    changes = [f"stages=[{{kind: {stage}}}]", "data.train=commands", f"model.attention={attention}"]
+    rows = ["data.train=commands", f"data.max_samples={plain_losses.SAMPLES}"]
+    changes = [f"stages=[{{kind: {stage}}}]", *rows, f"model.attention={attention}"]
     family.cell(*changes, *(["train.packing=true"] if packing else []))
     run = family.folder / f"{stage}-{attention}-{packing}"
     try:

@@ -28,7 +28,9 @@ STAGES = ("sft", "pretrain", "dpo", "orpo", "simpo", "kto", "reward")
 CUTOFF, ROWS = 128, 4
 # A gradient below is rounding: a bias of keys, for instance, moves all scores of a query alike.
 NO_GRADIENT = 1e-7
-SMALL: dict[str, Any] = {"eval_rows": 6, "cutoff": CUTOFF, "steps": 1}
+# Of so many rows the first batch is as good as of all, and encoding all would take longer than the rest.
+SAMPLES = 128
+SMALL: dict[str, Any] = {"eval_rows": 6, "cutoff": CUTOFF, "steps": 1, "max_samples": SAMPLES}
 
 
 @dataclass(frozen=True)

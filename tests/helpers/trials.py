@@ -40,15 +40,18 @@ def write_rows(path: Path, count: int = 48) -> Path:
     return path
 
 
+DATA_LEAVES = ("cutoff", "eval_rows", "eval_fraction", "max_samples")
+
+
 def make_config(
     model: Path, rows: Path | str, method: dict[str, Any] | str | None = "lora", **leaves: Any
 ) -> TrialConfig:
-    """A trial of two steps. ``leaves``: settings of ``train``, and ``dtype``, ``cutoff``, ``eval_rows``, ``stage``."""
+    """A trial of two steps. ``leaves``: settings of ``train``, ``dtype``, ``stage``, and :data:`DATA_LEAVES`."""
     method = METHODS[method] if isinstance(method, str) else method
     name = method["kind"] if method else "base"
     dtype = leaves.pop("dtype", "bfloat16")
     data = {"train": str(rows), "eval_fraction": 0.25}
-    data |= {key: leaves.pop(key) for key in ("cutoff", "eval_rows", "eval_fraction") if key in leaves}
+    data |= {key: leaves.pop(key) for key in DATA_LEAVES if key in leaves}
     stage = {"kind": "sft", **leaves.pop("stage", {})}
     kind = stage["kind"]
     length = {} if "epochs" in leaves else {"steps": 2}
