@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +17,12 @@ from reports.plots.drawing import Drawing
 from reports.plots.marks import Marks, trial_text
 from reports.plots.style import (
     INK,
+    LABEL_WIDTH,
     MUTED,
     Palette,
     figure,
     label_rows,
     marker,
-    objective_label,
     quality_axis,
     status_handles,
     statuses_of,
@@ -38,25 +40,40 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     found = [(row, search) for row in group.rows if (search := rate_search(row.cell)) is not None]
     if not found:
         return None
-    scale = objective_scale(group)
-    columns = min(COLUMNS, len(found))
+    scales = [_scale(group, search) for _, search in found]
+    # Values of different steps are too far apart for one axis, and panels with two axes are too narrow for their words.
+    alike = len({_compared_at(search) for _, search in found}) == 1
+    columns = min(COLUMNS if alike else 1, len(found))
     rows = -(-len(found) // columns)
-    made = figure(height=0.7 + 2.1 * rows)
-    grid = made.subplots(rows, columns, sharey=True, squeeze=False)
+    made = figure(height=0.7 + (2.1 if alike and found[0][1].rung is None else 2.3) * rows)
+    grid = made.subplots(rows, columns, sharey=alike, squeeze=False)
     marks = Marks()
     # The grid may have one place more than there are cells; it is removed below.
-    for axes, (row, search) in zip(grid.flat, found, strict=False):
+    for axes, (row, search), scale in zip(grid.flat, found, scales, strict=False):
         _panel(axes, search, colours[row.cell.method], scale)
-        _points(axes, group, row, search, colours[row.cell.method], marks)
+        _points(axes, group, row, search, scale, marks, colours[row.cell.method])
+        _limits(axes, [each for _, each in found] if alike else [search], scale)
     for axes in grid.flat[len(found) :]:
         axes.remove()
-    for axes in grid[:, 0]:
-        quality_axis(axes, scale.unit)
-    _limits(grid[0, 0], found, scale)
     made.supxlabel("learning rate", fontsize=10)
-    made.legend(handles=_legend(found), loc="outside upper left", ncols=3, columnspacing=1.2)
-    label_rows(made, objective_label(group))
-    return Drawing(name, made, _alt(found, scale), marks.by_id)
+    handles = _legend(found)
+    made.legend(
+        handles=handles, loc="outside upper left", ncols=3 if len(handles) < 5 else 2, columnspacing=1.2
+    )
+    label_rows(made, fill(" or ".join(dict.fromkeys(scale.name for scale in scales)), LABEL_WIDTH))
+    return Drawing(name, made, _alt(found, scales), marks.by_id)
+
+
+def _scale(group: Group, search: RateSearch) -> ObjectiveScale:
+    """How the values of a search are shown, and the name of what they are: a training loss as a loss."""
+    if search.rung is not None and search.rung.compared_by == "training":
+        return ObjectiveScale("training loss", sign=-1)
+    scale = objective_scale(group)
+    return replace(scale, name=f"validation {scale.name}")
+
+
+def _compared_at(search: RateSearch) -> tuple[int, str] | None:
+    return None if search.rung is None else (search.rung.step, search.rung.compared_by)
 
 
 def _panel(axes: Axes, search: RateSearch, colour: str, scale: ObjectiveScale) -> None:
@@ -69,8 +86,8 @@ def _panel(axes: Axes, search: RateSearch, colour: str, scale: ObjectiveScale) -
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=False, axis="x")
     axes.annotate(
-        said(search), (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points",
-        color=INK, fontsize=9,
+        "\n".join(filter(None, [said(search), _at_rung(search)])),
+        (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points", color=INK, fontsize=9,
     )  # fmt: skip
     if search.curve is not None:
         # Beyond the rates that were tried, a parabola says nothing.
@@ -84,23 +101,36 @@ def _panel(axes: Axes, search: RateSearch, colour: str, scale: ObjectiveScale) -
             axes.axvspan(*curve.interval, color=MUTED, alpha=0.15, linewidth=0, zorder=0)
 
 
-def _points(axes: Axes, group: Group, row: Row, search: RateSearch, colour: str, marks: Marks) -> None:
+def _points(
+    axes: Axes, group: Group, row: Row, search: RateSearch, scale: ObjectiveScale, marks: Marks, colour: str
+) -> None:
     """The name of the cell, and its trials."""
-    axes.set_title(row.name, fontsize=10, fontweight="bold", loc="left", pad=17)
-    scale = objective_scale(group)
-    for rate, record in search.points:
-        style = marker(record.status, colour)
-        y = scale.shown(record.objective or 0.0)
-        (point,) = axes.plot([rate], [y], linestyle="", alpha=0.85, clip_on=False, zorder=3, **style)
-        marks.add(point, [row.cell], trial_text(group, row, record))
+    pad = 17 if search.rung is None else 29
+    axes.set_title(row.name, fontsize=10, fontweight="bold", loc="left", pad=pad)
+    quality_axis(axes, scale.unit)
+    for each in search.points:
+        style, y = marker(each.record.status, colour), scale.shown(each.value)
+        (point,) = axes.plot([each.rate], [y], linestyle="", alpha=0.85, clip_on=False, zorder=3, **style)
+        text = trial_text(group, row, each.record)
+        if search.rung is not None:
+            text += f"\n{scale.name} at step {search.rung.step}: {units.quality(y, scale.unit)}"
+        marks.add(point, [row.cell], text)
 
 
-def _limits(axes: Axes, found: list[tuple[Row, RateSearch]], scale: ObjectiveScale) -> None:
+def _limits(axes: Axes, searches: list[RateSearch], scale: ObjectiveScale) -> None:
     """Those of the trials: a parabola may go far beyond them."""
-    objectives = [scale.shown(record.objective or 0.0) for _, search in found for _, record in search.points]
-    low, high = min(objectives), max(objectives)
+    values = [scale.shown(point.value) for search in searches for point in search.points]
+    low, high = min(values), max(values)
     margin = 0.12 * (high - low or 1.0)
     axes.set_ylim(low - margin, high + margin)
+
+
+def _at_rung(search: RateSearch) -> str:
+    """What the curve goes through where it is not the trials that ran to the end."""
+    if search.rung is None:
+        return ""
+    what = "training loss" if search.rung.compared_by == "training" else "validation rows"
+    return f"{what}, step {search.rung.step}, {units.count(len(search.points), 'trial')}"
 
 
 def said(search: RateSearch) -> str:
@@ -133,7 +163,7 @@ def _legend(found: list[tuple[Row, RateSearch]]) -> list[Any]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    statuses = statuses_of([record for _, search in found for _, record in search.points])
+    statuses = statuses_of([point.record for _, search in found for point in search.points])
     handles: list[Any] = list(status_handles(statuses))
     optima = [search.curve_with_optimum for _, search in found if search.curve_with_optimum is not None]
     if optima:
@@ -145,11 +175,12 @@ def _legend(found: list[tuple[Row, RateSearch]]) -> list[Any]:
     return handles
 
 
-def _alt(found: list[tuple[Row, RateSearch]], scale: ObjectiveScale) -> str:
+def _alt(found: list[tuple[Row, RateSearch]], scales: list[ObjectiveScale]) -> str:
     described = "; ".join(
-        f"{row.name}, {units.count(len(search.points), 'trial')}: {_details(search)}" for row, search in found
+        f"{row.name}, {_at_rung(search) or units.count(len(search.points), 'trial')}: {_details(search)}"
+        for row, search in found
     )
-    what = f"the validation {scale.name} against the learning rate"
+    what = f"the {' or '.join(dict.fromkeys(scale.name for scale in scales))} against the learning rate"
     return f"Scatter plots of {what}, with fitted parabolas. {described}."
 
 

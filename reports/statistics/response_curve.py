@@ -83,6 +83,11 @@ def response_curve(
     return ResponseCurve(low, high, _value(place, low, high), interval, (constant, linear, squared))
 
 
+def precision_of(trials: int) -> int:
+    """What so many trials say of an optimum: 0 nothing, 1 where it is, 2 that with an interval."""
+    return (trials >= MIN_VALUES) + (trials >= MIN_VALUES + MIN_DEGREES)
+
+
 def _optimum(coefficients: Array) -> float:
     """Where a parabola (3,) is highest between -1 and 1."""
     _, linear, squared = (float(value) for value in coefficients)

@@ -75,6 +75,24 @@ CURVES = {
     "12 rates, results steer from the fourth on": SearchWorld(12, best=2e-3, steered=True),
     "16 rates, results steer from the fourth on": SearchWorld(16, best=2e-3, steered=True),
 }
+# Most trials stop at the first rung: the curve goes through the values of all there, or from five on through the ends.
+RUNGS = {
+    "8 random rates, 1 to the end": SearchWorld(8, kept=1),
+    "8 random rates, 3 to the end": SearchWorld(8, kept=3),
+    "8 random rates, 1 to the end, twice the error": SearchWorld(8, kept=1, noise=_LARGE_ERRORS),
+    "12 rates, results steer from the fourth on, 2 to the end": SearchWorld(
+        12, best=2e-3, steered=True, kept=2
+    ),
+    "16 random rates, 6 to the end": SearchWorld(16, kept=6),
+    "16 random rates, 6 to the end, errors correlate by 0.8": SearchWorld(16, kept=6, shared=0.8),
+    "27 random rates, 9 to the end, errors correlate by 0.8": SearchWorld(27, kept=9, shared=0.8),
+}
+MOVING = {
+    f"8 random rates, 1 to the end, where the best is {share} of that at the rung": SearchWorld(
+        8, best=best, best_at_rung=2e-3, kept=1
+    )
+    for share, best in (("two thirds", 4e-3 / 3), ("half", 1e-3), ("a third", 2e-3 / 3))
+}
 NO_PARABOLAS = {
     f"{trials} random rates, the objective falls twice as quickly above the best": SearchWorld(
         trials, best=2e-3, skew=2.0
@@ -139,18 +157,21 @@ def test_a_searched_training_that_counted_as_a_seed_would_flatter_its_cell(tmp_p
     assert (counted["figures above their truth"] or 0.0) > 0.003
 
 
-@pytest.mark.parametrize("name", ["6 random rates", "12 rates, results steer from the fourth on"])
+@pytest.mark.parametrize(
+    "name",
+    ["6 random rates", "12 rates, results steer from the fourth on", "8 random rates, 1 to the end"],
+)
 def test_the_interval_of_a_curves_optimum_holds_the_best_rate(name: str) -> None:
-    found = tally_searches(CURVES[name], repeats=200)
+    found = tally_searches((CURVES | RUNGS)[name], repeats=200)
     assert found.named > 100
     assert found.named_covering / found.named > 0.9
     assert found.covering / found.intervals > 0.9
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize("name", CURVES | RUNGS)
 def test_of_thousands_of_intervals_of_a_curves_optimum_few_miss_the_best_rate(name: str) -> None:
-    found = tally_searches(CURVES[name], repeats=4000)
+    found = tally_searches((CURVES | RUNGS)[name], repeats=4000)
     assert found.named_covering / found.named >= 0.93
     assert found.covering / found.intervals >= 0.93
 
@@ -174,7 +195,7 @@ def _print_runs(repeats: int) -> None:
 
 def _print_curves(repeats: int) -> None:
     _print_heading("search", SearchTally().shares())
-    for name, world in (CURVES | NO_PARABOLAS).items():
+    for name, world in (CURVES | RUNGS | NO_PARABOLAS | MOVING).items():
         print(_line(name, tally_searches(world, repeats).shares()), flush=True)
 
 

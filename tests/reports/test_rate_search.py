@@ -1,5 +1,6 @@
 """How learning rates were searched, as the report shows it: curves, edges, random search, the expected best."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,7 @@ def run_of(
     records = [
         record(
             f"t{place}",
-            objective=value,
-            **(changes if place in (statuses or {}) else {}),
+            **{"objective": value, **(changes if place in (statuses or {}) else {})},
             status=(statuses or {}).get(place, "done"),
             config={"method": {"kind": "lora"}, "train": {"learning_rate": RATES[place]}},
         )
@@ -41,7 +41,7 @@ def run_of(
     ]
     run = write_run(folder, records)
     study: list[tuple[dict[str, Any], float]] = [
-        ({"train.learning_rate": rate}, value) for rate, value in zip(RATES, objectives, strict=True)
+        ({"train.learning_rate": rate}, value) for rate, value in zip(RATES, objectives, strict=False)
     ]
     write_journal(run, "sft-lora", study, DOMAIN, [each.trial_id for each in records], origins or [])
     return run
@@ -91,6 +91,86 @@ def test_a_curve_ends_at_the_rates_that_were_tried_and_one_that_opens_upwards_ha
     (curve,) = (line for line in drawing.figure.axes[0].lines if len(line.get_xdata()) > 2)
     rates = [float(rate) for rate in curve.get_xdata()]
     assert (min(rates), max(rates)) == pytest.approx(search.tried)
+
+
+def halved(folder: Path, compared_by: str = "training", done: int = 1, **environment: Any) -> Path:
+    """A run of five trials whose first ``done`` ran to the end, and that were compared at step 4 before."""
+    run = run_of(folder, statuses=dict.fromkeys(range(done, 5), "stopped"), objective=None)
+    curve_name = results.TRAINING_OBJECTIVE if compared_by == "training" else "objective"
+    for place, value in enumerate(OBJECTIVES):
+        points = [
+            {"step": 4, "name": curve_name, "value": value - 2},
+            {"step": 4, "name": "train_loss", "value": 9},
+        ]
+        (run / "trials" / f"t{place}" / "curve.jsonl").write_text("\n".join(map(json.dumps, points)))
+    (run / "environment.json").write_text(json.dumps({"rungs": {"sft-lora": [4, 12]}, **environment}))
+    results.write_tables(run)
+    return run
+
+
+def test_where_few_trials_ran_to_the_end_the_curve_goes_through_the_values_of_all_at_the_first_rung(
+    tmp_path: Path,
+) -> None:
+    search = rate_search(group_of(halved(tmp_path / "run")).rows[0].cell)
+    assert search is not None
+    assert search.rung is not None
+    assert (search.rung.step, search.rung.compared_by, len(search.points)) == (4, "training", 5)
+    whole = rate_search(group_of(run_of(tmp_path / "whole")).rows[0].cell)
+    assert whole is not None
+    assert search.curve is not None
+    assert whole.curve is not None
+    assert search.curve.optimum == pytest.approx(whole.curve.optimum)
+    assert search.curve.interval == pytest.approx(whole.curve.interval)
+    assert search.tried == (2e-4, 8e-3)
+
+
+def test_five_trials_that_ran_to_the_end_are_enough_for_a_curve_of_the_end(tmp_path: Path) -> None:
+    search = rate_search(group_of(halved(tmp_path / "run", done=5)).rows[0].cell)
+    assert search is not None
+    assert search.rung is None
+    assert [point.value for point in search.points] == OBJECTIVES
+
+
+@pytest.mark.parametrize(
+    "rungs", [{"sft-lora": []}, {"sft-full": [4]}, {"sft-lora": [8]}, {"sft-lora": 4}, [4]]
+)
+def test_without_the_values_of_a_rung_the_curve_is_that_of_the_end(tmp_path: Path, rungs: Any) -> None:
+    group = group_of(halved(tmp_path / "run", done=2, rungs=rungs))
+    search = rate_search(group.rows[0].cell)
+    assert search is not None
+    assert (search.rung, search.curve, len(search.points)) == (None, None, 2)
+
+
+@pytest.mark.parametrize(
+    ("compared_by", "label", "shown"),
+    [("training", "training loss", 1.1), ("validation", "validation exact match", -1.1)],
+)
+def test_the_figure_says_what_a_curve_of_the_first_rung_goes_through(
+    tmp_path: Path, compared_by: str, label: str, shown: float
+) -> None:
+    group = group_of(halved(tmp_path / "run", compared_by))
+    drawing = learning_rates.draw(group, palette([group]), "rates")
+    assert drawing is not None
+    by = f"{'training loss' if compared_by == 'training' else 'validation rows'}, step 4, 5 trials"
+    assert f"lora, {by}: optimum 1." in drawing.alt
+    (axes,) = drawing.figure.axes
+    assert any(text.get_text().endswith(f"\n{by}") for text in axes.texts)
+    assert drawing.figure.get_supylabel() == label
+    (first,) = (line for line in axes.lines if list(line.get_xdata()) == [1e-3])
+    assert list(first.get_ydata()) == pytest.approx([shown])
+    assert any(f"{label} at step 4: " in mark.text for mark in drawing.marks.values())
+
+
+def test_the_best_rate_is_no_end_of_those_tried_where_others_beyond_it_were_behind_at_a_rung(
+    tmp_path: Path,
+) -> None:
+    # Done are 2e-4, 6e-4 and the best, 1e-3; 4e-3 and 8e-3 were behind at step 4.
+    kept = write([halved(tmp_path / "run", done=3)]).read_text(encoding="utf-8")
+    assert "of those tried" not in kept
+    behind = run_of(tmp_path / "behind", statuses={3: "stopped", 4: "stopped"})
+    assert "of those tried" not in write([behind]).read_text(encoding="utf-8")
+    highest = write([run_of(tmp_path / "highest", [0.9, 0.5, 0.8])]).read_text(encoding="utf-8")
+    assert "is the highest of those tried" in highest
 
 
 def test_without_two_learning_rates_there_is_no_figure(tmp_path: Path) -> None:

@@ -111,7 +111,9 @@ def _at_the_end_of_those_tried(group: Group) -> Iterator[str]:
         domain = studies.domains(row.cell.study).get(LEARNING_RATE)
         if search is None or search.curve is None or domain is None or studies.edge(best, domain):
             continue
-        lowest, highest = search.tried
+        # What others of its cell were better than on the way has been tried, too.
+        rates = [point.rate for point in search.points]
+        lowest, highest = min(rates), max(rates)
         if best in (lowest, highest):
             found.setdefault("highest" if best == highest else "lowest", []).append(row.name)
     for end, names in found.items():

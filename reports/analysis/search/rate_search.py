@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -11,8 +11,9 @@ from reports.analysis import studies
 from reports.analysis.cells import Cell
 from reports.analysis.configs import leaves
 from reports.analysis.group import Group
+from reports.analysis.search.first_rung import FirstRung, first_rung
 from reports.statistics.expected_best import expected_best
-from reports.statistics.response_curve import ResponseCurve, response_curve
+from reports.statistics.response_curve import ResponseCurve, precision_of, response_curve
 from trainables.results import Record
 
 LEARNING_RATE = "train.learning_rate"
@@ -21,21 +22,32 @@ STEERED, EARLIER = "results", "earlier"
 
 
 @dataclass(frozen=True)
+class RatePoint:
+    """A trial of a search with its learning rate, and the ``value`` that it is compared by; higher is better."""
+
+    rate: float
+    record: Record
+    value: float
+
+
+@dataclass(frozen=True)
 class RateSearch:
-    """The trials of one cell by learning rate, and the curve through those that ran to the end.
+    """The trials of one cell by learning rate, and the curve through those that ran to the end; or where too few did,
+    through all that came to the ``rung`` at which they were first compared, by their values there.
 
     ``low`` and ``high``: the range that was searched, or without the study's journal that of the trials.
     """
 
-    points: list[tuple[float, Record]]
+    points: list[RatePoint]
     low: float
     high: float
     curve: ResponseCurve | None
+    rung: FirstRung | None = None
 
     @property
     def tried(self) -> tuple[float, float]:
-        """The lowest and the highest rate of a trial that ran to the end: beyond them the curve is a guess."""
-        rates = [rate for rate, record in self.points if record.status == "done"]
+        """The lowest and the highest rate of the trials that the curve goes through: beyond them it is a guess."""
+        rates = [point.rate for point in self.points if self.rung is not None or _ended(point)]
         return min(rates, default=self.low), max(rates, default=self.high)
 
     @property
@@ -48,26 +60,49 @@ class RateSearch:
 
 def rate_search(cell: Cell) -> RateSearch | None:
     """``None`` where the trials of a cell have fewer than two different learning rates with an objective."""
-    points = [
-        (float(rate), record)
-        for record in cell.search_trials
-        if record.comparable_objective is not None
-        and (rate := dict(leaves(record.config)).get(LEARNING_RATE))
-    ]
-    rates = {rate for rate, _ in points}
-    if len(rates) < 2:
+    objectives = {record.trial_id: record.comparable_objective for record in cell.search_trials}
+    points, rung = _points(cell, objectives), first_rung(cell)
+    compared = _points(cell, rung.values) if rung is not None else []
+    rates = {point.rate for point in (*points, *compared)}
+    if not rates:
         return None
     domain = studies.domains(cell.study).get(LEARNING_RATE)
-    low = min(*rates, getattr(domain, "low", min(rates)))
-    high = max(*rates, getattr(domain, "high", max(rates)))
-    return searched(points, low, high)
+    low = min(min(rates), getattr(domain, "low", min(rates)))
+    high = max(max(rates), getattr(domain, "high", max(rates)))
+    search = searched(points, low, high, rung, compared)
+    return search if len({point.rate for point in search.points}) > 1 else None
 
 
-def searched(points: list[tuple[float, Record]], low: float, high: float) -> RateSearch:
-    """The search of a range by these trials with an objective, and their rates."""
-    done = [(rate, record.objective) for rate, record in points if record.status == "done"]
-    tried, reached = [rate for rate, _ in done], [value for _, value in done if value is not None]
-    return RateSearch(points, low, high, response_curve(tried, reached, low, high))
+def searched(
+    points: list[RatePoint],
+    low: float,
+    high: float,
+    rung: FirstRung | None = None,
+    compared: Sequence[RatePoint] = (),
+) -> RateSearch:
+    """The search of a range. ``points``: by the objectives that trials ended with. ``compared``: by the values at
+    ``rung``, which count where they say more of the optimum.
+    """
+    ended = [point for point in points if _ended(point)]
+    if rung is not None and precision_of(len(compared)) > precision_of(len(ended)):
+        points, ended = list(compared), list(compared)
+    else:
+        rung = None
+    rates, values = [point.rate for point in ended], [point.value for point in ended]
+    return RateSearch(points, low, high, response_curve(rates, values, low, high), rung)
+
+
+def _ended(point: RatePoint) -> bool:
+    return point.record.status == "done"
+
+
+def _points(cell: Cell, values: Mapping[str, float | None]) -> list[RatePoint]:
+    return [
+        RatePoint(float(rate), record, value)
+        for record in cell.search_trials
+        if (value := values.get(record.trial_id)) is not None
+        and (rate := dict(leaves(record.config)).get(LEARNING_RATE))
+    ]
 
 
 def expected_best_of(cell: Cell) -> list[float]:
@@ -88,7 +123,10 @@ def expected_best_of(cell: Cell) -> list[float]:
     worse = [
         record.objective
         for record in records
-        if record.stop_reason and record.objective is not None and record.objective < min(done, default=-inf)
+        if record.stop_reason
+        and not record.stopped_by_hand
+        and record.objective is not None
+        and record.objective < min(done, default=-inf)
     ]
     return expected_best([*done, *worse]) if len(done) + len(worse) == len(drawn) else []
 
