@@ -79,4 +79,6 @@ def failure(completed: Completed) -> str:
             else completed.ended
         )
     said = (completed.stderr or completed.stdout).strip()
+    if "Traceback (most recent call last)" in said:
+        said = said.rpartition("\n")[2]  # the terminal of a command shows where
     return said[-2000:] or f"the command ended with code {completed.exit_code}"
