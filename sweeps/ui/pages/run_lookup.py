@@ -14,7 +14,8 @@ from sweeps.ui.snapshots.followed import Followed
 
 KEY = re.compile(r"[0-9a-f]{12}")
 TRIAL = re.compile(r"[\w.-]{1,128}")
-FIRST_SECONDS = 1.5  # that a page waits for the first read of a run; the rest comes by the event stream
+FIRST_SECONDS = 0.5  # that a page waits for the first read of a run; the rest comes by the event stream
+READ_SECONDS = 20.0  # that what a page loads later waits
 
 
 async def followed_run(request: Request, key: str | None = None, wait: float = FIRST_SECONDS) -> Followed:
@@ -29,7 +30,7 @@ async def followed_run(request: Request, key: str | None = None, wait: float = F
 
 async def read_run(request: Request, key: str | None = None) -> Followed:
     """The same once it has been read. Raises ``HTTPException`` 503 with the problem where it can't be."""
-    found = await followed_run(request, key)
+    found = await followed_run(request, key, READ_SECONDS)
     if found.snapshot is None or found.reader is None:
         raise HTTPException(503, found.problem or translator(request)("run.reading"))
     return found
@@ -38,7 +39,8 @@ async def read_run(request: Request, key: str | None = None) -> Followed:
 def trial_id(request: Request, found: Followed, trial: str | None = None) -> str:
     """A trial of the run, by its id in the address. Raises ``HTTPException`` 404 for what is none of the run's."""
     trial = trial if trial is not None else request.path_params["trial"]
-    known = found.reader is not None and TRIAL.fullmatch(trial) and trial in found.reader.trials
+    # Of a run that was not read yet, nothing is known: the event stream answers then.
+    known = TRIAL.fullmatch(trial) and (found.snapshot is None or trial in found.snapshot.rows)
     if not known:
         raise HTTPException(404, translator(request)("run.no_trial", trial=trial[:40]))
     return trial

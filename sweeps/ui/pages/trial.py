@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sweeps.ui.event_stream import event_stream
-from sweeps.ui.pages.run_lookup import read_run, trial_id
-from sweeps.ui.rendering import page
+from sweeps.ui.pages.run_lookup import followed_run, read_run, trial_id
+from sweeps.ui.rendering import page, translator
 from sweeps.ui.snapshots.followed import Followed
 
 PUSH_SECONDS = 2.0
@@ -29,12 +29,12 @@ def routes() -> list[Route]:
 
 async def trial(request: Request) -> Response:
     """The page itself; what it shows comes by the event stream."""
-    found = await read_run(request)
+    found = await followed_run(request)
     name = trial_id(request, found)
     return page(
         request,
         "trial.html",
-        title=f"{name} – {found.summary()['name']}",
+        title=translator(request)("trial.title", trial=name, name=found.summary()["name"]),
         active="runs",
         words=("trial", "run", "home"),
         key=found.entry.key,

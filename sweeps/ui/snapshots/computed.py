@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 NICENESS = 15
 SECONDS = 300.0  # for one computation
-OUTPUT_BYTES = 32 * 2**20
 AT_ONCE = 1
+_RUNNING: set[subprocess.Popen[bytes]] = set()
 Compute = Callable[["Followed"], Awaitable[Any]]
 
 
@@ -67,7 +68,7 @@ class ComputedValues:
         async with self._slots:
             try:
                 value = await self.compute(followed)
-            except (Failed, OSError, TimeoutError) as error:
+            except (Failed, OSError) as error:
                 known.problem = str(error) or type(error).__name__
             else:
                 known.value, known.problem, known.as_of = value, None, time.time()
@@ -77,37 +78,47 @@ class ComputedValues:
     def close(self) -> None:
         for known in self._values.values():
             if known.task is not None:
-                known.task.get_loop().call_soon_threadsafe(known.task.cancel)
+                known.task.cancel()
+        end_processes()
 
 
 async def json_of(argv: list[str]) -> Any:
     """The JSON that a Python module prints, such as ``["-m", "sweeps.cli", "report", RUN, "--json"]``. Raises
     :class:`Failed`.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        *argv,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    return await asyncio.to_thread(_json_of, argv)
+
+
+def _json_of(argv: list[str]) -> Any:
+    process = subprocess.Popen(
+        ["nice", "-n", str(NICENESS), sys.executable, "-P", *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: os.nice(NICENESS),
         start_new_session=True,
-        limit=OUTPUT_BYTES,
     )
+    _RUNNING.add(process)
     try:
-        async with asyncio.timeout(SECONDS):
-            out, err = await process.communicate()
+        out, err = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"it took more than {SECONDS:.0f} s") from None
     finally:
-        if process.returncode is None:
-            process.kill()
+        process.kill()
+        process.wait()
+        _RUNNING.discard(process)
     if process.returncode != 0:
         raise Failed(_last_words(err) or f"it ended with code {process.returncode}")
     try:
         return json.loads(out)
     except ValueError:
         raise Failed("it printed no JSON") from None
+
+
+def end_processes() -> None:
+    """Ends all computations that are under way: nobody waits for them any more."""
+    for process in list(_RUNNING):
+        process.kill()
 
 
 def _last_words(error: bytes) -> str:

@@ -56,8 +56,17 @@ def run_head(run: ReadRun, state: RunState, doing: Activity) -> dict[str, Any]:
         "changed": run.changed,
         "cells": [_cell(cell, state) for cell in all_cells(state)],
         "waits": [shown(wait) for wait in state.waits],
+        "to_stop": [shown(trial) for trial in state.requests.stops],
+        "to_add": [
+            {
+                **each.to_json(),
+                "cell": shown(each.cell),
+                "changes": [shown(change) for change in each.changes],
+            }
+            for each in state.requests.additions
+        ],
         "first_comparison": _first_comparison(state),
-        "damaged": [shown(redacted(problem)) for problem in state.damaged],
+        "damaged": [shown(redacted(problem)) for problem in (*state.damaged, *state.requests.damaged)],
         "notes": [shown(str(note)) for note in environment.get("notes") or ()],
         "pages": tracker_pages(folder),
         "report": (folder / "report" / "index.html").is_file(),

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.runs import lock
-from sweeps.runs.layout import read_environment
+from sweeps.runs.layout import REQUESTS, read_environment
 from sweeps.runs.status import RunState, Signs, UnfinishedTrial, read_signs
+from sweeps.runs.trial_requests import OpenRequests, open_requests
 from sweeps.ui.snapshots.activity import activity
 from sweeps.ui.snapshots.curves import Stamp, stamp_of
 from sweeps.ui.snapshots.head import ReadRun, run_head
@@ -47,7 +48,7 @@ class RunReader:
         holder = self._holder()
         signs = read_signs(self.folder) if holder else Signs()
         problems += [trial.damaged for trial in self.trials.values() if trial.damaged]
-        made_of = (self._environment_stamp, holder, signs, problems, len(self.trials))
+        made_of = (self._environment_stamp, self._requested(), holder, signs, problems, len(self.trials))
         same = not changed and made_of == self._made_of
         if not same:
             self._state = self._new_state(holder, signs, problems)
@@ -109,7 +110,15 @@ class RunReader:
             damaged=tuple(problems),
             waits=signs.waits,
             first_comparison=self.environment.get("first_comparison"),
+            requests=open_requests(self.folder) if self._requested() is not None else OpenRequests(),
         )
+
+    def _requested(self) -> int | None:
+        """The time of the last request of a person about a single trial, in ns; ``None`` without any."""
+        try:
+            return (self.folder / REQUESTS).stat().st_mtime_ns
+        except OSError:
+            return None
 
     def records(self) -> Iterator[Record]:
         """The final records, in no order."""

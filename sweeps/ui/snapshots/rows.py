@@ -15,7 +15,7 @@ ERROR_CHARACTERS = 300
 FIELDS = (
     *("objective", "objective_name", "quality", "quality_name", "quality_unit", "quality_higher_is_better"),
     *("tokens_per_second", "train_seconds", "started_at", "ended_at", "start_trial", "out_of_memory_in"),
-    *("memory_source", "retried_batch_size"),
+    *("memory_source", "retried_batch_size", "stopped_by_hand"),
 )
 
 

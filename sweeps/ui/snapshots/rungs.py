@@ -56,7 +56,7 @@ def stop_at(
     name = NAMES[record.compared_by or "validation"]
     mine = trial.get(name, {})
     at = max((step for step in mine if record.steps is None or step <= record.steps), default=None)
-    if at is None:
+    if at is None or record.stopped_by_hand:
         return stop
     values = [each[name][at] for each in others if at in each.get(name, {})]
     if not values:

@@ -26,7 +26,11 @@ export function showFacts(run) {
   setText(byId("fact-age"), run.began ? seconds(Date.now() / 1000 - run.began) : "–");
   setText(byId("fact-spent"), run.seconds ? t("run.spent", {time: seconds(run.seconds)}) : "");
   const list = byId("waits");
-  const sentences = [run.first_comparison, ...(run.waits ?? [])].filter(Boolean);
+  const sentences = [
+    run.first_comparison, ...(run.waits ?? []),
+    ...(run.to_stop ?? []).map((trial) => t("run.to_stop", {trial})),
+    ...(run.to_add ?? []).map((each) => t("run.to_add", {trial: each.trial_id, cell: each.cell, like: each.like, changes: each.changes.join(", ")})),
+  ].filter(Boolean);
   if (list.dataset.text !== sentences.join("\n")) {
     list.dataset.text = sentences.join("\n");
     list.replaceChildren(...sentences.map((each) => el("li", {}, each)));

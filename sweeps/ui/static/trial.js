@@ -6,7 +6,7 @@ import {follow} from "./live.js";
 import {cloneTrial, confirmAction} from "./run_actions.js";
 import {settingName, valueText} from "./run_figures.js";
 import {curvesFigure, memoryFigure} from "./trial_figures.js";
-import {stopText} from "./trial_table.js";
+import {statusText, stopText} from "./trial_table.js";
 import {gib, number, quality, seconds} from "./units.js";
 import {t} from "./words.js";
 
@@ -20,7 +20,7 @@ let details = null, curve = null, sampled = null;
 function show() {
   const row = details.row;
   if (!row) return;
-  setText(byId("state"), t(`run.status_${row.status}`));
+  setText(byId("state"), statusText(row));
   byId("state").className = `tag state-${row.status}`;
   setText(byId("doing"), row.doing ?? stopText(row.stop) ?? "");
   setText(byId("cell"), row.cell);

@@ -10,7 +10,7 @@ const SPARE = 16; // rows that are made above and below those in sight
 const WIDTHS = {trial: 8.5, cell: 10, status: 9, step: 9, error: 26, peak: 8, predicted: 8.5}; // rem
 const HIDDEN_AT_FIRST = new Set(["role", "predicted", "seed", "model", "data"]);
 
-export const statusText = (row) => t(`run.status_${row.status}`);
+export const statusText = (row) => t(row.stopped_by_hand ? "run.status_by_hand" : `run.status_${row.status}`);
 
 /** Where a stopped trial stood: `step 10, 3rd of 9`. */
 export function stopText(stop) {
@@ -65,7 +65,7 @@ export class TrialTable {
     this.made = new Map(); // id -> {row, element}: kept while it is in sight and the same
     elements.frame.addEventListener("scroll", () => this.#soon(), {passive: true});
     new ResizeObserver(() => this.#soon()).observe(elements.frame);
-    for (const control of [elements.search, elements.status, elements.cell]) control.addEventListener("input", () => this.#filter());
+    for (const control of [elements.search, elements.status, elements.cell]) control.addEventListener("input", () => this.#filter(true));
   }
 
   update(rows, settings) {
@@ -127,10 +127,11 @@ export class TrialTable {
     const descending = this.order.name === name ? !this.order.descending : Boolean(this.columns.find((column) => column.name === name)?.number);
     this.order = {name, descending};
     this.#marks();
-    this.#filter();
+    this.#filter(true);
   }
 
-  #filter() {
+  /** `top`: from the first row on, as after a new order. */
+  #filter(top = false) {
     const {search, status, cell} = this.elements;
     const wanted = search.value.trim().toLowerCase();
     const text = (row) => {
@@ -142,6 +143,7 @@ export class TrialTable {
     if (column) this.shown.sort((a, b) => compare(column.value(a), column.value(b), this.order.descending));
     setText(this.elements.count, t("run.shown", {shown: this.shown.length, all: this.rows.length}));
     this.elements.table.setAttribute("aria-rowcount", String(this.shown.length + 1));
+    if (top) this.elements.frame.scrollTop = 0;
     this.#draw(true);
   }
 
