@@ -167,10 +167,12 @@ def _facts(row_type: type, rows: Sequence[Any]) -> Iterator[str]:
 def _examples(data: UncutData) -> Iterator[ExampleRow]:
     count = min(SHOWN_ROWS, len(data.rows))
     for place in (number * len(data.rows) // count for number in range(count)):
-        row = data.rows[place]
-        where = data.rows.where(place)
-        if isinstance(row, Text):
-            yield ExampleRow(where, (), (("text", row.text),))
-            continue
-        label = f", labelled {'good' if row.label else 'bad'}" if isinstance(row, Labelled) else ""
-        yield ExampleRow(f"{where}{label}", tuple(_messages(row.prompt)), tuple(_answers(row)))
+        yield example_row(data.rows[place], data.rows.where(place))
+
+
+def example_row(row: Any, where: str) -> ExampleRow:
+    """A row to show, which stands at ``where``."""
+    if isinstance(row, Text):
+        return ExampleRow(where, (), (("text", row.text),))
+    label = f", labelled {'good' if row.label else 'bad'}" if isinstance(row, Labelled) else ""
+    return ExampleRow(f"{where}{label}", tuple(_messages(row.prompt)), tuple(_answers(row)))

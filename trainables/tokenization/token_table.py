@@ -245,13 +245,27 @@ class Encoder:
         return pa.record_batch(arrays, schema=SCHEMA)
 
     def _examples(self, number: int, row: Any) -> list[Encoded]:
-        encode = self.stage.encode_scored if self.scoring else self.stage.encode
         try:
-            examples = encode(self.tokenizer, row, self.cutoff)
-        except Exception as error:  # a template or a tokenizer of somebody else may raise anything
-            kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
-            raise RowError(number, f"{kind}{error}") from error
+            examples = encode_row(self.stage, self.tokenizer, row, self.cutoff, self.scoring)
+        except TemplateError as error:
+            raise RowError(number, str(error)) from error
         return examples or [Encoded([], [], 0, False, (f"{self.stage.nothing_left}, and they are left out",))]
+
+
+def encode_row(
+    stage: RowEncoder, tokenizer: PreTrainedTokenizerBase, row: Any, cutoff: int, scoring: bool = False
+) -> list[Encoded]:
+    """The examples of one row; none where nothing is left to learn.
+
+    Raises ``TemplateError`` for a row that can't be rendered or encoded.
+    """
+    encode = stage.encode_scored if scoring else stage.encode
+    try:
+        return encode(tokenizer, row, cutoff)
+    except TemplateError:
+        raise
+    except Exception as error:  # a template or a tokenizer of somebody else may raise anything
+        raise TemplateError(f"{type(error).__name__}: {error}") from error
 
 
 def tokenizer_identity(tokenizer: AnyTokenizer) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -202,15 +202,18 @@ def text_pieces(tokenizer: PreTrainedTokenizerBase, row: Encoded) -> tuple[Piece
     >>> text_pieces(tokenizer, row)  # doctest: +SKIP
     (('<|im_start|>user\\n2 + 2?<|im_end|>\\n<|im_start|>assistant\\n', False), ('4<|im_end|>\\n', True))
     """
-    pieces: list[Piece] = []
+    return tuple((str(tokenizer.decode(ids)), learned) for ids, learned in token_pieces(row))
+
+
+def token_pieces(row: Encoded) -> Iterator[tuple[list[int], bool]]:
+    """The row's tokens, split where the loss begins and ends: those of each piece, and whether they bear the loss."""
     start = 0
     learned = [label != IGNORED for label in row.labels]
     # The place after the last token closes the last piece.
     for place in range(1, len(learned) + 1):
         if place == len(learned) or learned[place] != learned[start]:
-            pieces.append((str(tokenizer.decode(row.input_ids[start:place])), learned[start]))
+            yield row.input_ids[start:place], learned[start]
             start = place
-    return tuple(pieces)
 
 
 def _shown_places(tokens: Tokens, per_row: int) -> list[int]:
