@@ -11,4 +11,11 @@ PREPARE = "Before a sweep"
 RUN = "Run and follow a sweep"
 USE = "Use a trained model"
 
+EventsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--json/--events",
+        help="Print the result as JSON, or progress, warnings and the result as lines of JSON, for other programs.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs to read.")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.commands.common_options import PREPARE, JsonOption
+from sweeps.commands.common_options import PREPARE, EventsOption, JsonOption
 from sweeps.commands.errors import users_errors
 
 if TYPE_CHECKING:
@@ -27,15 +27,25 @@ def fetch(
             help="A base model, such as smollm2-135m or hf:ORG/NAME; or a data set, such as hf:datasets/ORG/NAME.",
         ),
     ],
+    as_json: EventsOption = None,
 ) -> None:
     """Download a base model or a data set into the local cache. Prints its folder."""
     from sweeps.cluster.private_folder import private_temporary_files
+    from sweeps.commands.json_events import command_events
     from trainables.data.hub_datasets import HubDataset
     from trainables.models import locate
+    from trainables.storage.files import folder_bytes
 
-    with users_errors(), private_temporary_files():
+    with users_errors(), private_temporary_files(), command_events(as_json) as events:
         is_data = name.partition(":")[2].startswith("datasets/")
-        typer.echo(HubDataset.parse(name).fetch() if is_data else locate.fetch_model(name))
+        if events is not None:
+            events.progress(f"downloading {name}")
+        folder = HubDataset.parse(name).fetch() if is_data else locate.fetch_model(name)
+        if events is None:
+            typer.echo(folder)
+        else:
+            kind = "data" if is_data else "model"
+            events.result({"name": name, "kind": kind, "folder": str(folder), "bytes": folder_bytes(folder)})
 
 
 def doctor(

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -25,11 +26,19 @@ class Debug:
     on = False
 
 
-@contextmanager
-def users_errors(*also: type[Exception]) -> Iterator[None]:
-    """Turns errors that the user can correct into messages and exit code 2, and Ctrl-C into 130.
+@dataclass(frozen=True)
+class Explanation:
+    """What the user is told of an error, in sentences, and the exit code. ``shows_trace``: with ``--debug``."""
 
-    These are spec, model, data and template errors, damaged files of a run, files that can't be read or written, and
+    sentences: tuple[str, ...]
+    exit_code: int = WRONG
+    shows_trace: bool = True
+
+
+def explanation(error: BaseException, *also: type[Exception]) -> Explanation | None:
+    """How an error is explained to the user; ``None`` for one that is no mistake of theirs.
+
+    Mistakes are spec, model, data and template errors, damaged files of a run, files that can't be read or written, and
     those of the types ``also``. Storage at URLs that fails is exit code 1.
     """
     from sweeps.spec.problems import SpecError
@@ -40,41 +49,39 @@ def users_errors(*also: type[Exception]) -> Iterator[None]:
     from trainables.system.redaction import redacted
     from trainables.templates import TemplateError
 
-    correctable: tuple[type[Exception], ...] = (
-        SpecError,
-        ModelError,
-        DataError,
-        TemplateError,
-        DamagedFile,
-        *also,
-    )
+    if isinstance(error, (SpecError, ModelError, DataError, TemplateError, DamagedFile, *also)):
+        problems = getattr(error, "problems", None) or (error,)
+        # The message of a failed download may quote its URL, with the token.
+        return Explanation(tuple(redacted(str(problem)) for problem in problems))
+    if isinstance(error, StorageError):
+        return Explanation((str(error),), FAILED, shows_trace=False)
+    if isinstance(error, OSError):
+        return Explanation((redacted(_system_error(error)),))
+    # As Python says of the home folder of nobody: ~name/...
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
+        what = "a path begins with ~NAME, and there is no user NAME on this machine; write the path in full"
+        return Explanation((what,), shows_trace=False)
+    return None
+
+
+@contextmanager
+def users_errors(*also: type[Exception]) -> Iterator[None]:
+    """Turns errors that the user can correct (see :func:`explanation`) into messages and their exit code, and Ctrl-C
+    into 130.
+    """
     try:
         yield
-    except correctable as error:
-        if Debug.on:
-            traceback.print_exception(error)
-        for problem in getattr(error, "problems", None) or (error,):
-            # The message of a failed download may quote its URL, with the token.
-            print(redacted(str(problem)), file=sys.stderr)
-        raise typer.Exit(WRONG) from error
-    except StorageError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(FAILED) from error
     except BrokenPipeError:  # whoever read the output has what it wanted
         raise
-    except OSError as error:
-        if Debug.on:
-            traceback.print_exception(error)
-        print(redacted(_system_error(error)), file=sys.stderr)
-        raise typer.Exit(WRONG) from error
-    except RuntimeError as error:
-        if "home directory" not in str(error):  # as Python says of the home folder of nobody: ~name/...
+    except Exception as error:
+        explained = explanation(error, *also)
+        if explained is None:
             raise
-        print(
-            "a path begins with ~NAME, and there is no user NAME on this machine; write the path in full",
-            file=sys.stderr,
-        )
-        raise typer.Exit(WRONG) from error
+        if Debug.on and explained.shows_trace:
+            traceback.print_exception(error)
+        for sentence in explained.sentences:
+            print(sentence, file=sys.stderr)
+        raise typer.Exit(explained.exit_code) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from sweeps.commands.common_options import USE, JsonOption
+from sweeps.commands.common_options import USE, EventsOption
 from sweeps.commands.errors import users_errors
 from sweeps.commands.model_options import ResultArgument, TemplateOption, TrustOption
 
@@ -155,7 +154,7 @@ def add(app: typer.Typer, best_trials: BestTrials, statistics: Callable[[], Stat
         force: Annotated[
             bool, typer.Option("--force", help="Replace an existing evaluation in the same folder.")
         ] = False,
-        as_json: JsonOption = False,
+        as_json: EventsOption = None,
     ) -> None:
         """Evaluate a model on any data, or compare two models row by row.
 
@@ -202,20 +201,24 @@ def _evaluate(
     request: Callable[[], EvaluationRequest],
     best_trials: BestTrials,
     statistics: Callable[[], Statistics],
-    as_json: bool,
+    as_json: bool | None,
 ) -> None:
     from sweeps.cluster.private_folder import private_temporary_files
+    from sweeps.commands.json_events import command_events
 
-    with users_errors(ValueError, FileNotFoundError), private_temporary_files():
+    mistakes = ValueError, FileNotFoundError
+    with users_errors(*mistakes), private_temporary_files(), command_events(as_json, *mistakes) as events:
         from sweeps.evaluation import evaluate as evaluation
 
-        warn = partial(print, "warning:", file=sys.stderr)
-        folder, findings = evaluation.evaluate(request(), best_trials, statistics(), warn)
-    if as_json:
-        import json
+        def warn(message: str) -> None:
+            print("warning:", message, file=sys.stderr)
+            if events is not None:
+                events.warning(message)
 
-        typer.echo(json.dumps({"folder": str(folder), **findings}, indent=2, ensure_ascii=False))
-        return
+        folder, findings = evaluation.evaluate(request(), best_trials, statistics(), warn)
+        if events is not None:
+            events.result({"folder": str(folder), **findings})
+            return
     from sweeps.console.guarded_console import GuardedConsole
     from sweeps.evaluation.output import WIDTH, evaluation_output
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.commands.common_options import USE
+from sweeps.commands.common_options import USE, EventsOption
 from sweeps.commands.errors import sigterm_like_ctrl_c, users_errors
 from sweeps.commands.model_options import ResultArgument, TrustOption
 from sweeps.commands.optional_value import OptionalValueCommand
@@ -80,6 +80,7 @@ def add(app: typer.Typer, best_trials: BestTrials, statistics: Callable[[], Stat
             bool, typer.Option("--public", help="Make the model that --push uploads public.")
         ] = False,
         trust: TrustOption = None,
+        as_json: EventsOption = None,
     ) -> None:
         """Export a trained model: merged weights that transformers loads, verified, with a model card.
 
@@ -103,7 +104,13 @@ def add(app: typer.Typer, best_trials: BestTrials, statistics: Callable[[], Stat
             trust=trust or (),
         )
         from sweeps.cluster.private_folder import private_temporary_files
+        from sweeps.commands.json_events import command_events
 
-        with users_errors(FileNotFoundError), private_temporary_files(), sigterm_like_ctrl_c():
-            code = console_export.export(request, best_trials, statistics().wilson)
+        with (
+            users_errors(FileNotFoundError),
+            private_temporary_files(),
+            sigterm_like_ctrl_c(),
+            command_events(as_json, FileNotFoundError) as events,
+        ):
+            code = console_export.export(request, best_trials, statistics().wilson, events)
         raise typer.Exit(code)

@@ -16,7 +16,6 @@ RESULT_HELP = (
     "an artifact of W&B (wandb:ENTITY/PROJECT/ARTIFACT:VERSION), or the name of a base model."
 )
 ResultArgument = Annotated[str, typer.Argument(metavar="RESULT", help=RESULT_HELP)]
-ResultsArgument = Annotated[list[str], typer.Argument(metavar="RESULT...", help=RESULT_HELP)]
 TemplateOption = Annotated[
     str | None,
     typer.Option(help="Chat template to use for a base model that has none: chatml, llama3, ..."),

@@ -1,25 +1,23 @@
-"""``plan`` and ``try``: inspect a spec before the sweep, and run one of its trials in this process."""
+"""``paretune plan``: what a sweep of a spec would do, and every problem with the spec."""
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeps.commands import try_trial
 from sweeps.commands.common_options import PREPARE, JsonOption
-from sweeps.commands.errors import FAILED, WRONG, users_errors
+from sweeps.commands.errors import WRONG, users_errors
 from sweeps.commands.spec_options import (
     STDIN_HELP,
     BaseOption,
     MethodOption,
     SetOption,
-    SpecArgument,
     StageOption,
     plan_spec,
     refuse_errors,
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Detectable]) -> None:
-    """Adds the commands to an app; ``detectable`` imports what says which differences can be told."""
+    """Adds ``plan`` and ``try`` to an app; ``detectable`` imports what says which differences can be told."""
 
     @app.command(rich_help_panel=PREPARE)
     def plan(
@@ -128,38 +126,7 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
                 print(f"{'error' if problem.error else 'warning'}: {problem}", file=sys.stderr)
         raise typer.Exit(WRONG if made.errors else 0)
 
-    @app.command(name="try", rich_help_panel=PREPARE)
-    def try_(
-        spec: SpecArgument,
-        stage: StageOption = None,
-        method: MethodOption = None,
-        output: Annotated[
-            Path,
-            typer.Option(help="Folder for the run folder OUTPUT/NAME-try; NAME is the spec's name."),
-        ] = Path("runs"),
-        sets: SetOption = None,
-    ) -> None:
-        """Run one trial in this process without Ray, for a quick test or a debugger.
-
-        If it continues from other trials, these run first.
-        --method base scores the model from which the stage's first method would start.
-        """
-        from sweeps.cluster.private_folder import private_temporary_files
-        from sweeps.spec.entries import BASE
-        from trainables.data.errors import DataError
-
-        untrained = method == BASE
-        with users_errors(), private_temporary_files():
-            trained = None if untrained else method
-            made = plan_spec(spec, sets, best_trials, fetch=True, one_trial=True, stage=stage, method=trained)
-            refuse_errors(made)
-            if untrained and not made.cell(made.selected[0]).holds_out:
-                raise DataError(
-                    "no rows are held out (data.eval_fraction: 0) to score the untrained model on"
-                )
-        with private_temporary_files():
-            code = _run_one_trial(made, output, untrained)
-        raise typer.Exit(code)
+    try_trial.add(app, best_trials)
 
 
 @contextmanager
@@ -218,19 +185,3 @@ def _show_grid(model: str, batch_size: int, cutoff: int, memory_limit: int | Non
     GuardedConsole().print(grid_table(rows, memory_limit))
     for limit in [memory_limit] if memory_limit else method_grid.COMMON_LIMITS:
         print(method_grid.fit_sentence(rows, limit))
-
-
-def _run_one_trial(made: Plan, output: Path, untrained: bool) -> int:
-    from sweeps.console.sweep_progress import describe
-    from sweeps.execution.local_trial import not_run, run_one_trial
-
-    run_folder = (output / f"{made.spec.name}-try").resolve()
-    say = partial(print, file=sys.stderr, flush=True)
-    for note in made.cell(made.selected[0]).data_notes:
-        say(note)
-    record = run_one_trial(made, made.selected[0], run_folder, say, untrained)
-    print(describe(record))
-    file = shlex.quote(str(made.spec.source.file))
-    say(f"{not_run(made, made.selected[0], untrained)}. The whole sweep: paretune run {file}")
-    print(run_folder / "trials" / record.trial_id / "record.json")
-    return FAILED if record.status == "failed" else 0

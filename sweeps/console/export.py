@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sweeps.runs.artifacts import BestTrials
 from sweeps.runs.resolve import resolve
@@ -40,8 +40,21 @@ class ExportRequest:
     trust: Sequence[str]
 
 
-def export(request: ExportRequest, best_trials: BestTrials, interval: ShareInterval) -> int:
-    """Exports a model, prints the checks and then the folder; returns the exit code.
+class ExportEvents(Protocol):
+    """What programs are told of an export, in place of what is printed for people."""
+
+    def progress(self, what: str) -> None: ...
+    def error(self, message: str, exit_code: int) -> None: ...
+    def result(self, values: dict[str, Any]) -> None: ...
+
+
+def export(
+    request: ExportRequest,
+    best_trials: BestTrials,
+    interval: ShareInterval,
+    events: ExportEvents | None = None,
+) -> int:
+    """Exports a model, prints the checks and then the folder; returns the exit code. With ``events`` programs get both.
 
     Raises ``ModelError`` before any work for what can't be exported as requested.
     """
@@ -53,19 +66,56 @@ def export(request: ExportRequest, best_trials: BestTrials, interval: ShareInter
     if request.push is not None:
         hub_upload.check_repository(request.push)
     result = resolve(request.result, best_trials, request.trust)
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+        if events is not None:
+            events.progress(text)
+
+    url = None
     try:
-        exported = exporting.export(result, request.out, options, _print_status, interval)
-        _print_checks(exported)
+        exported = exporting.export(result, request.out, options, say, interval)
+        if events is None:
+            _print_checks(exported)
         if request.push is not None:
-            _print_status(f"uploading to {request.push}")
-            _print_status(f"uploaded: {hub_upload.upload(exported.folder, request.push, request.public)}")
+            say(f"uploading to {request.push}")
+            url = hub_upload.upload(exported.folder, request.push, request.public)
+            say(f"uploaded: {url}")
     except ExportFailed as error:
         from trainables.system.redaction import redacted
 
-        print(redacted(str(error)), file=sys.stderr)
+        message = redacted(str(error))
+        print(message, file=sys.stderr)
+        if events is not None:
+            events.error(message, 1)
         return 1
-    print(exported.folder)
+    if events is None:
+        print(exported.folder)
+    else:
+        events.result(exported_json(exported, url))
     return 0
+
+
+def exported_json(exported: Exported, url: str | None = None) -> dict[str, Any]:
+    """What was written, and how it compares with the trained model; ``url`` of the upload."""
+    from trainables.export import check_tables, merge_verdict
+
+    return {
+        "folder": str(exported.folder),
+        "bytes": exported.bytes,
+        "dtype": exported.dtype,  # null for an adapter alone
+        "url": url,
+        "checks": [
+            {
+                "sentence": check.sentence,
+                "columns": list(check.columns),
+                "rows": [list(row) for row in check.rows],
+            }
+            for check in check_tables.check_tables(exported)
+        ],
+        "verdict": list(merge_verdict.verdict_sentences(exported)),
+        "notes": list(exported.notes),
+    }
 
 
 def _options(request: ExportRequest) -> ExportOptions:
@@ -101,10 +151,6 @@ def _shard_bytes(text: str) -> int:
     if size < MIN_SHARD_BYTES:
         raise ModelError(f"--shard-size {text}: must be at least 1MB; write 5GB or 500MB")
     return size
-
-
-def _print_status(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _print_checks(exported: Exported) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from trainables.system.background import Throttle
-from trainables.system.progress import progress_reported_to
+from trainables.system.progress import has_listener, progress_reported_to
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -20,7 +20,10 @@ LINE_SECONDS = 30.0  # between lines
 
 @contextmanager
 def display() -> Iterator[None]:
-    """Shows the progress that is reported within the block."""
+    """Shows the progress that is reported within the block, unless somebody shows it already."""
+    if has_listener():
+        yield
+        return
     bar = BarDisplay() if sys.stderr.isatty() else LineDisplay()
     with progress_reported_to(bar.show):
         try:

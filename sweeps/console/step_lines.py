@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from trainables.system.progress import report_progress
 from trainables.training.pausing import Pausing
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class StepLines:
             )
 
     def logged(self, step: int, values: dict[str, float]) -> None:
+        report_progress("training steps", step, self.steps)
         if "train_loss" not in values:
             if "objective" in values:
                 self.log(

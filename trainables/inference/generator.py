@@ -76,6 +76,15 @@ class Generator:
         self._queues.setdefault(id(loaded), _Queue(loaded)).waiting.append(answer)
         return answer
 
+    def forget(self, loaded: LoadedModel) -> None:
+        """Cancels the answers of a result and keeps nothing of it, so that it can be unloaded."""
+        queue = self._queues.pop(id(loaded), None)
+        if queue is None:
+            return
+        for answer in (*(each for batch in queue.batches for each in batch.answers), *queue.waiting):
+            if answer.finish_reason is None:
+                answer.finish_reason = "cancelled"
+
     @torch.no_grad()
     def step(self) -> list[Answer]:
         """Adds a token to every answer that is being generated and starts waiting ones while there is capacity.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -29,10 +29,15 @@ from trainables.trial.tokenizer import load_tokenizer, tokenizer_in
 
 @dataclass
 class SharedModel:
-    """A base model in memory that several results share, and how many ``adapters`` were attached to it."""
+    """A base model in memory that several results share, and how many ``adapters`` were attached to it.
+
+    ``attached``: those that are still on it. ``users``: the results in memory that share it.
+    """
 
     policy: Policy
     adapters: int = 0
+    attached: set[str] = field(default_factory=set)
+    users: int = 0
 
     def add_adapter(self, result: Result) -> str:
         """Attaches a result's adapter in the dtype it was saved in. Returns the adapter's name on this model."""
@@ -50,8 +55,16 @@ class SharedModel:
             model = PeftModel.from_pretrained(model, str(result.trained_folder), adapter_name=name, **options)
             self.policy = replace(self.policy, model=model.eval())
         self.adapters += 1
+        self.attached.add(name)
         self._restore_dtype(name)
         return name
+
+    def remove_adapter(self, name: str) -> None:
+        """Removes an adapter. The last one stays, as PEFT's model can't be used without any."""
+        if len(self.attached) > 1:
+            model: Any = self.policy.model
+            model.delete_adapter(name)
+            self.attached.remove(name)
 
     def _restore_dtype(self, name: str) -> None:
         """Casts an adapter to the dtype of its file: on a quantized base, PEFT creates adapters in 32 bits."""
@@ -99,7 +112,7 @@ class LoadedModel:
 
 
 class ModelPool:
-    """The results that were loaded; they stay in memory as long as the pool does."""
+    """The results that were loaded; they stay in memory until they are unloaded, or as long as the pool does."""
 
     def __init__(self) -> None:
         self._shared: dict[str, SharedModel] = {}
@@ -122,7 +135,26 @@ class ModelPool:
                     policy = replace(policy, generation=policy.generates)
             self._shared[key] = SharedModel(policy)
         shared = self._shared[key]
-        return LoadedModel(result, shared, shared.add_adapter(result) if result.is_adapter else None)
+        loaded = LoadedModel(result, shared, shared.add_adapter(result) if result.is_adapter else None)
+        shared.users += 1
+        return loaded
+
+    def unload(self, loaded: LoadedModel) -> None:
+        """Removes a result: its adapter, and the base model if no other result in memory shares it.
+
+        The memory is free once nothing else refers to ``loaded``.
+        """
+        shared = loaded.shared
+        shared.users -= 1
+        if not shared.users:
+            self._shared = {key: each for key, each in self._shared.items() if each is not shared}
+        elif loaded.adapter is not None:
+            shared.remove_adapter(loaded.adapter)
+
+    @property
+    def base_models(self) -> list[SharedModel]:
+        """The base models in memory, with the adapters on them."""
+        return list(self._shared.values())
 
 
 def result_tokenizer(result: Result) -> Any:

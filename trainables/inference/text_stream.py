@@ -56,15 +56,15 @@ class TextStream:
         if positions:
             self.stopped = True
             return text[: min(positions)]
-        overlap = max((_overlap(text, stop) for stop in self.stops), default=0)
-        self._held_back = text[len(text) - overlap :]
-        return text[: len(text) - overlap]
+        held_back = max((overlap(text, stop) for stop in self.stops), default=0)
+        self._held_back = text[len(text) - held_back :]
+        return text[: len(text) - held_back]
 
 
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """How many of the last characters of ``text`` are the first of ``stop``, which may be completed by later text.
 
-    >>> _overlap("the en", "end")
+    >>> overlap("the en", "end")
     2
     """
     sizes = range(min(len(text), len(stop) - 1), 0, -1)

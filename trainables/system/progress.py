@@ -26,6 +26,11 @@ def progress_reported_to(listener: ProgressListener) -> Iterator[None]:
         _LISTENER.reset(token)
 
 
+def has_listener() -> bool:
+    """Whether progress is reported to somebody already."""
+    return _LISTENER.get() is not None
+
+
 def report_progress(task: str, done: int, total: int | None = None) -> None:
     """Reports that ``done`` of ``total`` units of a task are done; without a listener it does nothing."""
     listener = _LISTENER.get()
