@@ -35,6 +35,7 @@ from trainables.system import quiet, shown_text
 
 if TYPE_CHECKING:
     from sweeps.commands.final_report import ReportWriter
+    from sweeps.commands.report import ReportValues
     from sweeps.evaluation.significance import Statistics
     from sweeps.execution.settling.settle import Advice
     from sweeps.planning.assessment.power import Detectable
@@ -96,13 +97,19 @@ def _report_writer() -> ReportWriter:
     return write
 
 
+def _report_values() -> ReportValues:
+    from reports.values import current_values
+
+    return current_values
+
+
 # The order of `paretune --help`: what comes before a sweep, what runs and follows one, what uses its models.
 environment.add(app)
 init.add(app)
 data.add(app, best_trials)
 plan.add(app, best_trials, _detectable)
 run.add(app, best_trials, _report_writer, _advice)
-report.add(app, _report_writer)
+report.add(app, _report_writer, _report_values)
 wandb.add(app, _report_writer)
 settle.add(app, _advice, _report_writer)
 monitor.add(app)

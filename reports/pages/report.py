@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from reports import units
 from reports.analysis.across_stages import compare_across_stages
@@ -131,9 +132,14 @@ def _few(cells: Sequence[str]) -> str:
 
 
 def report_json(report: Report) -> str:
-    """The answers, the cells and the pairs of cells as JSON, with ``null`` where not measured."""
+    """:func:`report_values` as JSON."""
+    return json.dumps(report_values(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def report_values(report: Report) -> dict[str, Any]:
+    """The answers, the cells and the pairs of cells as plain values, with ``None`` where not measured."""
     groups = report.groups
-    content = {
+    return {
         "title": report.title,
         "unfinished": [
             {"run": each.run, "to_go": each.to_go, "trials": each.total} for each in report.unfinished
@@ -155,4 +161,3 @@ def report_json(report: Report) -> str:
         "cells": table_rows(groups),
         "pairs": pair_rows(groups),
     }
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from sweeps.commands.final_report import ReportWriter
 
 
-def add(app: typer.Typer, report_writer: Callable[[], ReportWriter]) -> None:
-    """Adds the command to an app; ``report_writer`` imports what writes reports."""
+# What a report says of runs, as plain values: ``reports.values.current_values``.
+ReportValues = Callable[[Sequence[Path]], dict[str, Any]]
+
+
+def add(
+    app: typer.Typer, report_writer: Callable[[], ReportWriter], report_values: Callable[[], ReportValues]
+) -> None:
+    """Adds the command to an app; ``report_writer`` and ``report_values`` import what they are named for."""
 
     @app.command(rich_help_panel=RUN)
     def report(
@@ -32,8 +38,18 @@ def add(app: typer.Typer, report_writer: Callable[[], ReportWriter]) -> None:
                 "several runs."
             ),
         ] = None,
+        as_json: Annotated[
+            bool,
+            typer.Option(
+                "--json",
+                help="Print what the report says now as JSON. Without --output, nothing is written.",
+            ),
+        ] = False,
     ) -> None:
         """Write the report of a run again, or one report that compares several runs. Prints the report's path."""
+        if as_json and output is None:
+            _print_values(runs, report_values())
+            return
         write = report_writer()
         from contextlib import ExitStack, suppress
 
@@ -63,4 +79,19 @@ def add(app: typer.Typer, report_writer: Callable[[], ReportWriter]) -> None:
             for run_folder in folders:
                 # What an interrupted `settle` had added has been looked at now.
                 looks.mark_reported(run_folder)
-            typer.echo(locations[0].publish_report(written, folders[0]))
+            published = locations[0].publish_report(written, folders[0])
+            if not as_json:
+                typer.echo(published)
+        if as_json:
+            _print_values(runs, report_values())
+
+
+def _print_values(runs: Sequence[str], values_of: ReportValues) -> None:
+    from contextlib import ExitStack
+
+    from sweeps.commands.json_output import print_json
+    from sweeps.runs import location
+
+    with users_errors(ValueError), ExitStack() as copies:
+        folders = [copies.enter_context(location.existing_run(run).local_copy()) for run in runs]
+        print_json(values_of(folders))

@@ -15,7 +15,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,9 +51,16 @@ class Report:
         return 1 if self.missing else 0
 
     def to_tree(self) -> dict[str, Any]:
-        """``{"works": bool, "topics": {topic: [capability, ...]}}``."""
+        """``{"works": bool, "topics": {topic: [capability, ...]}, "unavailable": [...]}``."""
+        from sweeps.doctor.unavailable import unavailable_values
+
         topics = {topic: list(map(asdict, capabilities)) for topic, capabilities in self.topics.items()}
-        return {"works": not self.missing, "topics": topics}
+        examined = (capability for topic in self.topics.values() for capability in topic)
+        return {
+            "works": not self.missing,
+            "topics": topics,
+            "unavailable": list(unavailable_values(examined)),
+        }
 
     def to_json(self) -> str:
         """The report for programs."""
@@ -120,7 +127,7 @@ def examine(output: str = "runs", driver: bool = True) -> Report:
             "Attention": capabilities.attention(),
             "Kernels": capabilities.kernels(),
             "Precision": capabilities.precisions(),
-            **({"Tracking": tracking()} if driver else {}),
+            **({"Search": capabilities.samplers(), "Tracking": tracking()} if driver else {}),
             "Packages": packages,
         }
     )
@@ -194,15 +201,42 @@ def leftovers() -> Capability:
 
 
 def tracking() -> list[Capability]:
-    """Whether W&B can record; and whether its server answers, if there is an API key and W&B is not set offline."""
+    """Which trackers can record."""
+    return [*_wandb(), *_other_trackers()]
+
+
+def _wandb() -> list[Capability]:
+    """Whether W&B can record and is logged in; and whether its server answers, if it is and is not set offline."""
     from trainables.system import capabilities
 
     wandb = capabilities.wandb()
-    offline = os.environ.get("WANDB_MODE") in (*capabilities.WANDB_OFFLINE, "disabled")
-    if not wandb.works or capabilities.wandb_key() is None or offline:
+    if not wandb.works:
         return [wandb]
+    # The key itself is shown nowhere.
+    if capabilities.wandb_key() is None:
+        return [
+            wandb,
+            Capability("W&B login", False, "no API key: `wandb login`, or WANDB_API_KEY", needed=False),
+        ]
+    login = Capability("W&B login", True, "there is an API key", needed=False)
+    if os.environ.get("WANDB_MODE") in (*capabilities.WANDB_OFFLINE, "disabled"):
+        return [wandb, login]
     from sweeps.tracking.connectivity import server_reachable
 
     works = server_reachable()
     detail = "reachable" if works else "can't be reached: runs stay offline; `wandb sync` uploads them later"
-    return [wandb, Capability("W&B server", works, detail, needed=False)]
+    return [wandb, login, Capability("W&B server", works, detail, needed=False)]
+
+
+def _other_trackers() -> Iterator[Capability]:
+    """The trackers that a package of their own records with; TensorBoard's files need none."""
+    from importlib.util import find_spec
+
+    from sweeps.planning.checks.tracking import PACKAGES
+
+    yield Capability("tensorboard", True, "its files are written without its package", needed=False)
+    for key, package in PACKAGES.items():
+        if find_spec(package) is None:
+            yield Capability(key, False, f"not installed: pip install 'paretune[{key}]'", needed=False)
+        else:
+            yield Capability(key, True, "installed", needed=False)

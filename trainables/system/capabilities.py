@@ -284,8 +284,8 @@ def _try_flash_attention(name: str, module: str) -> Capability:
 
 
 def kernels() -> list[Capability]:
-    """Fused kernels."""
-    return [check_capability(name) for name in ("liger", "unsloth")]
+    """Fused kernels, and the compiler of ``train.compile``."""
+    return [check_capability(name) for name in ("liger", "unsloth", "compiler")]
 
 
 def _liger() -> Capability:
@@ -330,6 +330,11 @@ def _compiler() -> Capability:
         return _failed("compiler", failure)
     detail = "forward and backward pass of a small function run" if works else "its results are wrong"
     return Capability("compiler", works, detail, needed=False)
+
+
+def samplers() -> list[Capability]:
+    """The samplers that need a package of their own."""
+    return [check_capability("cmaes")]
 
 
 def precisions() -> list[Capability]:

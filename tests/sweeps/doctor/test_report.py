@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import itertools
 import json
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from rich.console import Console
@@ -19,7 +20,10 @@ from sweeps.cluster import remote_tasks, session, shared_folder
 from sweeps.doctor import report as doctor_report
 from sweeps.doctor.cluster_report import ClusterReport, Finding, NodeReport
 from sweeps.doctor.report import Report
+from sweeps.doctor.unavailable import NEEDED_FOR
+from sweeps.spec.schema import SECTION_CLASSES
 from tests.helpers.paths import ROOT
+from trainables.methods import QLoRA
 from trainables.system import capabilities, machine, tested_versions
 from trainables.system.capabilities import Capability
 
@@ -34,7 +38,7 @@ def test_this_machine_has_everything_paretune_needs_and_no_library_prints_anythi
     assert done.stderr == ""
     report = json.loads(done.stdout)
     assert report["works"]
-    topics = ["Machine", "Quantizers", "Attention", "Kernels", "Precision", "Tracking", "Packages"]
+    topics = ["Machine", "Quantizers", "Attention", "Kernels", "Precision", "Search", "Tracking", "Packages"]
     assert list(report["topics"]) == topics
     assert all(found["detail"] for topic in report["topics"].values() for found in topic)
 
@@ -354,14 +358,61 @@ def test_a_run_folder_without_free_space_says_what_to_do(
 def test_the_wandb_server_is_contacted_only_with_a_key_and_not_in_offline_mode(
     no_wandb_settings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert [found.name for found in doctor_report.tracking()] == ["wandb"]
-    monkeypatch.setenv("WANDB_API_KEY", "key")
+    login = of_wandb()[-1]
+    assert (login.name, login.works) == ("W&B login", False)
+    monkeypatch.setenv("WANDB_API_KEY", "secret-key")
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    server = doctor_report.tracking()[-1]
+    assert "secret-key" not in str(doctor_report.tracking())
+    server = of_wandb()[-1]
     assert (server.name, server.works, server.needed) == ("W&B server", False, False)
     assert "runs stay offline" in server.detail
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert [found.name for found in doctor_report.tracking()] == ["wandb"]
+    assert [(found.name, found.works) for found in of_wandb()] == [("wandb", True), ("W&B login", True)]
+
+
+def of_wandb() -> list[Capability]:
+    return [found for found in doctor_report.tracking() if found.name == "wandb" or "W&B" in found.name]
+
+
+def test_each_tracker_is_listed_and_one_without_its_package_can_not_be_chosen(
+    no_wandb_settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "trackio" else object())
+    found = {each.name: each.works for each in doctor_report.tracking()}
+    assert found.items() >= {"tensorboard": True, "mlflow": True, "swanlab": True, "trackio": False}.items()
+    unavailable = Report({"Tracking": doctor_report.tracking()}).to_tree()["unavailable"]
+    (trackio,) = (each for each in unavailable if each["setting"] == "tracking.trackio")
+    assert (trackio["values"], trackio["capability"]) == (["local"], "trackio")
+    assert "pip install 'paretune[trackio]'" in trackio["reason"]
+
+
+def test_what_does_not_work_is_listed_by_setting_and_value_with_the_reason() -> None:
+    four_bits = Capability("bitsandbytes 4-bit", False, "no kernel")
+    report = Report({"Kernels": [OPTIONAL, WORKS], "Quantizers": [four_bits]})
+    assert report.to_tree()["unavailable"] == [
+        {
+            "setting": "model.kernels",
+            "values": ["liger"],
+            "when": {},
+            "capability": "liger",
+            "reason": "needs a GPU",
+        },
+        {
+            "setting": "methods[].backend",
+            "values": ["bnb"],
+            "when": {"bits": 4},
+            "capability": "bitsandbytes 4-bit",
+            "reason": "no kernel",
+        },
+    ]
+
+
+def test_every_value_that_a_machine_may_lack_is_one_that_a_spec_takes() -> None:
+    for values in itertools.chain.from_iterable(NEEDED_FOR.values()):
+        section, _, key = values.setting.partition(".")
+        cls = QLoRA if section == "methods[]" else SECTION_CLASSES[section]
+        allowed = get_args(cls.model_fields[key].annotation)
+        assert values.values is None or set(values.values) <= set(allowed), values.setting
 
 
 # A cluster's nodes, without a cluster
