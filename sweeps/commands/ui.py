@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,7 +79,6 @@ def add(app: typer.Typer) -> None:
 def _serve(settings: UiSettings, app: typer.Typer, *, browser: bool) -> None:
     import dataclasses
     import errno
-    import webbrowser
 
     from sweeps.ui.server import open_socket, serve
     from sweeps.ui.start import new_ui
@@ -98,10 +98,23 @@ def _serve(settings: UiSettings, app: typer.Typer, *, browser: bool) -> None:
     def ready() -> None:
         typer.echo("The UI is ready; Ctrl-C ends it, and no sweep. The link signs one browser in:", err=True)
         typer.echo(url)
-        if browser:
-            webbrowser.open(url)
+        if browser and _has_window_system():
+            _open_browser(url)
 
     serve(ui, listening, ready)
+
+
+def _has_window_system() -> bool:
+    """Whether a browser can show a window. Without one, Python would open a text browser in this terminal."""
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _open_browser(url: str) -> None:
+    """Opens the address by a thread, as some browsers are waited for until they end."""
+    import threading
+    import webbrowser
+
+    threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
 
 def _require_key(settings: UiSettings) -> None:

@@ -39,7 +39,7 @@ def is_below(root: Path, path: Path) -> bool:
     """Whether a path, with all links followed, is a root or below it."""
     try:
         return path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError):  # a loop of links
+    except (OSError, RuntimeError, ValueError):  # a loop of links, or halves of a pair of characters
         return False
 
 
