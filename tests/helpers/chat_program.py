@@ -1,7 +1,8 @@
 """A stand-in for `paretune chat --json`, which loads nothing: lines of JSON as `sweeps/README.md` has them.
 
-A model named `slow` answers a word each tenth of a second, `bad` can't be loaded, `fails` answers with an error, and
-`dies` kills the process. The others answer at once, with a thought and what they were asked.
+Requests are read as the command reads them. A model named `slow` answers a word each tenth of a second, `bad` can't be
+loaded, `fails` answers with an error, and `dies` kills the process. The others answer at once, with a thought and what
+they were asked.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import signal
 import sys
 import threading
 import time
+
+from sweeps.console.chat_protocol.requests import WrongRequest, parse_request
 
 stopped: set[str] = set()
 lock = threading.Lock()
@@ -52,6 +55,11 @@ def answer(request: dict) -> None:
 def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
+        try:
+            parse_request(line)
+        except WrongRequest as error:
+            say(event="error", id=asked.get("id"), model=None, message=str(error))
+            continue
         if "id" in asked:
             threading.Thread(target=answer, args=(asked,), daemon=True).start()
         elif "stop" in asked:

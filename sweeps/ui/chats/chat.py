@@ -81,14 +81,8 @@ class Chat:
             del self._answers[old.id]
         self._answers[answer_id] = answer = Answer(answer_id, model_id)
         self._tell("answer", answer.to_json())
-        request = {
-            "request": "answer",
-            "id": answer_id,
-            "model": model_id,
-            "messages": list(messages),
-            **sampling,
-        }
-        await self._process.send(request)
+        asked = {"id": answer_id, "models": [model.argument], "messages": list(messages)}
+        await self._process.send({**asked, **sampling})
         return True
 
     async def stop(self, answer_ids: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import {Column} from "./chat_column.js";
 import {download, load, newId, save, saveNow} from "./chat_store.js";
 import {byId, setText} from "./dom.js";
 import {follow} from "./live.js";
-import {gib} from "./units.js";
+import {size} from "./sizes.js";
 import {t} from "./words.js";
 
 const MAX_COLUMNS = 4;
@@ -138,7 +138,7 @@ function takeModels(list) {
 }
 
 const takeMemory = ({process_bytes: held, available_bytes: free}) => setText(byId("memory"),
-  held === null ? t("chat.memory_free", {free: gib(free)}) : t("chat.memory", {held: gib(held), free: gib(free)}));
+  held === null ? t("chat.memory_free", {free: size(free)}) : t("chat.memory", {held: size(held), free: size(free)}));
 
 function followChat() {
   leave = follow(`/chats/${conversation.chat}/events`, {

@@ -2,7 +2,8 @@
 import {el, setText} from "./dom.js";
 import {showText} from "./chat_text.js";
 import {ModelPicker} from "./model_picker.js";
-import {gib, number, seconds} from "./units.js";
+import {size} from "./sizes.js";
+import {number, seconds} from "./units.js";
 import {t} from "./words.js";
 
 const COLOURS = {loading: "running", ready: "done", failed: "failed"};
@@ -50,7 +51,7 @@ export class Column {
     const held = model !== null && model.state !== "failed";
     setText(this.name, held || this.data.messages.length ? this.data.label || t("chat.no_model") : "");
     this.state.replaceChildren(...(model ? [el("span", {class: `tag state-${COLOURS[model.state]}`}, t(`chat.state_${model.state}`))] : []));
-    setText(this.memory, model?.bytes ? t("chat.model_memory", {memory: gib(model.bytes)}) : "");
+    setText(this.memory, model?.bytes ? t("chat.model_memory", {memory: size(model.bytes)}) : "");
     this.choice.hidden = held;
     this.loadButton.hidden = held;
     this.loadButton.disabled = !this.picker.value || this.picker.value === "folder:";

@@ -1,6 +1,6 @@
 // What an export wrote: its folder and size, whether it was verified, and commands that use it.
 import {copy, el} from "./dom.js";
-import {gib} from "./units.js";
+import {size} from "./sizes.js";
 import {t} from "./words.js";
 
 /** The element for the event `result` of an export. */
@@ -9,7 +9,7 @@ export function exportResult(result) {
   const root = el("div", {}, el("h2", {}, t("export.result")),
     el("dl", {class: "result-facts"},
       ...fact(t("export.folder"), el("code", {}, result.folder)),
-      ...fact(t("export.size"), sizeOf(result.bytes)),
+      ...fact(t("export.size"), size(result.bytes)),
       ...fact(t("export.weights"), result.dtype ?? t("export.adapter_only"))),
     el("p", {class: verified ? "notice" : "error"}, t(verified ? "export.verified" : "export.not_verified")));
   for (const check of result.checks) root.append(el("p", {}, check.sentence), checkTable(check));
@@ -21,9 +21,6 @@ export function exportResult(result) {
 }
 
 const fact = (name, value) => [el("dt", {}, name), el("dd", {}, value)];
-
-/** Small models have little: GiB with two digits would be 0.00. */
-const sizeOf = (bytes) => bytes < 2 ** 30 / 10 ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : gib(bytes);
 
 function checkTable({columns, rows}) {
   return el("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": t("export.result")},

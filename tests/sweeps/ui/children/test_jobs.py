@@ -90,7 +90,10 @@ def test_a_secret_in_the_arguments_is_neither_recorded_nor_shown(
 
 def test_a_job_goes_on_when_the_ui_is_killed_and_the_next_ui_sees_its_end(jobs: Jobs, tmp_path: Path) -> None:
     go, ui = tmp_path / "go", tmp_path / "ui.py"
-    program = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.02)\nprint('[7]')"
+    program = (
+        "import os, time\n"
+        f"for _ in range(3000):\n if os.path.exists({str(go)!r}): print('[7]'); break\n time.sleep(0.02)"
+    )
     ui.write_text(
         "import sys, time\nfrom pathlib import Path\nfrom sweeps.ui.children import Jobs, jobs\n"
         "jobs.command_line = lambda argv: [sys.executable, '-c', *argv]\n"
