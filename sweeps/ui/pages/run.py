@@ -52,7 +52,7 @@ async def run(request: Request) -> Response:
     return page(
         request,
         "run.html",
-        title=translator(request)("run.title", name=head["name"]),
+        title=head["name"],
         active="runs",
         words=("run", "home"),
         key=found.entry.key,

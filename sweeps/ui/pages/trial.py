@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from sweeps.ui.event_stream import event_stream
 from sweeps.ui.pages.run_lookup import followed_run, read_run, trial_id
-from sweeps.ui.rendering import page, translator
+from sweeps.ui.rendering import page
 from sweeps.ui.snapshots.followed import Followed
 
 PUSH_SECONDS = 2.0
@@ -34,7 +34,7 @@ async def trial(request: Request) -> Response:
     return page(
         request,
         "trial.html",
-        title=translator(request)("trial.title", trial=name, name=found.summary()["name"]),
+        title=f"{name} – {found.summary()['name']}",
         active="runs",
         words=("trial", "run", "home"),
         key=found.entry.key,
