@@ -90,7 +90,9 @@ def unknown_key_message(
 def _within(place: str, allowed: Sequence[str]) -> str:
     """A place without the part of the spec in which the key is looked for already: ``rank`` for ``methods[].rank``."""
     part, _, name = place.rpartition("].") if "]." in place else place.rpartition(".")
-    return name if part and name in allowed else place
+    # Where the part itself is allowed, the key stands beside it: `train` of `data.train` is another part.
+    inside = part and name in allowed and part.partition("[")[0] not in allowed
+    return name if inside else place
 
 
 def _shortened(key: str, allowed: Sequence[str]) -> str:

@@ -96,7 +96,9 @@ class _EventChecker:
 
 
 def _check_scalar(event: Any, mark: Any) -> None:
-    if (invisible := INVISIBLE.search(event.value)) is not None:
+    # ruamel marks with a bell where a folded text (>) was folded; one that somebody wrote there is refused before.
+    text = event.value.replace("\a", "") if event.style == ">" else event.value
+    if (invisible := INVISIBLE.search(text)) is not None:
         raise UnsafeYAML(f"a character that can't be seen ({invisible[0]!r}). Remove it", mark)
     # Python takes quadratic time for numbers of so many digits.
     if event.style is None and len(event.value) > limits.DIGITS and NUMBER.fullmatch(event.value):

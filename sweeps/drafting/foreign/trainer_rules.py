@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from sweeps.drafting.foreign.carry_over import (
@@ -19,6 +20,7 @@ from sweeps.drafting.foreign.carry_over import (
     one_of,
     same,
 )
+from sweeps.planning.checks.tracking import PACKAGES
 
 SCHEDULERS = {name: name for name in ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt")}
 OPTIMIZERS = {
@@ -36,6 +38,13 @@ ATTENTION = {
     "disabled": "eager",
     **dict.fromkeys(("fa2", "flash_attn", "flash_attention_2", "flash_attn2"), "flash_attention_2"),
     **dict.fromkeys(("fa3", "flash_attention_3", "flash_attn3"), "flash_attention_3"),
+}
+# What each tracker beside W&B is set to. MLflow's address is in no configuration: a variable has it.
+TRACKERS: Mapping[str, Any] = {
+    "tensorboard": True,
+    "mlflow": "http://127.0.0.1:5000",
+    "swanlab": "offline",
+    "trackio": "local",
 }
 ALWAYS = "a sweep always does that"
 SAVED = "a trial keeps its last checkpoint and its model"
@@ -80,17 +89,27 @@ def _warmup_steps(value: Any, values: Values) -> Iterator[Outcome]:
 
 def _report_to(value: Any, values: Values) -> Iterator[Outcome]:
     listed = [str(name).lower() for name in (value if isinstance(value, list) else [value])]
+    others = [name for name in listed if name not in ("wandb", "all", "none", *TRACKERS)]
     if "wandb" in listed or "all" in listed:
         yield Kept("tracking", "wandb", "auto")
-    elif listed in (["none"], ["tensorboard"]):
+    elif not others:
         yield Kept("tracking", "wandb", "off")
-    if "tensorboard" in listed:
-        yield Kept("tracking", "tensorboard", True)
-    if others := [name for name in listed if name not in ("wandb", "all", "none", "tensorboard")]:
+    yield from (_tracker(name) for name in TRACKERS if name in listed)
+    if others:
         yield Dropped(
             f"{', '.join(others)}: here there are W&B, TensorBoard, MLflow, SwanLab and Trackio (tracking), and the "
             "run's own report"
         )
+
+
+def _tracker(name: str) -> Kept:
+    """A tracker beside W&B; as a comment where its package is missing, or its address has to be filled in."""
+    package = PACKAGES.get(name)
+    if package is not None and find_spec(package) is None:
+        return Kept("tracking", name, TRACKERS[name], f"pip install 'paretune[{name}]'", active=False)
+    if name == "mlflow":
+        return Kept("tracking", name, TRACKERS[name], "put your server's address here", active=False)
+    return Kept("tracking", name, TRACKERS[name])
 
 
 def _run_name(value: Any, values: Values) -> Iterator[Outcome]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.drafting.foreign import read_carry_over
+from sweeps.drafting.foreign import read_carry_over, trainer_rules
 from sweeps.drafting.foreign.carry_over import CarryOver
 from sweeps.drafting.foreign.foreign_file import read_foreign
 from sweeps.drafting.foreign.inputs import find_inputs
@@ -363,14 +363,34 @@ def test_a_value_that_is_no_number_is_left_out(tmp_path: Path, key: str, value: 
         ("none", {"wandb": "off"}),
         ("tensorboard", {"wandb": "off", "tensorboard": True}),
         (["wandb", "tensorboard"], {"wandb": "auto", "tensorboard": True}),
-        ("mlflow", {}),
+        ("swanlab", {"wandb": "off", "swanlab": "offline"}),
+        (["wandb", "trackio"], {"wandb": "auto", "trackio": "local"}),
+        ("comet_ml", {}),
     ],
 )
-def test_trackers_are_carried_over(tmp_path: Path, value: Any, kept: dict[str, Any]) -> None:
+def test_trackers_are_carried_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any, kept: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(trainer_rules, "find_spec", lambda name: object())
     found = carried(tmp_path, changed(report_to=value))
     assert {key: each.kept.value for key, each in found.of("tracking").items()} == kept
+    assert all(each.kept.active for each in found.of("tracking").values())
     left_out = [each.reason for each in found.left_out if each.origin.key == "report_to"]
-    assert ["mlflow: here there are W&B, TensorBoard" in reason for reason in left_out] == [True] * (not kept)
+    assert ["comet_ml: here there are W&B, TensorBoard" in reason for reason in left_out] == [True] * (
+        not kept
+    )
+
+
+def test_a_tracker_that_can_not_record_yet_is_a_comment_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_rules, "find_spec", lambda name: None if name == "swanlab" else object())
+    found = carried(tmp_path, changed(report_to=["mlflow", "swanlab"])).of("tracking")
+    assert [(key, each.kept.active, each.kept.note) for key, each in found.items()] == [
+        ("wandb", True, ""),
+        ("mlflow", False, "put your server's address here"),
+        ("swanlab", False, "pip install 'paretune[swanlab]'"),
+    ]
 
 
 def test_what_no_file_can_be_called_is_missing(tmp_path: Path) -> None:

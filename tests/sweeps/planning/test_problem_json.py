@@ -80,6 +80,12 @@ def test_a_key_that_belongs_elsewhere_has_no_correction_in_place(folder: Path) -
     assert found["fix"] is None
 
 
+def test_a_setting_of_another_part_is_not_corrected_to_a_part_of_its_name(folder: Path) -> None:
+    found = problem(folder, f"{SPEC}dataset: rows.jsonl\n", "dataset")
+    assert "Did you mean data.train?" in found["message"]
+    assert found["fix"] is None
+
+
 def test_a_value_of_an_option_has_no_place_in_the_text(folder: Path) -> None:
     planned = make(from_text(SPEC, folder / "spec.yaml", ("methods[1].kind=lroa",)))
     (found,) = (each for each in plan_json(planned)["problems"] if each["severity"] == "error")

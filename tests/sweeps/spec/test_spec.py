@@ -98,6 +98,12 @@ def test_a_file_that_is_no_spec_says_where_and_why(tmp_path: Path, text: str, me
     assert refusal(tmp_path, text) == message
 
 
+def test_a_folded_text_is_read_and_a_bell_in_a_text_is_not(tmp_path: Path) -> None:
+    folded = written(tmp_path, "name: a\nquestion: >\n  Which is\n  worth it?\n")
+    assert folded.tree["question"] == "Which is worth it?\n"
+    assert "can't be seen" in refusal(tmp_path, 'name: "a\\ab"\n')
+
+
 def test_broken_yaml_names_its_line_and_what_to_look_at(tmp_path: Path) -> None:
     message = refusal(tmp_path, "name: a\nmodel: [1, 2\ntrain: 3\n")
     assert message.startswith("spec.yaml:3: not YAML: expected ',' or ']', but got ':' while parsing")
