@@ -12,8 +12,9 @@ from pydantic import Field
 from trainables.methods.freeze import Freeze
 from trainables.methods.full import Full
 from trainables.methods.lora import LoRA
+from trainables.methods.peft_adapter import PeftAdapter
 from trainables.methods.qlora import QLoRA
 
-Method = Annotated[Full | Freeze | LoRA | QLoRA, Field(discriminator="kind")]
+Method = Annotated[Full | Freeze | LoRA | QLoRA | PeftAdapter, Field(discriminator="kind")]
 
-__all__ = ["Freeze", "Full", "LoRA", "Method", "QLoRA"]
+__all__ = ["Freeze", "Full", "LoRA", "Method", "PeftAdapter", "QLoRA"]

@@ -15,6 +15,7 @@ from trainables.models.folder import ModelError, read_json, tensor_shapes
 
 FILE_NAME = "adapter_config.json"
 DEFAULT_RANK = DEFAULT_ALPHA = 8  # PEFT's, of an adapter whose config has none
+ZERO_RANK = ("OFT",)  # of adapters whose size another option gives
 MAX_LAYERS = 1_000  # of a model whose layers are repeated
 MAX_CHARACTERS = 2**16  # of a text, as a pattern for names
 MAX_NUMBER = 2**31
@@ -63,9 +64,10 @@ def _wrong_names(config: Mapping[str, Any]) -> str | None:
 
 
 def _wrong_numbers(config: Mapping[str, Any]) -> str | None:
+    lowest = 0 if config.get("peft_type") in ZERO_RANK else 1
     for key, rank in _by_layer(config, "r", "rank_pattern"):
-        if type(rank) is not int or not 1 <= rank <= limits.RANK:
-            return f"{key} is {str(rank)[:30]}, and a whole number from 1 to {limits.RANK} is needed"
+        if type(rank) is not int or not lowest <= rank <= limits.RANK:
+            return f"{key} is {str(rank)[:30]}, and a whole number from {lowest} to {limits.RANK} is needed"
     for key, alpha in _by_layer(config, "lora_alpha", "alpha_pattern"):
         if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not math.isfinite(alpha):
             return f"{key} is {str(alpha)[:30]}, and a number is needed"

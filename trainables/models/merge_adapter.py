@@ -22,8 +22,9 @@ def merge_adapter(model: Any) -> Any:
         for layer in _adapter_layers(model):
             _merge_in_float32(layer)
         return model.merge_and_unload(safe_merge=True)  # only removes PEFT's wrappers: all layers are merged
-    except ValueError as error:
-        raise ModelError(f"the adapter can't be merged: {error}") from error
+    except (ValueError, NotImplementedError) as error:  # some of PEFT's types have no merged form
+        what = f"the adapter can't be merged: {error}. --adapter exports it as it is"
+        raise ModelError(what) from error
 
 
 def _adapter_layers(model: nn.Module) -> Iterator[Any]:

@@ -45,8 +45,13 @@ def letter(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_cell_trains_resumes_exactly_and_saves_what_it_was_scored_as(
     tiny_model: Path, tmp_path: Path, stage: str, method: str
 ) -> None:
+    check_cell(tiny_model, tmp_path, stage, method)
+
+
+def check_cell(model: Path, tmp_path: Path, stage: str, method: str | dict[str, Any]) -> None:
+    """Trains a cell for four steps, once undisturbed and once interrupted; scores what it saved again."""
     config = make_config(
-        tiny_model,
+        model,
         "commands",
         method,
         stage={"kind": stage, **OWN.get(stage, {})},

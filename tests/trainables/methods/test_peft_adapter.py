@@ -1,0 +1,119 @@
+"""Adapters of PEFT by the names of their types: each trains, resumes exactly, is saved and merged, or is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.helpers.trials import make_config, make_policy
+from tests.trainables.runner.test_stages_and_methods import check_cell
+from trainables.methods import PeftAdapter, peft_options
+from trainables.models.folder import ModelError, read_architecture
+from trainables.models.merge_adapter import merge_adapter
+
+# Options that the tests' small model needs: block sizes that divide its layers, fewer coefficients than weights.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "c3a": {"block_size": 4},
+    "fourierft": {"n_frequency": 50},
+    "gralora": {"r": 8},
+    "oft": {"oft_block_size": 4, "r": 0},
+    "randlora": {"r": 4},
+    "road": {"group_size": 4},
+    "shira": {"r": 2},
+    "trainable_tokens": {"token_indices": [5, 6, 7]},
+    "vblora": {"vector_length": 4, "num_vectors": 16},
+    "waveft": {"n_frequency": 50},
+}
+TYPES = [name for name in peft_options.known_types() if name not in peft_options.REFUSED]
+QUICK = ("ia3", "ln_tuning", "oft")
+UNMERGED = ("beft", "lily")  # PEFT can't merge these into a model whose layers have no biases; lily never
+
+
+def method(name: str) -> dict[str, Any]:
+    return {"kind": "peft", "type": name, **OPTIONS.get(name, {})}
+
+
+def problems(model: Path, **settings: Any) -> dict[str, str]:
+    adapter = PeftAdapter.model_validate({"kind": "peft", **settings})
+    return dict(adapter.problems(read_architecture(model)))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(t, marks=() if t in QUICK else pytest.mark.slow) for t in TYPES]
+)
+def test_every_type_trains_resumes_exactly_and_saves_what_it_was_scored_as(
+    name: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    assert not problems(tiny_model, **method(name))
+    check_cell(tiny_model, tmp_path, "sft", method(name))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(t, marks=() if t in QUICK else pytest.mark.slow) for t in TYPES]
+)
+def test_every_type_is_merged_without_a_change_or_says_why_not(name: str, tiny_model: Path) -> None:
+    config = make_config(tiny_model, "commands", method(name), dtype="float32", precision="fp32")
+    policy = make_policy(config)
+    with torch.no_grad():
+        for number, parameter in enumerate(each for each in policy.model.parameters() if each.requires_grad):
+            torch.manual_seed(number)
+            parameter += 0.01 * torch.randn_like(
+                parameter
+            )  # as after training: many types begin with no effect
+    policy.model.eval()
+    tokens = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        before = policy.model(input_ids=tokens).logits
+    if name in UNMERGED:
+        with pytest.raises(ModelError, match=r"can't be merged.*--adapter exports it"):
+            merge_adapter(policy.model)
+        return
+    with torch.no_grad():
+        after = merge_adapter(policy.model)(input_ids=tokens).logits
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(peft_options.REFUSED))
+def test_a_type_that_cannot_be_trained_is_refused_with_the_reason(name: str, tiny_model: Path) -> None:
+    assert peft_options.REFUSED[name] in problems(tiny_model, type=name)["type"]
+
+
+def test_unknown_types_and_options_are_refused_with_the_nearest_name(tiny_model: Path) -> None:
+    assert "Did you mean ia3?" in problems(tiny_model, type="ia33")["type"]
+    assert (
+        "Did you mean oft_block_size?" in problems(tiny_model, type="oft", oft_blocksize=4)["oft_blocksize"]
+    )
+    assert "write targets" in problems(tiny_model, type="hra", target_modules=["q_proj"])["target_modules"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [("r", "eight", "valid integer"), ("r", 10**9, "the maximum is"), ("apply_GS", 3, "valid boolean")],
+)
+def test_a_value_that_the_option_cannot_have_is_refused(
+    option: str, value: Any, words: str, tiny_model: Path
+) -> None:
+    assert words in problems(tiny_model, type="hra", **{option: value})[option]
+
+
+def test_options_that_do_not_fit_the_models_layers_are_refused_before_training(tiny_model: Path) -> None:
+    assert "PEFT refuses these options" in problems(tiny_model, type="road", group_size=7)["type"]
+
+
+def test_the_reference_policy_of_an_adapter_is_the_base_model(tiny_model: Path) -> None:
+    policy = make_policy(
+        make_config(tiny_model, "commands", method("hra"), dtype="float32", precision="fp32")
+    )
+    tokens = torch.arange(5, 25)[None]
+    base = make_policy(make_config(tiny_model, "commands", None, dtype="float32", precision="fp32"))
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.01
+        adapted = policy.model(input_ids=tokens).logits
+        with PeftAdapter.model_validate(method("hra")).reference(policy.model) as reference:
+            assert torch.equal(reference(input_ids=tokens).logits, base.model(input_ids=tokens).logits)
+    assert not torch.equal(adapted, base.model(input_ids=tokens).logits)

@@ -1,0 +1,126 @@
+"""The options of PEFT's adapter types, read from the installed PEFT's own config classes.
+
+PEFT imports torch, so that this is asked only for specs that name such a type.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+
+from trainables.config import limits
+from trainables.system.suggestions import did_you_mean, hinted
+
+TWO_DTYPES = (
+    "its layers multiply tensors of 32 bits with those of 16, which works under autocast alone; scores are computed "
+    "without it, in the dtype that is saved"
+)
+VIRTUAL_TOKENS = "it puts virtual tokens before each row, which no stage here counts in its losses and scores"
+# Types that can't be a method here, and why. All others of the installed PEFT can.
+REFUSED = {
+    "adaption_prompt": "PEFT puts a model of its own around the attention, past which training's loss does not go",
+    "adalora": "its scores of what is important are not part of PEFT's checkpoints, so that no trial could be resumed "
+    "exactly; take lora",
+    "cartridge": VIRTUAL_TOKENS,
+    "cpt": VIRTUAL_TOKENS,
+    **dict.fromkeys(("deft", "delora", "pvera", "tinylora", "unilora", "vera"), TWO_DTYPES),
+    "osf": "a trial that is resumed doesn't learn exactly what it would have: PEFT decomposes the base's weights anew",
+    "lora": "it is a method of its own, with all settings of PEFT's that can be compared: {kind: lora}",
+    "mixed": "it is a mixture of other adapters, which have to be trained before",
+    "multitask_prompt_tuning": VIRTUAL_TOKENS,
+    "p_tuning": VIRTUAL_TOKENS,
+    "poly": "it needs the number of the task that each row belongs to, which data files don't have here",
+    "prefix_tuning": VIRTUAL_TOKENS,
+    "prompt_tuning": VIRTUAL_TOKENS,
+    "shadow": "it needs a second, smaller model",
+    "xlora": "it needs adapters that are trained already",
+}
+# What a method sets itself, or what says nothing about the training.
+OWN_SETTINGS = frozenset(
+    {
+        *("peft_type", "task_type", "inference_mode", "auto_mapping", "base_model_name_or_path", "revision"),
+        *("peft_version", "target_modules", "progressbar"),
+    }
+)
+RANKS = frozenset({"r", "hybrid_r", "effective_rank", "subspace_rank", "mini_r"})
+MAX_NUMBER = 2**32
+
+
+def known_types() -> list[str]:
+    """The types of the installed PEFT by their names in specs, those that are refused among them."""
+    return sorted(kind.value.lower() for kind in _config_classes())
+
+
+def type_problem(name: str) -> str | None:
+    """Why a type can't be a method; ``None`` for one that can."""
+    if name in REFUSED:
+        return f"{name} can't be trained here: {REFUSED[name]}"
+    usable = [each for each in known_types() if each not in REFUSED]
+    if name in usable:
+        return None
+    what = f"the installed PEFT has no type {name}"
+    return hinted(what, did_you_mean(name, usable), f"it has {', '.join(usable)}")
+
+
+def config_class(name: str) -> Any:
+    """PEFT's config class of a type. Raises ``KeyError`` for an unknown one."""
+    return {kind.value.lower(): cls for kind, cls in _config_classes().items()}[name]
+
+
+def option_names(name: str) -> list[str]:
+    """The options of a type that a spec can set."""
+    fields = (field.name for field in dataclasses.fields(config_class(name)) if field.init)
+    return sorted(each for each in fields if each not in OWN_SETTINGS and not each.startswith("_"))
+
+
+def option_problems(name: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(option, what is wrong with it) for a type that is known."""
+    known = option_names(name)
+    for option, value in options.items():
+        if option == "target_modules":
+            yield option, "write targets: the modules with an adapter, as for lora"
+        elif option not in known:
+            what = f"{name} has no option {option}"
+            yield option, hinted(what, did_you_mean(option, known), f"it has {', '.join(known)}")
+        elif (problem := _value_problem(name, option, value)) is not None:
+            yield option, problem
+
+
+def _value_problem(name: str, option: str, value: Any) -> str | None:
+    limit = limits.RANK if option in RANKS else MAX_NUMBER
+    if isinstance(value, int | float) and not abs(value) <= limit:  # NaN, too
+        return f"got {value}; the maximum is {limit:,}" if math.isfinite(value) else "give a finite number"
+    validator = _validator(name, option)
+    if validator is None:
+        return None
+    try:
+        # As in JSON, a whole number is a float, and a list stands for a set or a tuple.
+        validator.validate_python(value)
+    except ValidationError as error:
+        allowed = "; ".join(dict.fromkeys(each["msg"] for each in error.errors(include_url=False)))
+        return f"got {value!r}: {allowed}"
+    return None
+
+
+@cache
+def _validator(name: str, option: str) -> TypeAdapter[Any] | None:
+    """What checks an option's value by its declared type; ``None`` for a type that can't be checked."""
+    cls = config_class(name)
+    try:
+        return TypeAdapter(typing.get_type_hints(cls)[option])
+    except (NameError, TypeError, KeyError, PydanticSchemaGenerationError):
+        return None
+
+
+@cache
+def _config_classes() -> dict[Any, Any]:
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    return dict(PEFT_TYPE_TO_CONFIG_MAPPING)
