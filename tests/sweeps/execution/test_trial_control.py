@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.helpers.specs import plan, spec_folder
 from trainables import results
 from trainables.results import Record
 from trainables.storage import files
+from trainables.storage.url_store import Store
 
 Run = tuple[Path, dict[str, list[str]]]  # its folder, and its trials by cell
 
@@ -139,6 +141,17 @@ def test_few_characters_stop_no_trial(run: Run) -> None:
 
 def test_a_colon_with_nothing_behind_it_does_not_stop_the_run(run: Run) -> None:
     assert "no trial stands behind the colon" in command("stop", f"{run[0]}:", code=2)
+
+
+def test_a_run_at_a_url_is_asked_there(run: Run) -> None:
+    folder, cells = run
+    store = Store(f"memory://{secrets.token_hex(4)}/tiny")
+    store.push(folder, [str(path.relative_to(folder)) for path in folder.rglob("*.json")])
+    trial = cells["sft-lora"][1]
+    command("stop", f"{store.url}:{trial}")
+    said = command("add", store.url, "--like", trial, "--set", "method.rank=16", "--json")
+    added = json.loads(said)["trial_id"]
+    assert set(store.list("requests")) == {f"requests/stop-{trial}.json", f"requests/add-{added}.json"}
 
 
 # Who takes no requests

@@ -139,6 +139,17 @@ def test_a_stop_request_reaches_the_driver_where_it_looks_for_it(
         wait(lambda: lock.stop_requested(mirror.folder))
 
 
+def test_what_is_asked_of_single_trials_reaches_the_driver_and_the_one_after_it(
+    mirror: Mirror, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirrors, "SYNC_SECONDS", 0.01)
+    with mirror.following():
+        store.write("requests/stop-a.json", b"{}")
+        wait(lambda: (mirror.folder / "requests/stop-a.json").exists())
+    mirror.fetch()
+    assert (mirror.folder / "requests/stop-a.json").read_text() == "{}"
+
+
 def test_whoever_has_lost_the_run_writes_nothing_more(mirror: Mirror, store: Store) -> None:
     mirror.close()
     write(mirror.folder, "spec.yaml")
