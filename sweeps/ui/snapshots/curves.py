@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainables.storage.damaged_files import MAX_BYTES, DamagedFile
+from trainables.storage.damaged_files import MAX_BYTES, DamagedFile, reading
 
 Points = dict[int, float]  # values by step
 Stamp = tuple[int, int]  # a file's size and the time of its last change, in ns
@@ -36,13 +36,14 @@ class CurveFile:
         return max((max(values) for values in self.points.values()), default=None)
 
     def update(self) -> bool:
-        """Reads what was added; returns whether there was anything. Raises ``DamagedFile`` for what is no file."""
+        """Reads what was added; returns whether there was anything. Raises ``DamagedFile`` for what can't be read."""
         stamp = stamp_of(self.path)
         if stamp is None or stamp == self._stamp:
             return False
         if stamp[0] < self._offset or stamp[0] > MAX_BYTES:
             self.points, self._offset = {}, 0
-        self._read()
+        with reading(self.path):
+            self._read()
         self._stamp = stamp
         return True
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sweeps.ui.snapshots.curves import figure_curves
+from trainables.storage.damaged_files import DamagedFile
 
 if TYPE_CHECKING:
     from sweeps.ui.snapshots.reader import RunReader
@@ -22,7 +24,8 @@ def run_curves(reader: RunReader, lock: threading.Lock, name: str | None = None)
     with lock:
         trials = list(reader.trials.values())
         for trial in trials:
-            trial.curve.update()
+            with suppress(DamagedFile):  # the snapshot names it
+                trial.curve.update()
         counts = Counter(each for trial in trials for each in trial.curve.points)
         names = sorted(counts, key=lambda each: (FIRST.index(each) if each in FIRST else len(FIRST), each))
         shown = name if name is not None and name in counts else next(iter(names), "")

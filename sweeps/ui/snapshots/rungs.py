@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sweeps.ui.snapshots.curves import Stamp, parsed_points, stamp_of
 from trainables.results import TRAINING_OBJECTIVE, Record
-from trainables.storage.damaged_files import MAX_BYTES
+from trainables.storage.damaged_files import MAX_BYTES, DamagedFile
 
 NAMES = {"validation": "objective", "training": TRAINING_OBJECTIVE}
 Compared = Mapping[str, Mapping[int, float]]  # values by step, by name
@@ -23,14 +24,15 @@ class RungValues:
     _values: dict[str, tuple[Stamp, dict[str, dict[int, float]]]] = field(default_factory=dict)
 
     def of(self, folder: Path) -> Compared:
+        """Nothing for a trial without a curve, or whose curve can't be read."""
         path = folder / "curve.jsonl"
-        stamp = stamp_of(path)
-        if stamp is None:
-            return {}
-        known = self._values.get(folder.name)
-        if known is None or known[0] != stamp:
-            self._values[folder.name] = known = (stamp, _compared(path))
-        return known[1]
+        with suppress(DamagedFile, OSError):
+            stamp = stamp_of(path)
+            known = self._values.get(folder.name)
+            if stamp is not None and (known is None or known[0] != stamp):
+                self._values[folder.name] = known = (stamp, _compared(path))
+            return known[1] if known is not None else {}
+        return {}
 
 
 def _compared(path: Path) -> dict[str, dict[int, float]]:

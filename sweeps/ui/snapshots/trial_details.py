@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from sweeps.ui.snapshots.curves import thinned
 from sweeps.ui.snapshots.rows import finite, plain
 from sweeps.ui.snapshots.snapshot import RunSnapshot
 from trainables.results import Record
+from trainables.storage.damaged_files import DamagedFile
 from trainables.system.redaction import redacted
 from trainables.system.shown_text import shown
 
@@ -40,7 +42,8 @@ FACTS = (
 def trial_details(reader: RunReader, snapshot: RunSnapshot, trial: str) -> dict[str, Any]:
     """The trial's row, settings, curves, memory, place among the others, error, checkpoints and files."""
     files = reader.trials[trial]
-    files.curve.update()
+    with suppress(DamagedFile):  # its row says so
+        files.curve.update()
     record = files.record
     return {
         "row": snapshot.rows.get(trial),

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +20,10 @@ from sweeps.runs.layout import LOCK, LOG, REQUEST, SIGNS, STOP, STOP_LINE
 from sweeps.ui.run_index import RunEntry, RunIndex
 from sweeps.ui.snapshots import store as stores
 from sweeps.ui.snapshots.reader import RunReader
+from sweeps.ui.snapshots.run_curves import run_curves
 from sweeps.ui.snapshots.snapshot import RunSnapshot, changes
 from sweeps.ui.snapshots.store import SnapshotStore
+from sweeps.ui.snapshots.trial_details import trial_details
 from tests.helpers import run_folders
 from tests.helpers.run_folders import MIB, failed, record
 from trainables import results
@@ -235,6 +238,22 @@ def test_a_pipe_in_place_of_a_record_ends_no_reading(run: Path) -> None:
     folder = begin(run, "a" * 12)
     os.mkfifo(folder / "record.json")
     assert "is no regular file" in read(run).head["damaged"][0]
+
+
+def test_a_curve_that_cannot_be_read_hides_no_other_trial(run: Path) -> None:
+    end(run, "a" * 12, steps=10, status="stopped")
+    end(run, "b" * 12)
+    for trial in "ab":
+        curve = run / "trials" / (trial * 12) / "curve.jsonl"
+        curve.unlink()
+        os.mkfifo(curve)
+    begin(run, "c" * 12)
+    (run / "trials" / ("c" * 12) / "curve.jsonl").mkdir()
+    reader = RunReader("k", str(run), run)
+    rows = reader.read().rows
+    assert [rows[trial * 12]["status"] for trial in "abc"] == ["stopped", "done", "damaged"]
+    assert run_curves(reader, threading.Lock())["curves"] == []
+    assert trial_details(reader, reader.read(), "c" * 12)["curves"] == {}
 
 
 def test_only_changed_rows_are_sent_again(run: Path) -> None:
