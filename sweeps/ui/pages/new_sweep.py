@@ -12,7 +12,7 @@ from starlette.routing import Route
 from sweeps.ui.children.command_line import WrongArgument
 from sweeps.ui.context import Ui, ui_of
 from sweeps.ui.drafts import origins
-from sweeps.ui.drafts.availability import Availability
+from sweeps.ui.drafts.availability import Availability, NoReport
 from sweeps.ui.drafts.checking import failure
 from sweeps.ui.drafts.data_files import new_data_file, offered_data
 from sweeps.ui.drafts.data_upload import DATA_BYTES, stream_to_file
@@ -120,7 +120,10 @@ async def unavailable(request: Request) -> Response:
     state, ui = request.app.state, ui_of(request)
     if not hasattr(state, "availability"):
         state.availability = Availability(ui.jobs, ui.settings.data_folder)
-    return JSONResponse({"options": await state.availability.unavailable()})
+    try:
+        return JSONResponse({"rules": await state.availability.unavailable()})
+    except NoReport as error:
+        return refused(503, "doctor", str(error))
 
 
 def _created(made: NewText) -> Response:

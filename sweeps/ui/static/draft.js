@@ -13,7 +13,7 @@ const LOOK = 4000; // ms between looks for changes by another browser
 const id = byId("draft").dataset.draft;
 const who = crypto.randomUUID?.() ?? String(Math.random());
 const draft = {version: 0, saved: null, problems: [], plan: null};
-let saving = null, again = false, quiet = null, checking = null, options = {};
+let saving = null, again = false, quiet = null, checking = null;
 
 const editor = new Editor(byId("editor"), {label: t("new.text"), hint: t("new.editor_hint"), changed: () => changed()});
 const lists = el("div", {hidden: true}, el("datalist", {id: "list-models"}), el("datalist", {id: "list-data"}));
@@ -169,10 +169,6 @@ async function jump(path) {
   if (lines[path]) editor.jump(lines[path]);
 }
 
-function unavailable(setting, option) {
-  return options[setting]?.[String(option)] ?? null;
-}
-
 /** Names that an input proposes; those of data are read anew at each look. */
 function suggestions(path) {
   if (path.endsWith("model.name")) return byId("list-models");
@@ -221,15 +217,14 @@ async function begin() {
   tabs();
   const [state, fields] = await Promise.all([get(`/new/${id}/state`), get("/new/fields")]);
   byId("list-models").replaceChildren(...fields.models.map((value) => el("option", {value})));
-  form = new SpecForm(byId("form"), fields, {change: edit, jump, unavailable, suggestions});
+  form = new SpecForm(byId("form"), fields, {change: edit, jump, suggestions});
   editor.reset(state.text);
   taken(state);
   check();
   lookAtData();
   document.addEventListener("focusin", (event) => { if (event.target.getAttribute?.("list") === "list-data") lookAtData(); });
   setInterval(look, LOOK);
-  ({options} = await get("/new/unavailable").catch(() => ({options: {}})));
-  if (Object.keys(options).length) form.refresh();
+  form.refuse((await get("/new/unavailable").catch(() => ({rules: []}))).rules);
 }
 
 byId("discard").addEventListener("click", async () => {

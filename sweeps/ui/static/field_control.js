@@ -107,7 +107,7 @@ export class FieldControl {
     select.append(el("option", {value: ""}, none));
     const known = options.some((option) => JSON.stringify(option) === JSON.stringify(value));
     for (const option of known || value === undefined || value === null ? options : [...options, value]) {
-      const why = this.unavailable(this.field.name, option);
+      const why = this.unavailable(option);
       const name = why ? `${flow(option)} – ${t("new.not_here")}` : flow(option);
       select.append(el("option", {value: JSON.stringify(option), disabled: Boolean(why), title: why}, name));
     }
@@ -118,7 +118,7 @@ export class FieldControl {
   boxes(options, chosen, done) {
     const frame = el("span", {class: "boxes", role: "group", "aria-label": this.field.name});
     for (const option of options) {
-      const why = this.unavailable(this.field.name, option);
+      const why = this.unavailable(option);
       const box = el("input", {type: "checkbox", checked: chosen.includes(option), disabled: Boolean(why) && !chosen.includes(option), onchange: () => {
         const all = [...frame.querySelectorAll("input")];
         done(options.filter((_, index) => all[index].checked));
@@ -168,7 +168,7 @@ export class FieldControl {
   explain() {
     const {kind, options} = this.field;
     const reasons = kind === "choice" || kind === "choices" || kind === "integer" ? options
-      .map((option) => [option, this.unavailable(this.field.name, option)]).filter(([, why]) => why) : [];
+      .map((option) => [option, this.unavailable(option)]).filter(([, why]) => why) : [];
     this.note.textContent = reasons.map(([option, why]) => `${flow(option)}: ${why}`).join("; ");
     this.note.hidden = !reasons.length;
   }

@@ -1,6 +1,7 @@
 // The form of a spec. It has no model of its own: every change is an edit of the text, and the text fills it again.
+import {whyNot} from "./availability.js";
 import {el} from "./dom.js";
-import {FieldControl, flow} from "./field_control.js";
+import {FieldControl} from "./field_control.js";
 import {t} from "./words.js";
 
 // Which settings stand in the form without being written; all others can be added.
@@ -12,8 +13,10 @@ const OPEN = ["model", "data", "train"];
 
 export class SpecForm {
   /** `fields`: as /new/fields gives them; `change(edit)` edits the text; `jump(path)` shows a value in the text. */
-  constructor(frame, fields, {change, jump, unavailable, suggestions}) {
-    Object.assign(this, {frame, fields, change, jump, unavailable, suggestions});
+  constructor(frame, fields, {change, jump, suggestions}) {
+    Object.assign(this, {frame, fields, change, jump, suggestions});
+    this.rules = [];
+    this.defaults = new Map();
     this.opened = new Map();
   }
 
@@ -39,7 +42,13 @@ export class SpecForm {
     return [Object.keys(this.fields.sections).map((section) => keys(tree[section])), entries("stages"), entries("methods"), [...this.opened], this.version ?? 0];
   }
 
-  /** Options that can't work are known: all controls are made anew. */
+  /** Takes the rules of what can't work on this machine. */
+  refuse(rules) {
+    this.rules = rules;
+    if (rules.length) this.refresh();
+  }
+
+  /** All controls are made anew. */
   refresh() {
     this.version = (this.version ?? 0) + 1;
     this.update(this.tree);
@@ -73,6 +82,7 @@ export class SpecForm {
 
   /** The controls of what is written or usual, and a list of what can be added. */
   settings(fields, path, value, usual) {
+    for (const field of fields) this.defaults.set(`${path}.${field.name}`, field.default);
     const alternatives = {steps: "epochs", name: "path"};
     const shown = fields.filter((field) => field.name in value
       || (usual.includes(field.name) && !(alternatives[field.name] in value)) || this.opened.has(`${path}.${field.name}`));
@@ -86,7 +96,9 @@ export class SpecForm {
   }
 
   control(field, path) {
-    const control = new FieldControl(field, path, {change: this.change, unavailable: this.unavailable, suggestions: this.suggestions(path)});
+    const valueOf = (other) => at(this.tree, other) ?? this.defaults.get(other);
+    const control = new FieldControl(field, path, {change: this.change, suggestions: this.suggestions(path),
+      unavailable: (option) => whyNot(this.rules, path, field, option, valueOf)});
     this.controls.push([path, control]);
     control.element.dataset.path = path;
     return control.element;
@@ -155,5 +167,3 @@ export function at(tree, path) {
   }
   return node;
 }
-
-export {flow};

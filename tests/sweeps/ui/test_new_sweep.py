@@ -21,7 +21,9 @@ search: {trials: 1}
 
 def draft(ui: Any, text: str = SPEC) -> str:
     """The path of a new draft with this text."""
-    path = ui.client.post("/new/upload?name=mine.yaml", content=text.encode(), headers={"X-Paretune": "1"}).json()["path"]
+    path = ui.client.post(
+        "/new/upload?name=mine.yaml", content=text.encode(), headers={"X-Paretune": "1"}
+    ).json()["path"]
     return str(path)
 
 
@@ -74,8 +76,13 @@ def test_the_form_changes_the_text_and_the_text_the_form(ui: Any) -> None:
     assert "train: {steps: 4, learning_rate: {log: [1e-5, 1e-3]}}\n" in answer["text"]
     assert "# a slip" in answer["text"]
     assert answer["form"]["tree"]["train"]["learning_rate"] == {"log": [1e-05, 0.001]}
-    for wrong in ({"path": "train.steps", "op": "set", "yaml": "[1"}, {"path": "a..b", "op": "set"}, {"path": "x", "op": "run"},
-                  {"path": "methods[7]", "op": "remove"}, {"path": "name.x", "op": "set", "value": 1}):  # fmt: skip
+    for wrong in (
+        {"path": "train.steps", "op": "set", "yaml": "[1"},
+        {"path": "a..b", "op": "set"},
+        {"path": "x", "op": "run"},
+        {"path": "methods[7]", "op": "remove"},
+        {"path": "name.x", "op": "set", "value": 1},
+    ):
         assert ui.post(f"{path}/edit", {**wrong, "text": SPEC}).status_code == 400, wrong
 
 
@@ -83,13 +90,19 @@ def test_a_check_says_each_problem_with_its_line_and_its_correction(ui: Any) -> 
     path = draft(ui)
     plan = ui.post(f"{path}/check", {"text": SPEC, "who": "me"}).json()
     problem = next(each for each in plan["problems"] if each["severity"] == "error")
-    assert (problem["line"], problem["kind"], problem["values"]) == (6, "problems.unknown_key_meant", {"meant": "rank"})
+    assert (problem["line"], problem["kind"], problem["values"]) == (
+        6,
+        "problems.unknown_key_meant",
+        {"meant": "rank"},
+    )
     assert problem["fix"] | {"line": 6} == {
         "line": 6, "column": 18, "end_column": 22, "old": "rnak", "new": "rank", "part": "key",
     }  # fmt: skip
 
 
-def test_files_outside_are_refused_before_any_command_reads_them(ui: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_outside_are_refused_before_any_command_reads_them(
+    ui: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a command was run")
 
@@ -138,7 +151,9 @@ def test_the_yaml_is_downloaded_and_a_draft_discarded(ui: Any) -> None:
 
 def test_an_upload_of_data_is_offered_at_once(ui: Any) -> None:
     headers = {"X-Paretune": "1"}
-    assert ui.client.post("/new/data?name=rows.jsonl", content=b'{"text": "a"}\n', headers=headers).json()["ok"]
+    assert ui.client.post("/new/data?name=rows.jsonl", content=b'{"text": "a"}\n', headers=headers).json()[
+        "ok"
+    ]
     assert ui.client.get("/new/data").json()["files"] == ["rows.jsonl"]
     again = ui.client.post("/new/data?name=rows.jsonl", content=b"x", headers=headers)
     assert (again.status_code, (ui.data / "rows.jsonl").read_bytes()) == (400, b'{"text": "a"}\n')
@@ -148,14 +163,21 @@ def test_the_memory_of_all_methods_is_split_for_each_batch_and_length(ui: Any) -
     body = {"model": "qwen3-8b", "batches": [1, 4], "lengths": [512], "who": "me"}
     answer = ui.post("/memory/grid", body).json()
     assert {(row["batch_size"], row["cutoff"]) for row in answer["rows"]} == {(1, 512), (4, 512)}
-    lora = [row for row in answer["rows"] if row["method"] == "LoRA r16" and not row["gradient_checkpointing"]]
+    lora = [
+        row for row in answer["rows"] if row["method"] == "LoRA r16" and not row["gradient_checkpointing"]
+    ]
     assert lora[1]["activations_bytes"] == pytest.approx(4 * lora[0]["activations_bytes"], rel=0.05)
-    assert answer["command"].startswith("paretune plan --grid --json --model qwen3-8b --batch-size 1 --batch-size 4")
+    assert answer["command"].startswith(
+        "paretune plan --grid --json --model qwen3-8b --batch-size 1 --batch-size 4"
+    )
 
 
 def test_the_memory_page_takes_names_and_contents_but_no_paths(ui: Any) -> None:
     numbers = {"batches": [1], "lengths": [512], "who": "me"}
     for model in ("/etc/passwd", "../x", "~/x", "x.json", "a/b/c", "--measure", ""):
         assert ui.post("/memory/grid", {**numbers, "model": model}).status_code == 400, model
-    assert ui.post("/memory/grid", {**numbers, "model": "qwen3-8b", "batches": [0]}).json()["error"]["key"] == "numbers"
+    assert (
+        ui.post("/memory/grid", {**numbers, "model": "qwen3-8b", "batches": [0]}).json()["error"]["key"]
+        == "numbers"
+    )
     assert ui.post("/memory/grid", {**numbers, "config": "[]"}).status_code == 400

@@ -13,7 +13,9 @@ from trainables.methods.lora import LoRA
 
 
 def field(part: str, name: str, kind: str | None = None) -> dict[str, Any]:
-    found = form_fields()["sections"][part] if kind is None else form_fields()["entries"][part][kind]["fields"]
+    found = (
+        form_fields()["sections"][part] if kind is None else form_fields()["entries"][part][kind]["fields"]
+    )
     return next(each for each in found if each["name"] == name)
 
 
@@ -27,7 +29,10 @@ def test_every_section_and_kind_has_a_form() -> None:
 def test_kinds_limits_defaults_and_options_are_those_of_the_classes() -> None:
     rank = field("methods", "rank", "lora")
     assert (rank["kind"], rank["minimum"], rank["maximum"], rank["default"]) == ("integer", 1, 65536, 8)
-    assert (field("train", "learning_rate")["kind"], field("train", "learning_rate")["above"]) == ("number", 0)
+    assert (field("train", "learning_rate")["kind"], field("train", "learning_rate")["above"]) == (
+        "number",
+        0,
+    )
     assert field("train", "packing")["options"] == (False, True, "stream")
     assert field("methods", "bits", "qlora")["options"] == (1, 2, 3, 4, 5, 6, 8)
     assert field("resources", "gpus")["options"] == ("auto",)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.ui.drafts import origins
-from sweeps.ui.drafts.availability import unavailable_options
+from sweeps.ui.drafts.availability import rules
 from sweeps.ui.drafts.data_files import new_data_file, offered_data
 from sweeps.ui.drafts.form_state import form_state
 from sweeps.ui.drafts.memory_grid import keep_config, numbers
@@ -43,7 +43,7 @@ def test_every_kind_of_problem_has_words_in_every_language() -> None:
     [
         ("unknown key. Did you mean rank? Allowed: rank, alpha", ("unknown_key_meant", {"meant": "rank"})),
         ("no file /data/x.jsonl; give a path, or 'commands'", ("missing_file", {"path": "/data/x.jsonl"})),
-        ("got -1; allowed: a whole number of at least 1", ("out_of_range", {"got": "-1", "allowed": "a whole number of at least 1"})),
+        ("got -1; allowed: at least 1", ("out_of_range", {"got": "-1", "allowed": "at least 1"})),
         ("log needs 0 < low < high, got low=64, high=8. Swap them?", ("swapped", {"low": "64", "high": "8"})),
         ("got 99,999; the maximum is 65,536", ("too_large", {"got": "99,999", "limit": "65,536"})),
         ("something rare", None),
@@ -74,10 +74,12 @@ def test_tables_of_a_run_are_no_data(tmp_path: Path) -> None:
     assert offered_data(tmp_path)["files"] == []
 
 
-@pytest.mark.parametrize("name", ["../x.jsonl", "a/b.jsonl", ".x.jsonl", "-x.jsonl", "x.sh", "rows.jsonl", ""])
+@pytest.mark.parametrize(
+    "name", ["../x.jsonl", "a/b.jsonl", ".x.jsonl", "-x.jsonl", "x.sh", "rows.jsonl", ""]
+)
 def test_an_upload_of_data_has_a_new_name_of_a_data_file(tmp_path: Path, name: str) -> None:
     (tmp_path / "rows.jsonl").write_text("{}")
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"name|ending|already"):
         new_data_file(tmp_path, name)
     assert new_data_file(tmp_path, "new.jsonl") == tmp_path / "new.jsonl"
 
@@ -113,10 +115,10 @@ def test_the_form_shows_short_forms_in_full_and_says_where_a_text_is_no_yaml(tmp
 
 
 def test_doctor_says_which_options_cannot_work() -> None:
-    report = {"topics": {"Kernels": [{"name": "liger", "works": False, "detail": "needs an NVIDIA GPU"}, {"name": "x", "works": True}],
-                         "Machine": [{"name": "GPU", "works": False, "detail": "none"}]}}  # fmt: skip
-    assert unavailable_options(report) == {"kernels": {"liger": "needs an NVIDIA GPU"}}
-    assert unavailable_options(None) == {}
+    rule = {"setting": "methods[].backend", "values": ["eetq"], "when": {}, "reason": "needs an NVIDIA GPU"}
+    report = {"unavailable": [{**rule, "capability": "eetq"}, {"setting": 1}, "x"]}
+    assert rules(report) == [rule]
+    assert rules(None) == rules({"unavailable": None}) == []
 
 
 def test_a_pasted_config_is_kept_by_its_content(tmp_path: Path, monkeypatch) -> None:

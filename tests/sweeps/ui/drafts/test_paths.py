@@ -30,7 +30,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "train", ["/etc/passwd", "../secret.jsonl", "link.jsonl", "parts", "'parts/*.jsonl'", "[rows.jsonl, ../secret.jsonl]",
+    "train", ["/etc/passwd", "../secret.jsonl", "link.jsonl", "parts", "'parts/*.jsonl'",
+              "[rows.jsonl, ../secret.jsonl]",
               "{compare: [rows.jsonl, /etc/hosts]}", "~/rows.jsonl"]
 )  # fmt: skip
 def test_data_outside_is_refused(folder: Path, train: str) -> None:
@@ -60,6 +61,8 @@ def test_every_setting_that_is_a_path_is_looked_at(folder: Path, text: str, wher
 
 
 def test_a_registered_data_set_that_is_a_link_out_is_refused(folder: Path) -> None:
-    (folder / "dataset_info.json").write_text('{"mine": {"file_name": "link.jsonl"}, "good": {"file_name": "rows.jsonl"}}')
+    (folder / "dataset_info.json").write_text(
+        '{"mine": {"file_name": "link.jsonl"}, "good": {"file_name": "rows.jsonl"}}'
+    )
     assert problems(SPEC.format(train="mine"), folder) == ["data.train:2"]
     assert problems(SPEC.format(train="good"), folder) == []
