@@ -530,3 +530,16 @@ def test_a_trial_whose_sweep_is_gone_has_not_failed_and_can_be_resumed(
         run_trial(config, TrialContext(tmp_path), worker_loop.HubControl(Gone(), Gone(), config.trial_id()))
     assert not ray.is_initialized()
     assert read_record(tmp_path / "trials" / config.trial_id()) is None
+
+
+def test_a_trial_asks_once_a_step_whether_to_leave_and_whether_a_person_has_stopped_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray, "get", lambda answer: answer)
+    told = Board()
+    board = SimpleNamespace(requests=SimpleNamespace(remote=told.requests))
+    control = worker_loop.HubControl(Heard(), board, "a", node="node 1")
+    assert (control.interrupted(), control.stopped_by_hand()) == (False, False)
+    told.stop_by_hand(["a"])
+    assert not control.stopped_by_hand()  # as far as it knew when it asked
+    assert (control.interrupted(), control.stopped_by_hand()) == (False, True)
