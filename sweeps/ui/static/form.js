@@ -10,6 +10,7 @@ const USUAL = {
   search: ["trials", "sampler"], finalists: ["seeds"], resources: ["gpus", "concurrent"], tracking: ["wandb"],
 };
 const OPEN = ["model", "data", "train"];
+const PLAIN = {options: [], ways: [], default: null, required: false, minimum: null, above: null, maximum: null, below: null};
 
 export class SpecForm {
   /** `fields`: as /new/fields gives them; `change(edit)` edits the text; `jump(path)` shows a value in the text. */
@@ -61,8 +62,7 @@ export class SpecForm {
   }
 
   general() {
-    const fields = ["name", "question"].map((name) => ({name, kind: "text", options: [], ways: [], help: t(`new.help_${name}`), default: null,
-      minimum: null, above: null, maximum: null, below: null}));
+    const fields = ["name", "question"].map((name) => ({...PLAIN, name, kind: "text", help: t(`new.help_${name}`)}));
     return el("div", {class: "form-part"}, ...fields.map((field) => this.control(field, field.name)));
   }
 
@@ -87,6 +87,9 @@ export class SpecForm {
     const shown = fields.filter((field) => field.name in value
       || (usual.includes(field.name) && !(alternatives[field.name] in value)) || this.opened.has(`${path}.${field.name}`));
     const others = fields.filter((field) => !shown.includes(field));
+    // What the text has and no class names: a slip, or an option that a method hands on to a library.
+    const further = Object.keys(value).filter((key) => key !== "kind" && !fields.some((field) => field.name === key) && !this.fields.overrides.includes(key));
+    shown.push(...further.map((name) => ({...PLAIN, name, kind: "yaml", help: ""})));
     const add = el("select", {class: "add-setting", "aria-label": t("new.add_setting"), onchange: () => {
       this.opened.set(`${path}.${add.value}`, true);
       this.update(this.tree);

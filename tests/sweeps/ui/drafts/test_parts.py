@@ -79,7 +79,7 @@ def test_tables_of_a_run_are_no_data(tmp_path: Path) -> None:
 )
 def test_an_upload_of_data_has_a_new_name_of_a_data_file(tmp_path: Path, name: str) -> None:
     (tmp_path / "rows.jsonl").write_text("{}")
-    with pytest.raises(ValueError, match=r"name|ending|already"):
+    with pytest.raises(ValueError, match=r"name|ending|already|path"):
         new_data_file(tmp_path, name)
     assert new_data_file(tmp_path, "new.jsonl") == tmp_path / "new.jsonl"
 
