@@ -298,7 +298,7 @@ def test_an_unknown_command_ends_with_2() -> None:
 def test_stop_waits_until_the_run_has_ended_and_only_as_long_as_it_was_told_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.commands.monitor.MESSAGE_SECONDS", 0.3)
+    monkeypatch.setattr("sweeps.commands.stop.MESSAGE_SECONDS", 0.3)
     files.write_json(tmp_path / "environment.json", {"plan": {"trials": {"sft-lora": 3}}})
     with lock.held(tmp_path):
         found = paretune("stop", tmp_path, "--wait", "1")
