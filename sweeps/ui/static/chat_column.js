@@ -92,11 +92,11 @@ export class Column {
   }
 }
 
-function factsOf({state, message, facts}) {
+function factsOf({content, state, message, facts}) {
   if (state === "waiting") return t("chat.waiting");
   if (state === "failed") return t("chat.failed", {message: message ?? ""});
   if (state !== "done" && state !== "stopped") return "";
-  const parts = [state === "stopped" ? t("chat.stopped") : null];
+  const parts = [state === "stopped" ? t("chat.stopped") : null, content ? null : t("chat.empty")];
   if (facts?.finish_reason === "length") parts.push(t("chat.cut"));
   if (facts?.new_tokens) parts.push(t("chat.tokens", {tokens: number(facts.new_tokens)}));
   if (facts?.seconds) parts.push(seconds(facts.seconds));

@@ -50,7 +50,7 @@ def test_a_job_is_cancelled_by_its_page_alone(ui: UiUnderTest, tmp_path: Path) -
     assert ended(ui.state.jobs, job).state == "cancelled"
 
 
-@pytest.mark.parametrize("job", ["0123456789abcdef", "..", "%2e%2e%2fjob.json", "x"])
+@pytest.mark.parametrize("job", ["0123456789abcdef", "%2e%2e%2fjob.json", "x"])
 def test_a_job_that_is_not_there_is_404(ui: UiUnderTest, job: str) -> None:
     assert ui.client.get(f"/jobs/{job}/events").status_code == 404
     assert ui.post(f"/jobs/{job}/cancel").status_code == 404

@@ -26,7 +26,8 @@ def test_a_tab_has_a_chat_of_its_own_until_it_ends(ui: UiUnderTest) -> None:
 
 
 def test_a_model_is_loaded_and_asked(ui: UiUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_process, "command_line", lambda argv: [sys.executable, chat_program.__file__])
+    program = [sys.executable, "-P", chat_program.__file__]
+    monkeypatch.setattr(chat_process, "command_line", lambda argv: program)
     (ui.data / "model").mkdir()
     (ui.data / "model" / "config.json").write_text("{}")
     chat = ui.post("/chats").json()["chat"]
