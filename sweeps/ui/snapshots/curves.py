@@ -61,7 +61,7 @@ class CurveFile:
 def parsed_points(content: bytes) -> Iterator[tuple[int, str, float]]:
     """The points in lines of a curve; lines that hold none, as a killed process leaves them, are left out."""
     for line in content.splitlines():
-        with suppress(ValueError, TypeError, KeyError, RecursionError):
+        with suppress(ValueError, TypeError, KeyError, RecursionError, OverflowError):
             point = json.loads(line)
             yield int(point["step"]), str(point["name"]), float(point["value"])
 
