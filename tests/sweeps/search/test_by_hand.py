@@ -234,7 +234,8 @@ def test_a_request_that_can_not_be_read_is_said_once_and_left_out(workdir: Path,
 
 
 @pytest.mark.parametrize(
-    "foreign", [{"model": {"unsafe": ["remote_code"]}}, {"data": {"cutoff": 77}}, {"method": {"kind": "full"}}]
+    "foreign",
+    [{"model": {"unsafe": ["remote_code"]}}, {"data": {"cutoff": 77}}, {"method": {"kind": "full"}}],
 )
 def test_a_request_of_somebody_else_brings_no_model_data_or_method_of_its_own(
     workdir: Path, run: Path, foreign: dict[str, dict[str, Any]]
