@@ -10,27 +10,50 @@ from ruamel.yaml.error import YAMLError
 
 from sweeps.spec import shorthand
 from sweeps.spec.key_path import format_path
-from sweeps.spec.problems import SpecError
-from sweeps.spec.source import parse
+from sweeps.spec.problems import Problem, SpecError
+from sweeps.spec.source import explain_yaml_error, parse
+from sweeps.spec.spec import from_source
 from sweeps.ui.drafts import yaml_nodes
 
 
 def form_state(text: str, folder: Path) -> dict[str, Any]:
-    """``tree``, the values with short forms written out, and ``lines``, that of each path; or ``unreadable``."""
+    """``tree``, the values with short forms written out, and ``lines``, that of each path; or ``unreadable``.
+
+    ``problems`` are those with the spec's shape: they are known at once, long before a plan is made.
+    """
     try:
         if yaml_nodes.root(text) is None:
-            return {"tree": {}, "lines": {}, "unreadable": None}
+            return {"tree": {}, "lines": {}, "unreadable": None, "problems": []}
         written = shorthand.expanded(parse(folder / "spec.yaml", text))
     except SpecError as error:
         problem = error.problems[0]
-        return {"tree": None, "lines": {}, "unreadable": {"line": problem.line or 1, "message": problem.what}}
+        return _unreadable(problem.line or 1, problem.what)
     except YAMLError as error:
-        from sweeps.spec.source import explain_yaml_error
-
-        line, what = explain_yaml_error(error)
-        return {"tree": None, "lines": {}, "unreadable": {"line": line, "message": str(what)}}
+        return _unreadable(*explain_yaml_error(error))
     lines = {format_path(path): line for path, line in written.lines.items()}
-    return {"tree": _json(written.tree), "lines": lines, "unreadable": None}
+    problems = [_problem(each) for each in from_source(written).problems]
+    return {"tree": _json(written.tree), "lines": lines, "unreadable": None, "problems": problems}
+
+
+def _unreadable(line: int, message: str) -> dict[str, Any]:
+    at = {"line": line, "message": str(message)}
+    return {
+        "tree": None,
+        "lines": {},
+        "unreadable": at,
+        "problems": [{**at, "path": "", "severity": "error", "fix": None}],
+    }
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    severity = "error" if problem.error else "warning"
+    return {
+        "line": problem.line,
+        "path": problem.path,
+        "severity": severity,
+        "message": problem.what,
+        "fix": None,
+    }
 
 
 def _json(value: Any) -> Any:

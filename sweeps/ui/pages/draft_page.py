@@ -189,7 +189,8 @@ def _folder(request: Request) -> DraftFolder:
 
 
 def _state(draft: Draft, ui: Ui) -> dict[str, Any]:
-    return {**asdict(draft), "form": form_state(draft.text, ui.settings.data_folder)}
+    form = form_state(draft.text, ui.settings.data_folder)
+    return {**asdict(draft), "form": {**form, "problems": with_kinds(form["problems"])}}
 
 
 def _start(ui: Ui, draft: Draft, body: dict[str, Any]) -> Start:

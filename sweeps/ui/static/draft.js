@@ -68,16 +68,17 @@ function taken(state, text = state.text) {
   draft.saved = text;
   setText(byId("saved"), t("new.saved"));
   setText(byId("name"), state.name);
-  document.title = document.title.replace(/^.* – /, `${state.name} – `);
-  if (editor.text === text) filled(state.form);
   byId("conflict").hidden = true;
+  document.title = document.title.replace(/^.* – /, `${state.name} – `);
+  if (editor.text !== text) return;
+  filled(state.form);
+  if (state.form.problems.length) said(state.form.problems); // at once; the check will say everything
 }
 
 function filled(state) {
   byId("unreadable").hidden = !state.unreadable;
   if (state.unreadable) {
     setText(byId("unreadable"), t("new.unreadable", {line: state.unreadable.line}));
-    editor.mark([{...state.unreadable, severity: "error"}]); // before the check says so, too
     return;
   }
   form?.update(state.tree);
@@ -133,13 +134,17 @@ async function check() {
   byId("plan").removeAttribute("aria-busy");
 }
 
+/** Problems at their lines and in the list. */
+function said(problems) {
+  draft.problems = problems;
+  const spoken = (problem) => ({...problem, message: language !== "en" && problem.kind ? `${t(problem.kind, problem.values)}\n${problem.message}` : problem.message});
+  editor.mark(problems.map(spoken));
+  showProblems(byId("problems"), problems, {jump: (problem) => editor.jump(problem.line, problem.column ?? 1), fix});
+}
+
 function shown(plan) {
   const order = {error: 0, warning: 1};
-  draft.problems = plan.problems.map((problem) => ({...problem, message: problem.message ?? problem.what}))
-    .sort((one, other) => order[one.severity] - order[other.severity] || (one.line ?? 0) - (other.line ?? 0));
-  const spoken = (problem) => ({...problem, message: language !== "en" && problem.kind ? `${t(problem.kind, problem.values)}\n${problem.message}` : problem.message});
-  editor.mark(draft.problems.map(spoken));
-  showProblems(byId("problems"), draft.problems, {jump: (problem) => editor.jump(problem.line, problem.column ?? 1), fix});
+  said(plan.problems.sort((one, other) => order[one.severity] - order[other.severity] || (one.line ?? 0) - (other.line ?? 0)));
   const errors = draft.problems.filter((problem) => problem.severity === "error").length;
   const warnings = draft.problems.length - errors;
   setText(byId("verdict"), plan.failed ? t("new.check_failed") : errors || warnings ? t("new.found", {errors, warnings}) : t("new.no_problems"));

@@ -114,6 +114,12 @@ def test_the_form_shows_short_forms_in_full_and_says_where_a_text_is_no_yaml(tmp
     assert form_state("a: 1\nb: [1\n", tmp_path)["unreadable"]["line"] >= 2
 
 
+def test_problems_with_the_shape_are_known_without_a_plan(tmp_path: Path) -> None:
+    text = "modle: x\nstages: [{kind: sft}]\nmethods: [{kind: lora}]\ntracking: {wnadb: off}\n"
+    found = form_state(text, tmp_path)["problems"]
+    assert [(each["line"], each["path"]) for each in found] == [(1, "modle"), (4, "tracking.wnadb")]
+
+
 def test_doctor_says_which_options_cannot_work() -> None:
     rule = {"setting": "methods[].backend", "values": ["eetq"], "when": {}, "reason": "needs an NVIDIA GPU"}
     report = {"unavailable": [{**rule, "capability": "eetq"}, {"setting": 1}, "x"]}
