@@ -3,7 +3,8 @@
 JOBS is a JSON file with a list of ``{config, run}``. Optional keys of a job: ``interrupt_at`` and ``stop_at``, the step
 at which that happens; ``fails``, the worker that runs out of memory, and ``dies``, the worker that is killed, both in
 the second step; ``ends``, the expected status; ``reads_memory``, whether that is done in the trial, where the peaks of
-each worker are 100 bytes above those of the one before.
+each worker are 100 bytes above those of the one before; ``base_origin``, the expected one for each worker: such jobs
+share a base that stays from trial to trial.
 """
 
 from __future__ import annotations
@@ -47,15 +48,18 @@ def main() -> None:
     from trainables.stages.ppo.reward_rules import RULES
     from trainables.training.worker_group import WorkerGroupBroken
     from trainables.trial.config import TrialConfig
+    from trainables.trial.resident_base import ResidentBase
 
     class WorkersAllocator(Allocator):
         def peak(self) -> int:
             return 100 * (RANK + 1)
 
     RULES["letter"] = LETTER
+    shared_base = ResidentBase()
     for job in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
         config = TrialConfig.model_validate(job["config"])
-        place = TrialContext(Path(job["run"]), workers=int(os.environ["WORLD_SIZE"]))
+        bases = shared_base if "base_origin" in job else ResidentBase(keeps=False)
+        place = TrialContext(Path(job["run"]), workers=int(os.environ["WORLD_SIZE"]), bases=bases)
         steps = frozenset([job["stop_at"]]) if "stop_at" in job else frozenset()
         try:
             gauge = InTrial(WorkersAllocator) if job.get("reads_memory") else None
@@ -66,6 +70,8 @@ def main() -> None:
             raise
         if record.status != job.get("ends", "done"):
             sys.exit(f"{config.cell} {record.status}: {record.error}")
+        if "base_origin" in job and record.base_origin != job["base_origin"]:
+            sys.exit(f"{config.cell}: the base of worker {RANK} is {record.base_origin}")
     distributed.barrier()  # the first worker scores alone
     distributed.destroy_process_group()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -43,6 +44,9 @@ def training_arguments(
     train: TrainConfig, steps: int, folder: Path, workers: int, device: str
 ) -> dict[str, Any]:
     """Keyword arguments for any trainer's config. They state what TRL would otherwise decide itself."""
+    if device == "cpu":
+        # Of several workers, accelerate would call it cpu:0, cpu:1, ...: torch copies all weights for another name.
+        os.environ["ACCELERATE_TORCH_DEVICE"] = device
     warmup = train.total_warmup(steps)
     return {
         "output_dir": str(folder),

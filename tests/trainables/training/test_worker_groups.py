@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, equal
 
 from tests.helpers.trials import curve, make_config, run
 from tests.helpers.worker_groups import (
@@ -84,6 +84,39 @@ def test_memory_that_is_read_in_a_trial_is_that_of_the_worker_with_most(
     assert (record.memory_source, record.peak_train_bytes) == ("cuda", 200)
     assert record.peak_eval_bytes == 200
     assert record.optimizer_bytes is not None
+
+
+@pytest.mark.slow
+def test_a_base_that_two_workers_keep_gives_what_one_that_was_loaded_for_the_trial_does(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    qlora = {"kind": "qlora", "rank": 4}
+    methods = {
+        1: {"kind": "lora", "rank": 4},
+        2: {"kind": "lora", "rank": 2},
+        3: qlora,
+        4: qlora | {"rank": 2},
+    }
+    configs = [worker_config(tiny_model, "sft", each, seed=seed) for seed, each in methods.items()]
+    kept, alone = tmp_path / "kept", tmp_path / "alone"
+    jobs = [
+        job(config, kept, base_origin=origin)
+        for config, origin in zip(configs, ("loaded", "kept", "loaded", "kept"), strict=True)
+    ]
+    train_together(tmp_path, [*jobs, *(job(config, alone) for config in configs)])
+    for config in configs:
+        assert computed(kept, config) == computed(alone, config)
+        one, other = (saved_weights(run, config) for run in (kept, alone))
+        assert one.keys() == other.keys()
+        assert all(equal(weights, other[name]) for name, weights in one.items())
+
+
+def computed(run: Path, config: TrialConfig) -> dict[str, Any]:
+    record = results.read_record(run / "trials" / config.trial_id())
+    assert record is not None
+    names = ("train_loss", "grad_norm", "objective")
+    kept = ("objective", "quality", "metrics", "tokens", "trainable_params")
+    return {name: curve(config, run, name) for name in names} | {n: getattr(record, n) for n in kept}
 
 
 @pytest.mark.slow
