@@ -60,18 +60,26 @@ export function paretoFigure(rows, cells, colourOf, click) {
   };
 }
 
+/** A trace for each method and status, and one for the best of cells: sizes that differ point by point take Plotly longer. */
 function methodTraces(rows, bests, colourOf, colours) {
-  const methods = [...new Set(rows.map((row) => row.method))];
-  return methods.map((method) => {
-    const own = rows.filter((row) => row.method === method);
+  const traces = new Map();
+  for (const row of rows) {
+    const best = bests.has(row.id);
+    const kind = `${row.method} ${best ? "best" : row.status}`;
+    if (!traces.has(kind)) traces.set(kind, {row, best, rows: []});
+    traces.get(kind).rows.push(row);
+  }
+  const named = new Set();
+  return [...traces.values()].sort((one, other) => one.best - other.best).map(({row, best, rows: own}) => {
+    const first = !named.has(row.method);
+    named.add(row.method);
     return {
-      type: "scatter", mode: "markers", name: plainText(method), hoverinfo: "text",
-      x: own.map((row) => row.peak_bytes / GIB), y: own.map((row) => row.quality),
-      text: own.map(trialText), customdata: own.map((row) => row.id),
+      type: "scatter", mode: "markers", name: plainText(row.method), legendgroup: row.method, showlegend: first, hoverinfo: "text",
+      x: own.map((each) => each.peak_bytes / GIB), y: own.map((each) => each.quality),
+      text: own.map(trialText), customdata: own.map((each) => each.id),
       marker: {
-        color: colourOf(method), symbol: own.map((row) => SYMBOLS[row.status] ?? "circle"),
-        size: own.map((row) => (bests.has(row.id) ? 14 : 8)), opacity: own.map((row) => (bests.has(row.id) ? 1 : 0.55)),
-        line: {width: own.map((row) => (bests.has(row.id) ? 1.5 : 1)), color: colours.paper},
+        color: colourOf(row.method), symbol: SYMBOLS[row.status] ?? "circle", size: best ? 14 : 8, opacity: best ? 1 : 0.55,
+        line: {width: best ? 1.5 : 1, color: colours.paper},
       },
     };
   });

@@ -1,0 +1,72 @@
+"""The page of a run in a browser: a long table stays light, changes arrive, a point leads to its trial."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from sweeps.ui.run_index import run_key
+from tests.helpers import run_folders
+from tests.sweeps.ui.browser.conftest import Window
+from tests.sweeps.ui.conftest import UiUnderTest
+from trainables import results
+from trainables.storage import files
+
+ROWS = "#trials tbody tr:not(.room)"
+
+
+def write_trials(run: Path, count: int) -> None:
+    """A run of many trials, of which each has another rank."""
+    plan = {"trials": {"sft-lora": count + 1}}
+    files.write_json(run / "environment.json", {"name": run.name, "plan": plan})
+    for number in range(count):
+        trial = f"{number:012x}"
+        (run / "trials" / trial).mkdir(parents=True)
+        config = {"method": {"kind": "lora", "rank": number}, "train": {"steps": 40}}
+        record = run_folders.record(trial, config=config, objective=number / count, steps=40)
+        results.write_record(run / "trials" / trial, record)
+
+
+def test_of_many_trials_only_those_in_sight_are_made(ui: UiUnderTest, browser_page: Window) -> None:
+    run = ui.runs / "long"
+    write_trials(run, 300)
+    page = browser_page.open(f"/runs/{run_key(str(run))}")
+    page.set_default_timeout(90_000)
+    page.locator(ROWS).first.wait_for()
+    assert page.inner_text("#trial-count") == "300 of 300 trials"
+    assert page.locator(ROWS).count() < 100
+    page.click("th[data-column=objective] button")
+    assert page.inner_text(f"{ROWS} >> nth=0").startswith(f"{299:012x}")
+    page.evaluate("document.getElementById('trials-frame').scrollTop = 1e6")
+    page.locator(ROWS, has_text=f"{0:012x}").wait_for()
+    page.fill("#trial-search", f"{77:012x}")
+    assert page.locator(ROWS).count() == 1
+
+
+def test_a_trial_that_begins_and_ends_is_seen_without_a_reload(ui: UiUnderTest, browser_page: Window) -> None:
+    run = ui.runs / "live"
+    write_trials(run, 3)
+    page = browser_page.open(f"/runs/{run_key(str(run))}")
+    page.locator(ROWS).first.wait_for(timeout=60_000)
+    new = run / "trials" / ("f" * 12)
+    config = {"cell": "sft-lora", "method": {"kind": "lora", "rank": 99}, "train": {"steps": 40}}
+    files.write_json(new / "config.json", config)
+    (new / "curve.jsonl").write_text(json.dumps({"step": 7, "name": "train_loss", "value": 1.0}) + "\n")
+    row = page.locator(ROWS, has_text="f" * 12)
+    row.wait_for()
+    assert "7/40" in row.inner_text()
+    results.write_record(new, run_folders.failed("f" * 12, error="the loss is NaN", config=config))
+    page.locator(ROWS, has_text="the loss is NaN").wait_for()
+    assert "sft-lora " + "f" * 12 in page.inner_text("#problems")
+
+
+def test_a_point_of_the_pareto_figure_leads_to_its_trial(ui: UiUnderTest, browser_page: Window) -> None:
+    run = run_folders.example_run(ui.runs / "methods")
+    page = browser_page.open(f"/runs/{run_key(str(run))}")
+    point = page.locator("#pareto .scatterlayer .point").first
+    point.wait_for(timeout=90_000)
+    point.scroll_into_view_if_needed()
+    point.hover(force=True)
+    page.locator("#pareto .hoverlayer", has_text="sft-full").wait_for()
+    point.click(force=True)
+    page.wait_for_url("**/trials/*")
