@@ -1,4 +1,4 @@
-"""A disk that is full just when a trial or a report writes something: both say so, and can go on afterwards."""
+"""A disk that is full just when a trial writes something: the trial says so, and goes on once there is room."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 
-from reports.write import write
-from tests.helpers.run_folders import example_run
 from tests.helpers.trials import curve, make_config, write_rows
 from trainables.runner.run import TrialContext, run_trial
 from trainables.storage.outage import storage_failure
@@ -94,14 +92,3 @@ def test_a_trial_goes_on_where_the_disk_was_full(tmp_path: Path, disk: Path, tin
         record = run_trial(config, TrialContext(run))
         assert (record.status, record.quality, record.metrics) == ("done", peace.quality, peace.metrics)
         assert [sorted(set(curve(config, run, name))) for name in names] == expected
-
-
-def test_a_report_that_found_no_room_leaves_the_earlier_one_and_can_be_written_later(disk: Path) -> None:
-    run = example_run(disk / "run")
-    page = write([run])
-    before = page.read_bytes()
-    with full_at(disk, r"/\.report\..*/report\.json$"), pytest.raises(OSError, match="No space left"):
-        write([run])
-    assert page.read_bytes() == before
-    assert [path.name for path in run.iterdir() if path.name.endswith(".tmp")] == []
-    assert write([run]) == page
