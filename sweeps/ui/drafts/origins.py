@@ -13,7 +13,7 @@ from sweeps.spec.naming import is_safe
 from sweeps.spec.problems import SpecError
 from sweeps.spec.spec import SHIPPED, SUFFIXES, shipped_specs
 from sweeps.ui.children import operand
-from sweeps.ui.drafts.edits import plain_tree
+from sweeps.ui.drafts.edits import plain_tree, set_value
 
 UPLOAD_BYTES = 2**20
 EMPTY = """\
@@ -104,6 +104,12 @@ class InitRequest:
         return cls(
             source, model or None, stage or None, minutes, f".paretune-init-{secrets.token_hex(6)}.yaml"
         )
+
+    def made(self, text: str) -> NewText:
+        """The draft out of what ``init`` wrote: named after the data, not after the file that it was written to."""
+        name = safe_name(self.source.rpartition("/")[2].partition(".")[0])
+        text = text.replace(f" --output {self.file}", "").replace("runs/sweep", f"runs/{name}")
+        return NewText(set_value(text, ("name",), name), name, self.source)
 
     def argv(self) -> Sequence[str]:
         """The arguments; raises ``WrongArgument`` for a value that would be an option."""

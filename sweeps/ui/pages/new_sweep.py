@@ -169,5 +169,4 @@ async def _from_data(ui: Ui, body: dict[str, Any]) -> Response:
         text = await asyncio.to_thread(written.read_text, "utf-8")
     finally:
         written.unlink(missing_ok=True)
-    text = text.replace(f" --output {asked.file}", "")  # of the command in its first line
-    return _created(NewText(text, origins.safe_name(name.rpartition("/")[2].partition(".")[0]), name))
+    return _created(asked.made(text))

@@ -27,6 +27,16 @@ def test_an_upload_is_text_and_its_name_no_path() -> None:
             origins.uploaded(wrong, "x.yaml")
 
 
+def test_a_spec_that_init_wrote_is_named_after_the_data() -> None:
+    asked = origins.InitRequest.new("parts/rows.jsonl", None, None, 5)
+    written = (
+        f"# Written by paretune init parts/rows.jsonl --output {asked.file}.\nname: sweep  # in runs/sweep\n"
+    )
+    made = asked.made(written)
+    assert made.text == "# Written by paretune init parts/rows.jsonl.\nname: rows  # in runs/rows\n"
+    assert list(asked.argv()) == ["init", "parts/rows.jsonl", "--output", asked.file, "--minutes", "5"]
+
+
 @pytest.mark.parametrize("name", ["../x", "-x", ".hidden", "a/b", "", "8"])
 def test_a_spec_is_saved_under_a_name_of_a_file(name: str) -> None:
     assert origins.spec_name(f'name: "{name}"\n', "mine") == ("8" if name == "8" else "mine")
