@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 TESTED := trainables/system/tested_versions.txt
 RUN := runs/methods
 
-.PHONY: demo test check slow families family-losses reference audit bench bench-data versions install clean
+.PHONY: demo test browser check slow families family-losses reference audit bench bench-data versions install clean
 
 ## demo: the shipped `methods` spec on SmolLM2-135M, and its report; continues a run that was interrupted
 demo: install
@@ -15,9 +15,16 @@ demo: install
 	$(BIN)/paretune run methods $(if $(wildcard $(RUN)),--resume)
 
 ## test: the tests that CI runs
-test: install
+test: install browser
 	$(BIN)/python -m pytest -m "not slow and not sweep" -n auto --dist loadfile --durations=25
 	$(BIN)/python -m pytest -m "sweep and not slow" -n 2 --dist loadfile --no-loadscope-reorder --durations=25 $$(grep -rl mark.sweep tests --include="test_*.py")
+
+## browser: Chromium, for the tests of pages in a browser, which are skipped without it; by apt-get where it is missing
+browser:
+	@for name in chromium chromium-browser google-chrome chrome; do command -v $$name >/dev/null && exit 0; done; \
+	run=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
+	{ $$run apt-get update -qq; $$run apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 \
+	|| echo "Chromium is missing and could not be installed by apt-get: the tests of pages in a browser are skipped."
 
 ## check: style, types, import contracts, and the fast tests; before every commit
 check: install

@@ -16,6 +16,7 @@ from sweeps.ui.context import Ui
 from sweeps.ui.server import application
 from sweeps.ui.settings import UiSettings
 from sweeps.ui.start import new_ui
+from tests.helpers.ui_processes import Start, starting
 
 OWN = {"X-Paretune": "1"}
 
@@ -66,3 +67,10 @@ def new_ui_under_test(
 @pytest.fixture
 def ui(new_ui_under_test: Callable[..., UiUnderTest]) -> UiUnderTest:
     return new_ui_under_test()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts UIs as processes on the folders ``runs`` and ``data`` of the test; positional arguments are options."""
+    with starting(tmp_path) as begin:
+        yield begin
