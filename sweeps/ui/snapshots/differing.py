@@ -22,7 +22,7 @@ class DifferingSettings:
 
     @property
     def columns(self) -> list[str]:
-        return list(self._differing)
+        return sorted(self._differing)  # the same after a restart, in whatever order folders are listed
 
     def add(self, trial_id: str, cell: str, role: str, config: dict[str, Any]) -> bool:
         """Adds a trial; returns whether there are more columns now."""
