@@ -1,0 +1,105 @@
+"""Chromium on a UI that the test serves. A test fails where a script of a page fails or a dialog opens."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.helpers.browser import NAMES
+from tests.helpers.ui_server import served
+from tests.sweeps.ui.conftest import UiUnderTest
+
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--force-prefers-reduced-motion"]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Chromium without a window. `make browser` installs it; without one, these tests are skipped."""
+    program = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("there is no Chromium; `make browser` installs it")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Window:
+    """A browser that is signed in. ``faults``: errors of scripts, refused resources, dialogs that nobody asked for."""
+
+    page: Any
+    url: str
+    faults: list[str] = field(default_factory=list)
+
+    def open(self, path: str) -> Any:
+        self.page.goto(self.url + path)
+        self.page.wait_for_load_state("load")
+        return self.page
+
+    def check(self) -> None:
+        assert not self.faults, self.faults
+        assert self.page.evaluate("window.attacked") is None
+
+
+NewWindow = Callable[..., Window]
+
+
+@pytest.fixture
+def new_window(chromium: Any, ui: UiUnderTest) -> Iterator[NewWindow]:
+    """Opens browsers, each with its own session, on the UI of the test; keyword arguments are those of a context."""
+    contexts = list[Any]()
+    with served(ui.state) as url:
+
+        def make(language: str = "en", address: str = url, **options: Any) -> Window:
+            context = chromium.new_context(
+                locale={"en": "en-GB", "zh": "zh-CN"}[language],
+                **{"viewport": {"width": 1280, "height": 900}} | options,
+            )
+            context.set_default_timeout(20_000)
+            contexts.append(context)
+            window = Window(context.new_page(), address)
+            watch(window)
+            window.open(f"/?token={ui.state.sessions.new_link()}")
+            return window
+
+        yield make
+        for context in contexts:
+            context.close()
+
+
+@pytest.fixture
+def browser_page(new_window: NewWindow) -> Iterator[Window]:
+    """One browser; the test fails where a script of a page has failed."""
+    window = new_window()
+    yield window
+    window.check()
+
+
+def watch(window: Window) -> None:
+    """Keeps what goes wrong in a page."""
+    page, faults = window.page, window.faults
+
+    def console(message: Any) -> None:
+        # An address that is not there is said by the test itself where it matters.
+        if message.type in ("error", "warning") and not re.search(r"status of (?:404|503)", message.text):
+            faults.append(f"console: {message.text}")
+
+    def dialog(asked: Any) -> None:
+        faults.append(f"dialog: {asked.message}")
+        asked.dismiss()
+
+    page.on("console", console)
+    page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+    page.on("dialog", dialog)
+    page.on(
+        "response",
+        lambda answer: faults.append(f"{answer.status} {answer.url}") if answer.status >= 500 else None,
+    )

@@ -1,0 +1,107 @@
+"""What users of other UIs complain of: lost progress, pages that hang, the state of another run."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from sweeps.runs import lock
+from sweeps.runs.layout import SIGNS
+from tests.helpers import run_folders
+from tests.helpers.small_ui_runs import SmallRun, write_runs
+from tests.sweeps.ui.browser.conftest import Window
+from tests.sweeps.ui.conftest import UiUnderTest
+from trainables import results
+from trainables.storage import files
+
+HIDE = """(hidden) => {
+  Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def begin(run: SmallRun, trial: str, steps: int) -> Path:
+    """A trial that has begun and has not ended."""
+    folder = run.folder / "trials" / trial
+    config = json.loads((run.folder / "trials" / run.trial / "config.json").read_text())
+    files.write_json(folder / "config.json", config)
+    add_steps(folder, 1, steps)
+    return folder
+
+
+def add_steps(folder: Path, first: int, last: int) -> None:
+    with (folder / "curve.jsonl").open("a") as curve:
+        for step in range(first, last + 1):
+            curve.write(json.dumps({"step": step, "name": "train_loss", "value": 1 / step}) + "\n")
+
+
+def test_progress_and_curves_survive_a_reload_and_grow_without_one(
+    ui: UiUnderTest, browser_page: Window
+) -> None:
+    run = write_runs(ui.runs, trials=2, steps=40)
+    trial = "e" * 12
+    with lock.held(run.folder):
+        files.write_json(run.folder / SIGNS, {"trials": {trial: "training"}, "waits": []})
+        folder = begin(run, trial, 10)
+        page = browser_page.open(f"/runs/{run.key}")
+        row = page.locator(f"tr:has-text('{trial[:6]}')").first
+        row.get_by_text("10", exact=False).first.wait_for()
+        add_steps(folder, 11, 23)
+        row.get_by_text("23", exact=False).first.wait_for()
+        page.reload()
+        row.get_by_text("23", exact=False).first.wait_for()
+        page.locator(".js-plotly-plot").first.wait_for()
+
+
+def test_a_trial_that_ran_out_of_memory_is_never_shown_as_running(
+    ui: UiUnderTest, browser_page: Window
+) -> None:
+    run = write_runs(ui.runs, trials=2)
+    trial = "e" * 12
+    with lock.held(run.folder):
+        # The sweep's signs are older than the record: they still say that it trains.
+        files.write_json(run.folder / SIGNS, {"trials": {trial: "training"}, "waits": []})
+        folder = begin(run, trial, 3)
+        config = json.loads((folder / "config.json").read_text())
+        record = run_folders.failed(trial, config=config, status="out_of_memory", error="CUDA out of memory")
+        results.write_record(folder, record)
+        page = browser_page.open(f"/runs/{run.key}")
+        row = page.locator(f"tr:has-text('{trial[:6]}')").first
+        row.wait_for()
+        assert row.locator(".state-out_of_memory, .state-failed").count() == 1
+        assert row.locator(".state-running").count() == 0
+
+
+def test_the_page_of_a_run_shows_nothing_of_another_after_going_back_and_forth(
+    ui: UiUnderTest, browser_page: Window
+) -> None:
+    first, second = write_runs(ui.runs, "alpha", trials=2), write_runs(ui.runs, "omega", trials=3)
+    page = browser_page.open(f"/runs/{first.key}")
+    page.locator("#trials tbody tr:not(.room)").first.wait_for()
+    browser_page.open(f"/runs/{second.key}")
+    page.locator("#trials tbody tr:not(.room)").nth(2).wait_for()
+    page.go_back()
+    page.locator("h1:has-text('alpha')").wait_for()
+    page.wait_for_timeout(1500)
+    assert page.locator("#trials tbody tr:not(.room):has-text('00000003')").count() == 0
+    assert "omega" not in page.locator("main").inner_text()
+
+
+def test_ten_open_pages_leave_connections_for_an_eleventh(ui: UiUnderTest, browser_page: Window) -> None:
+    """Browsers have six connections for one server; pages that nobody sees give theirs back."""
+    run = write_runs(ui.runs)
+    context = browser_page.page.context
+    for _ in range(10):
+        other = context.new_page()
+        other.goto(f"{browser_page.url}/runs/{run.key}", wait_until="commit")
+        other.locator("#trials tbody tr:not(.room)").first.wait_for()
+        other.evaluate(HIDE, True)
+        other.wait_for_timeout(5500 if context.pages[-1] is other and len(context.pages) % 5 == 0 else 0)
+    began = time.monotonic()
+    browser_page.open("/jobs")
+    assert time.monotonic() - began < 15
+    last = context.pages[-1]
+    last.evaluate(HIDE, False)
+    begin(run, "d" * 12, 3)
+    last.locator("tr:has-text('dddddd')").first.wait_for()

@@ -1,0 +1,131 @@
+"""Every page in a browser: no errors, nothing wider than the window, reachable by keyboard, in both languages."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweeps.ui.run_index import run_key
+from tests.helpers import odd_runs
+from tests.helpers.small_ui_runs import write_runs
+from tests.sweeps.ui.browser.conftest import NewWindow, Window
+from tests.sweeps.ui.conftest import UiUnderTest
+
+PAGES = (
+    "/",
+    "/new",
+    "/chat",
+    "/evaluate",
+    "/export",
+    "/memory",
+    "/jobs",
+    "/runs/KEY",
+    "/runs/KEY/trials/TRIAL",
+    "/compare?run=KEY&run=OTHER",
+)
+# What is wider than the window and is not within something that scrolls by itself.
+WIDER = """() => {
+  const scrolls = (element) => {
+    for (let each = element.parentElement; each; each = each.parentElement)
+      if (/(auto|scroll|hidden|clip)/.test(getComputedStyle(each).overflowX)) return true;
+    return false;
+  };
+  const width = document.documentElement.clientWidth;
+  return [...document.querySelectorAll("body *")]
+    .filter((each) => each.getBoundingClientRect().right > width + 1 && !scrolls(each))
+    .map((each) => `${each.tagName}.${each.className}#${each.id}: ${each.getBoundingClientRect().right} of ${width}`)
+    .slice(0, 5);
+}"""
+
+
+def addresses(ui: UiUnderTest) -> list[str]:
+    run, other = write_runs(ui.runs), write_runs(ui.runs, "other", trials=3)
+    return [
+        path.replace("KEY", run.key).replace("TRIAL", run.trial).replace("OTHER", other.key) for path in PAGES
+    ]
+
+
+@pytest.mark.parametrize(
+    ("language", "scheme", "width"),
+    [("en", "light", 1280), ("zh", "dark", 1280), ("zh", "light", 390), ("en", "dark", 390)],
+)
+def test_no_page_has_an_error_or_is_wider_than_the_window(
+    ui: UiUnderTest, new_window: NewWindow, language: str, scheme: str, width: int
+) -> None:
+    paths = addresses(ui)
+    window = new_window(language, color_scheme=scheme, viewport={"width": width, "height": 900})
+    for path in paths:
+        window.open(path)
+        window.page.wait_for_timeout(700)  # for what the page loads later
+        assert window.page.locator("h1").first.is_visible(), path
+        assert window.page.evaluate(WIDER) == [], path
+        assert not window.faults, (path, window.faults)
+        assert window.page.evaluate("document.documentElement.lang") == language
+    window.check()
+
+
+FOCUSED = """() => {
+  const found = document.activeElement;
+  if (!found || found === document.body) return null;
+  const style = getComputedStyle(found);
+  if (!found.dataset.seenByTab) found.dataset.seenByTab = "1"; else return "again";
+  const visible = style.outlineStyle !== "none" || style.boxShadow !== "none" || found.id === "content";
+  return {visible, name: `${found.tagName}#${found.id}.${found.className} ${found.textContent.slice(0, 30)}`};
+}"""
+REACHABLE = """() => [...document.querySelectorAll("a[href], button, input, select, textarea, summary")]
+  .filter((each) => each.checkVisibility({visibilityProperty: true}) && !each.disabled && each.tabIndex >= 0)
+  .filter((each) => each.type !== "radio" && !each.dataset.seenByTab)
+  .filter((each) => !each.closest("dialog:not([open]), [inert], details:not([open]) > :not(summary)"))
+  .map((each) => `${each.tagName}#${each.id}.${each.className} ${each.textContent.slice(0, 30)}`)"""
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if "/runs/" not in path])
+def test_tab_reaches_everything_that_can_be_used_and_shows_where_it_is(
+    ui: UiUnderTest, browser_page: Window, path: str
+) -> None:
+    page = browser_page.open(addresses(ui)[PAGES.index(path)])
+    page.wait_for_timeout(700)
+    for _ in range(250):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(FOCUSED)
+        if focused is None or focused == "again":
+            break
+        assert focused["visible"], focused
+    assert page.evaluate(REACHABLE) == []
+
+
+def test_a_dialog_keeps_the_focus_and_gives_it_back(ui: UiUnderTest, browser_page: Window) -> None:
+    write_runs(ui.runs)
+    page = browser_page.open("/")
+    page.locator("#runs tbody tr").wait_for()
+    page.locator("#add").focus()
+    page.keyboard.press("Enter")
+    page.locator("dialog[open]").wait_for()
+    for _ in range(8):
+        # Between the last and the first element of a dialog, the focus is on nothing of the page.
+        within = "document.activeElement.closest('dialog[open], body > :not(dialog)')?.tagName"
+        assert page.evaluate(within) in ("DIALOG", None)
+        page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+    assert page.evaluate("document.activeElement.id") == "add"
+
+
+def test_texts_of_a_run_are_texts_in_the_browser(
+    ui: UiUnderTest, browser_page: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", odd_runs.SECRET)
+    folder = odd_runs.write(ui.runs / "<script>window.attacked=1<script>")
+    key = run_key(str(folder.absolute()))
+    compared = f"trial={key}:{odd_runs.TRIAL}&trial={key}:{odd_runs.BROKEN}"
+    trials = [f"/runs/{key}/trials/{trial}" for trial in (odd_runs.TRIAL, odd_runs.BROKEN)]
+    for path in ("/", f"/runs/{key}", *trials, f"/compare?{compared}", "/evaluate", "/chat", "/export"):
+        page = browser_page.open(path)
+        page.wait_for_timeout(1000)
+        for tab in page.locator("[role=tab], summary").all():
+            if tab.is_visible():
+                tab.click()
+        page.wait_for_timeout(300)
+        assert page.locator("main script, main img[src=x]").count() == 0, path
+        assert page.locator("a[href^='javascript:']").count() == 0, path
+        assert odd_runs.SECRET not in page.content(), path
+        browser_page.check()
