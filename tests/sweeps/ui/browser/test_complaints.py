@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sweeps.runs import lock
 from sweeps.runs.layout import SIGNS
 from tests.helpers import run_folders
+from tests.helpers.path_proxy import proxied
 from tests.helpers.small_ui_runs import SmallRun, write_runs
+from tests.helpers.ui_server import served
 from tests.sweeps.ui.browser.conftest import Window
 from tests.sweeps.ui.conftest import UiUnderTest
 from trainables import results
@@ -105,3 +109,32 @@ def test_ten_open_pages_leave_connections_for_an_eleventh(ui: UiUnderTest, brows
     last.evaluate(HIDE, False)
     begin(run, "d" * 12, 3)
     last.locator("tr:has-text('dddddd')").first.wait_for()
+
+
+def test_the_pages_work_behind_a_path_of_a_proxy(
+    new_ui_under_test: Callable[..., UiUnderTest], chromium: Any
+) -> None:
+    ui = new_ui_under_test(root_path="/paretune")
+    run = write_runs(ui.runs)
+    with served(ui.state) as url, proxied(url, "/paretune") as address:
+        context = chromium.new_context()
+        context.set_default_timeout(20_000)
+        page, wrong = context.new_page(), list[str]()
+        page.on("response", lambda answer: wrong.append(answer.url) if answer.status >= 400 else None)
+        page.on(
+            "request",
+            lambda asked: (
+                wrong.append(asked.url) if not asked.url.startswith((address, "data:", "blob:")) else None
+            ),
+        )
+        page.goto(f"{address}/?token={ui.state.sessions.new_link()}")
+        page.locator("#runs tbody a").first.click()
+        page.locator("#trials tbody tr:not(.room)").first.wait_for()
+        assert page.url == f"{address}/runs/{run.key}"
+        for path in ("/new", "/chat", "/evaluate", "/export", "/memory", "/jobs"):
+            page.goto(address + path)
+            page.wait_for_timeout(300)
+        page.locator("#language").select_option("zh")
+        page.locator("html[lang=zh]").wait_for()
+        context.close()
+    assert not wrong
