@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sweeps.runs.status import RunState, all_cells, cell_summary
+from sweeps.runs.status import OUTSIDE, RunState, all_cells, cell_summary
 from sweeps.ui.snapshots.activity import Activity
 from sweeps.ui.snapshots.rows import finite
 from trainables.results import Record, best, tracker_pages
@@ -37,6 +37,7 @@ def run_head(run: ReadRun, state: RunState, doing: Activity) -> dict[str, Any]:
     """Everything of a snapshot but its trials."""
     folder, environment = run.folder, run.environment
     trained = [record for record in state.records if record.role != UNTRAINED]
+    counted = [record for record in trained if record.role not in OUTSIDE]
     return {
         "key": run.key,
         "name": shown(str(environment.get("name") or run.place.rstrip("/").rpartition("/")[2])),
@@ -45,8 +46,8 @@ def run_head(run: ReadRun, state: RunState, doing: Activity) -> dict[str, Any]:
         "state": doing.state,
         "reason": shown(doing.reason) if doing.reason else None,
         "holder": shown(state.holder) if state.holder else None,
-        "ended": len(trained),
-        "total": max(state.total, len(trained)),
+        "ended": len(counted),
+        "total": max(state.total, len(counted)),
         "statuses": dict(sorted(run.statuses.items())),
         "failed": sum(record.status == "failed" for record in trained),
         "best": _best(state.records),
