@@ -108,7 +108,10 @@ async def joint_report(request: Request) -> Response:
         if job is None:
             raise HTTPException(404, "there is no such report")
         return RedirectResponse(f"{ui.settings.root_path}/jobs/{job.id}", 303)
-    return report_file(path)
+    response = report_file(path)
+    if response is None:
+        raise HTTPException(404, "there is no such report")
+    return response
 
 
 def joint_reports() -> Path:

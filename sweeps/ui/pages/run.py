@@ -8,9 +8,10 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sweeps.ui import report_files
 from sweeps.ui.context import ui_of
 from sweeps.ui.event_stream import event_stream
 from sweeps.ui.pages.run_lookup import followed_run, read_run
@@ -21,16 +22,6 @@ from sweeps.ui.snapshots.followed import Followed
 
 PUSH_SECONDS = 1.0
 AS_OF_SECONDS = 5.0  # between two events that only say that nothing has changed
-# A report is ours, but it shows texts of others; in a sandbox its scripts reach neither the session nor other pages.
-REPORT_POLICY = (
-    "sandbox allow-scripts allow-downloads allow-popups; default-src 'none'; img-src 'self' data:; style-src "
-    "'unsafe-inline'; script-src 'unsafe-inline'; font-src data:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'self'"
-)
-REPORT_TYPES = {
-    ".html": "text/html; charset=utf-8", ".md": "text/plain; charset=utf-8", ".csv": "text/csv; charset=utf-8",
-    ".json": "application/json", ".png": "image/png", ".svg": "image/svg+xml",
-}  # fmt: skip
 
 
 def routes() -> list[Route]:
@@ -118,10 +109,10 @@ async def report_file(request: Request) -> Response:
     found = await read_run(request)
     assert found.reader is not None
     path = await asyncio.to_thread(below, found.reader.folder / "report", request.path_params["path"])
-    kind = REPORT_TYPES.get(path.suffix)
-    if kind is None or not await asyncio.to_thread(_is_file, path, found.reader.folder):
+    response = report_files.report_file(path)
+    if response is None or not await asyncio.to_thread(_is_file, path, found.reader.folder):
         raise HTTPException(404, translator(request)("run.no_file", name=path.name[:80]))
-    return FileResponse(path, media_type=kind, headers={"content-security-policy": REPORT_POLICY})
+    return response
 
 
 def _is_file(path: Path, folder: Path) -> bool:
