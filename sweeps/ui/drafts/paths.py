@@ -32,7 +32,7 @@ def outside_problems(written: Source, folder: Path, roots: Roots) -> list[dict[s
     """
     tree = shorthand.expanded(written).tree
     found = []
-    for path, value in _texts(tree, ()):
+    for path, value in texts_of(tree, ()):
         for named in _named_files(value, path, folder, tree):
             if not _contained(named, roots):
                 found.append(_problem(written, path, f"{value} {ADVICE}"))
@@ -53,13 +53,14 @@ def _problem(written: Source, path: KeyPath, what: str) -> dict[str, Any]:
     }
 
 
-def _texts(node: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+def texts_of(node: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """All texts of a spec with their paths."""
     if isinstance(node, dict):
         for key, value in node.items():
-            yield from _texts(value, (*path, str(key)))
+            yield from texts_of(value, (*path, str(key)))
     elif isinstance(node, list):
         for index, value in enumerate(node):
-            yield from _texts(value, (*path, index))
+            yield from texts_of(value, (*path, index))
     elif isinstance(node, str):
         yield path, node
 

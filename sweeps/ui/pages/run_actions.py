@@ -16,6 +16,7 @@ from sweeps.ui.context import ui_of
 from sweeps.ui.pages.run_lookup import read_run, trial_id
 from sweeps.ui.rendering import translator
 from sweeps.ui.request_body import read_json
+from sweeps.ui.resume_command import Resumed
 from sweeps.ui.run_commands import RunCommand
 from sweeps.ui.snapshots.followed import Followed
 
@@ -51,7 +52,9 @@ def _command(request: Request, found: Followed, body: dict[str, Any]) -> RunComm
         case "stop":
             return run_commands.stop(location, cwd)
         case "resume":
-            return run_commands.resume(location, found.reader.environment, cwd)
+            ui, reader = ui_of(request), found.reader
+            resumed = Resumed(location, reader.environment, reader.folder, cwd, ui.roots, ui.settings.address)
+            return resumed.command()
         case "report":
             return run_commands.report(location, cwd)
         case "stop-trial":

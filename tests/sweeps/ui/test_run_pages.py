@@ -116,16 +116,7 @@ def test_a_button_needs_the_header_of_our_own_pages(ui: Any, page: str) -> None:
     assert ui.client.post(f"{page}/actions/stop", json={}).status_code == 403
 
 
-def test_a_run_is_resumed_by_its_own_command(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").touch()
-    environment = {"command": "paretune run mine.yaml --output here --set train.steps=3 --resume --detach"}
-    found = run_commands.resume("/runs/methods", environment, tmp_path)
-    assert found.text == "paretune run mine.yaml --set train.steps=3 --output /runs --resume --detach"
-    assert found.cwd == tmp_path
-    shipped = run_commands.resume("/runs/methods", {"command": "paretune run methods"}, tmp_path)
-    assert shipped.text == "paretune run methods --output /runs --resume --detach"
-    unknown = run_commands.resume("/runs/x", {"command": "paretune run gone/spec.yaml"}, tmp_path)
-    assert unknown.text == "paretune run /runs/x/spec.yaml --output /runs --resume --detach"
+def test_no_button_takes_an_option_for_a_run(tmp_path: Path) -> None:
     with pytest.raises(WrongArgument):
         run_commands.stop("--help", tmp_path)
 
