@@ -136,7 +136,7 @@ byId("resume").addEventListener("click", () => confirmAction({key, action: "resu
 byId("new-report").addEventListener("click", () => confirmAction({key, action: "report", title: t("run.new_report"), text: t("run.new_report_text")}));
 byId("again").addEventListener("click", async () => {
   try {
-    location.href = (await post("/drafts", {from_run: key})).url;
+    location.href = href((await post("/new", {from: "run", name: key})).path);
   } catch (error) { toast(error.message, "error"); }
 });
 

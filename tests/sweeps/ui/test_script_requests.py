@@ -1,0 +1,46 @@
+"""What the pages' scripts request is what the server answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import resources
+
+from starlette.routing import Match
+
+from sweeps.ui.drafts.store import DraftStore
+from tests.helpers.small_ui_runs import write_runs
+from tests.sweeps.ui.conftest import UiUnderTest
+
+METHODS = {"get": "GET", "follow": "GET", "post": "POST", "upload": "POST", "remove": "DELETE"}
+REQUEST = re.compile(r"\b(get|follow|post|upload|remove)\(([\"`])(/.*?)\2")
+
+
+def requests() -> Iterator[tuple[str, str, str]]:
+    """Script, method and path of each request whose path is written in a script; ``x`` stands for each value in it."""
+    for script in (resources.files("sweeps.ui") / "static").iterdir():
+        if script.name.endswith(".js"):
+            for name, _, path in REQUEST.findall(script.read_text("utf-8")):
+                yield (
+                    script.name,
+                    METHODS[name],
+                    re.sub(r"[?$].*", "", re.sub(r"(?<=/)\$\{[^}]*\}", "x", path)),
+                )
+
+
+def test_every_path_that_a_script_requests_is_a_route(ui: UiUnderTest) -> None:
+    wanted = list(requests())
+    assert len(wanted) > 40, "the scripts no longer write their requests as this test reads them"
+    for script, method, path in wanted:
+        scope = {"type": "http", "path": path, "method": method, "root_path": "", "headers": []}
+        routes = ui.client.app.routes  # type: ignore[attr-defined]
+        assert any(route.matches(scope)[0] is Match.FULL for route in routes), f"{script}: {method} {path}"
+
+
+def test_the_spec_of_a_run_becomes_a_draft_as_the_button_of_its_page_requests_it(ui: UiUnderTest) -> None:
+    run = write_runs(ui.runs)
+    (ui.runs / run.name / "spec.yaml").write_text("name: methods\n")
+    path = ui.post("/new", {"from": "run", "name": run.key}).json()["path"]
+    draft = DraftStore.at_home().get(path.removeprefix("/new/"))
+    assert draft is not None
+    assert draft.text == "name: methods\n"
