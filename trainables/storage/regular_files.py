@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from trainables.storage.damaged_files import DamagedFile, display_name
@@ -48,3 +49,24 @@ def require_own(path: Path) -> Path:
             what = "is a link, a pipe or a device: what it leads to would be sent"
             raise DamagedFile(f"{display_name(entry)} {what}; put a file there, or remove it")
     return path
+
+
+def tail(path: Path, limit: int) -> str:
+    """The last bytes of a file as text, from the beginning of a line: the rest of a line may lack what marks a secret.
+
+    Nothing for a file that isn't there, and for a link, a pipe or a device.
+    """
+    try:
+        # Not to wait for the writer of a pipe.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return ""
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - limit))
+            content = file.read(limit)
+    except OSError:
+        return ""
+    if size > limit:
+        content = content.partition(b"\n")[2]
+    return content.decode("utf-8", "replace")

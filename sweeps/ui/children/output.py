@@ -9,11 +9,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainables.storage.regular_files import tail
 from trainables.system.redaction import redacted
 from trainables.system.shown_text import shown
 
@@ -26,7 +26,7 @@ MAX_EVENTS = 500  # warnings and errors that a page shows
 @dataclass(frozen=True)
 class JobOutput:
     """The ``result`` is the object of the event ``result``, or the whole output where that is one JSON value. ``text``:
-    the end of an output that is no JSON, as pages may show it.
+    the end of an output that is not JSON, as pages may show it.
     """
 
     progress: dict[str, Any] | None = None
@@ -91,7 +91,7 @@ class OutputFile:
 
 def read_log(path: Path) -> str:
     """The end of a log, as pages may show it: without secrets, with pictures for control characters."""
-    lines = _tail(path, LOG_BYTES).split("\n")
+    lines = tail(path, LOG_BYTES).split("\n")
     # A progress bar writes its line again after each carriage return; only the last one is shown.
     return shown(redacted("\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)))
 
@@ -101,17 +101,3 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _tail(path: Path, limit: int) -> str:
-    """The last bytes of a file from the beginning of a line; nothing for a file that is not there."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - limit))
-            content = file.read(limit)
-    except OSError:
-        return ""
-    if size > limit:
-        content = content.partition(b"\n")[2]
-    return content.decode("utf-8", errors="replace")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from sweeps.runs.layout import LOCK, LOG, REQUEST, SIGNS, STOP, STOP_LINE
+from trainables.storage.regular_files import tail
 from trainables.system.redaction import redacted
 
 State = Literal[
@@ -82,7 +83,7 @@ def _not_begun(run: Path) -> Activity:
     log = run / LOG
     if any(run.glob(REQUEST.format("*"))):
         return Activity("queued")
-    lines = _tail(log)
+    lines = _last_lines(log)
     if lines and ENDED.search(lines[-1]):
         said = [line for line in lines[-6:-1] if line.strip()]
         return Activity("dead", redacted(said[-1] if said else lines[-1]))
@@ -98,7 +99,7 @@ def _end_of_session(run: Path) -> Literal["stopped", "interrupted", "error"] | N
     if not _newer(log, run / LOCK):
         return None
     found: Literal["stopped", "interrupted", "error"] | None = None
-    for line in _tail(log):
+    for line in _last_lines(log):
         if BEGINNINGS.match(line):
             found = None
         elif STOP_LINE in line:
@@ -121,24 +122,15 @@ def _ended_in_order(run: Path) -> bool:
 
 
 def _name_in_lock(run: Path) -> str | None:
-    try:
-        return redacted((run / LOCK).read_text(encoding="utf-8", errors="replace")[:500].strip()) or None
-    except OSError:
-        return None
+    return redacted(tail(run / LOCK, TAIL_BYTES)[:500].strip()) or None
 
 
 def _last_line(path: Path, part: str) -> str | None:
-    return next((redacted(line) for line in reversed(_tail(path)) if part in line), None)
+    return next((redacted(line) for line in reversed(_last_lines(path)) if part in line), None)
 
 
-def _tail(path: Path) -> list[str]:
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - TAIL_BYTES))
-            return file.read(TAIL_BYTES).decode("utf-8", "replace").splitlines()
-    except OSError:
-        return []
+def _last_lines(path: Path) -> list[str]:
+    return tail(path, TAIL_BYTES).splitlines()
 
 
 def _newer(path: Path, other: Path) -> bool:

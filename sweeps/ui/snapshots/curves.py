@@ -67,9 +67,9 @@ def parsed_points(content: bytes) -> Iterator[tuple[int, str, float]]:
 
 
 def stamp_of(path: Path | str) -> Stamp | None:
-    """A file's size and time; ``None`` where there is none. Raises ``DamagedFile`` for a pipe, which has no end."""
+    """A file's size and time; ``None`` where there is none. Raises ``DamagedFile`` for a link or a pipe."""
     try:
-        status = os.stat(path)
+        status = os.lstat(path)  # through a link in somebody else's run, files of this user would be shown
     except OSError:
         return None
     if not stat.S_ISREG(status.st_mode):

@@ -13,6 +13,7 @@ from sweeps.ui.snapshots.rows import finite, plain
 from sweeps.ui.snapshots.snapshot import RunSnapshot
 from trainables.results import Record
 from trainables.storage.damaged_files import DamagedFile
+from trainables.storage.regular_files import tail
 from trainables.system.redaction import redacted
 from trainables.system.shown_text import shown
 
@@ -106,22 +107,10 @@ def _place(rows: Mapping[str, dict[str, Any]], trial: str) -> dict[str, Any] | N
 def _error(files: TrialFiles) -> dict[str, str] | None:
     """The error of the record, and the trace beside it."""
     message = files.record.error if files.record is not None else files.damaged
-    trace = _trace(files.folder / "error.txt")
+    trace = shown(redacted(tail(files.folder / "error.txt", TRACE_BYTES)))
     if not message and not trace:
         return None
     return {"message": shown(redacted(message or "")), "trace": trace}
-
-
-def _trace(path: Path) -> str:
-    try:
-        if not path.is_file():
-            return ""
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - TRACE_BYTES))
-            return shown(redacted(file.read(TRACE_BYTES).decode("utf-8", "replace")))
-    except OSError:
-        return ""
 
 
 def _files(folder: Path) -> dict[str, Any]:

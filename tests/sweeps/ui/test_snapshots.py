@@ -177,6 +177,7 @@ def test_reading_ends_once_nobody_looks(run: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_run_at_a_url_is_read_like_one_in_a_folder(run: Path, tmp_path: Path) -> None:
     end(run, "a" * 12)
+    (run / "spec.yaml").write_text("name: methods\n")
     url = f"file://{tmp_path}/runs/methods"
     (tmp_path / "empty").mkdir()
     following = SnapshotStore(RunIndex((url,)))
@@ -185,6 +186,8 @@ def test_a_run_at_a_url_is_read_like_one_in_a_folder(run: Path, tmp_path: Path) 
         assert known is not None
         assert known.problem is None
         assert [row["status"] for row in known.to_json()["rows"]] == ["done"]
+        assert read(run).head["spec"]
+        assert not known.to_json()["spec"], "a draft is made from files of this machine"
     finally:
         following.close()
 
@@ -200,3 +203,20 @@ def test_an_unchanged_run_of_a_thousand_trials_is_looked_at_quickly(run: Path) -
     began = time.process_time()
     reader.read()
     assert time.process_time() - began < 0.15  # 0.03 s where nothing else runs
+
+
+@pytest.mark.parametrize("name", ["record.json", "config.json", "curve.jsonl", "error.txt"])
+def test_a_link_in_place_of_a_trials_file_is_not_read(run: Path, tmp_path: Path, name: str) -> None:
+    trial, secret = "a" * 12, "a secret of the machine"
+    folder = begin(run, trial, steps=2, method={"kind": "lora", "note": secret})
+    results.write_record(tmp_path, failed(trial, error=secret, config=config()))
+    (folder / "curve.jsonl").write_text(json.dumps({"step": 1, "name": secret, "value": 1.0}) + "\n")
+    (folder / "error.txt").write_text(secret)
+    source = tmp_path / name if name == "record.json" else (folder / name).rename(tmp_path / name)
+    for other in ("config.json", "curve.jsonl", "error.txt"):
+        if other != name:
+            (folder / other).write_text("{}\n")
+    (folder / name).symlink_to(source)
+    reader = RunReader("k", str(run), run)
+    snapshot = reader.read()
+    assert secret not in json.dumps([snapshot.to_json(), trial_details(reader, snapshot, trial)])
