@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
@@ -33,13 +35,23 @@ def event_stream(
 
     ``changes`` makes the event ``changes`` out of the former and the new state, in place of a whole new ``state``.
     """
-    content = _events(request, state, seconds, changes)
+    content = _until_refused(_events(request, state, seconds, changes))
     return StreamingResponse(content, media_type="text/event-stream", headers=HEADERS)
+
+
+async def _until_refused(events: AsyncGenerator[str]) -> AsyncIterator[str]:
+    """The events as long as their state can be read: an answer that has begun can't become a 404 or 503. The browser
+    connects again, and gets it then.
+    """
+    async with aclosing(events):
+        with suppress(HTTPException):
+            async for each in events:
+                yield each
 
 
 async def _events(
     request: Request, state: Callable[[], Awaitable[Any]], seconds: float, changes: Changes | None
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str]:
     last = await state()
     yield event("state", last)
     silent = 0.0

@@ -221,9 +221,11 @@ def _append_text(text: str, path: KeyPath, flow: str) -> str:
 
 def _remove_text(text: str, path: KeyPath) -> str:
     parent = yaml_nodes.find(text, path[:-1])
-    assert parent is not None
-    children = list(parent.children())
-    index = [key for key, _ in children].index(path[-1])
+    children = list(parent.children()) if parent is not None else []
+    keys = [key for key, _ in children]
+    if parent is None or path[-1] not in keys:
+        raise NotEditable(f"{format_path(path)} comes from an anchor (<<: *NAME); change it in the text there")
+    index = keys.index(path[-1])
     if len(children) == 1:
         return _emptied(text, path, parent)
     starts = [_start(parent, child) for _, child in children]

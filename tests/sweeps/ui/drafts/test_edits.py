@@ -163,3 +163,25 @@ def leaves(node, path=()):
             yield from leaves(value, (*path, index))
     else:
         yield path
+
+
+MERGED = """\
+data: &base
+  train: commands
+  inner: {rows: 4}
+other:
+  <<: *base
+  cutoff: 8
+"""
+
+
+@pytest.mark.parametrize("path", [("other", "train"), ("other", "inner", "rows")])
+def test_a_value_that_comes_from_an_anchor_is_not_removed(path: tuple[str, ...]) -> None:
+    with pytest.raises(NotEditable, match="comes from an anchor"):
+        edits.remove(MERGED, path)
+
+
+def test_a_value_that_comes_from_an_anchor_is_set_beside_it() -> None:
+    changed = edits.set_value(MERGED, ("other", "train"), "mine")
+    assert changed_lines(MERGED, changed) == ["+   train: mine"]
+    assert plain_tree(changed)["data"]["train"] == "commands"
