@@ -70,10 +70,20 @@ def add(app: typer.Typer) -> None:
                 root_path=_checked_root_path(root_path),
                 address=address,
                 allowed_hosts=tuple(allow_host or ()),
-                key=os.environ.get(KEY_VARIABLE) or None,
+                key=_take_key(),
             )
             _require_key(settings)
             _serve(settings, app, browser=not no_browser)
+
+
+def _take_key() -> str | None:
+    """The key, removed from the environment, which all commands that the UI starts would inherit."""
+    from trainables.system import redaction
+
+    key = os.environ.pop(KEY_VARIABLE, None) or None
+    if key is not None:
+        redaction.hide(key)
+    return key
 
 
 def _serve(settings: UiSettings, app: typer.Typer, *, browser: bool) -> None:

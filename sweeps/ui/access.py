@@ -72,7 +72,10 @@ class Gate:
             return _error(403, "origin", "changes are accepted from the pages of this server alone")
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and _is_data(headers):
             return _error(403, "origin", "data are given to the pages of this server alone")
-        if token := QueryParams(request.scope["query_string"]).get("token"):
+        token = QueryParams(request.scope["query_string"]).get("token")
+        if token and _is_for_nobody(request):
+            return Response(status_code=204)
+        if token:
             return self._redeemed(request, token)
         path = _path(request.scope)
         if self._sessions.knows(request.cookies.get(cookie_name(self._settings))):
@@ -93,6 +96,12 @@ class Gate:
         if (session := self._sessions.redeem(token)) is not None:
             set_session(response, session, request, self._settings)
         return response
+
+
+def _is_for_nobody(request: Request) -> bool:
+    """Whether a browser or a chat only looks at a link before anybody opens it, which must not use it up."""
+    purposes = (request.headers.get(name, "") for name in ("sec-purpose", "purpose", "x-moz"))
+    return request.method != "GET" or any("prefetch" in each.lower() for each in purposes)
 
 
 def set_session(response: Response, session: str, request: Request, settings: UiSettings) -> None:

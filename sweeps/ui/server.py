@@ -51,6 +51,7 @@ PAGES: tuple[Any, ...] = (
 )
 LEAVE_SECONDS = 3  # for open event streams when the server ends
 OPEN_FILES = 16_384
+MAX_CONNECTIONS = 512  # of all browsers; further ones are refused
 
 
 def application(ui: Ui) -> Starlette:
@@ -100,6 +101,7 @@ def new_server(ui: Ui, ready: Callable[[], None]) -> uvicorn.Server:
     config = uvicorn.Config(
         application(ui),
         http="h11",  # unlike httptools, it limits the size of headers and refuses a request that names two hosts
+        limit_concurrency=MAX_CONNECTIONS,
         h11_max_incomplete_event_size=64 * 1024,
         log_level="warning",
         access_log=False,

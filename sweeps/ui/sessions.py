@@ -15,7 +15,7 @@ PAUSE_SECONDS = 2.0
 
 
 class TooManyKeysError(Exception):
-    """Several keys were wrong: none is looked at for a while."""
+    """Several keys were wrong: for a while, another wrong one is answered so."""
 
 
 @dataclass
@@ -48,16 +48,16 @@ class Sessions:
         return self._new_session()
 
     def sign_in(self, key: str) -> str | None:
-        """A new session for the right key; ``None`` for a wrong one. Raises :class:`TooManyKeysError` for a while after
-        several wrong ones.
+        """A new session for the right key; ``None`` for a wrong one. Raises :class:`TooManyKeysError` for a wrong one
+        for a while after several: the right key signs in even then, so that nobody can lock others out.
         """
-        if time.monotonic() < self._paused_until:
-            raise TooManyKeysError
         if self.key is None:
             return None
         if hmac.compare_digest(_digest(key), _digest(self.key)):
             self._failures = 0
             return self._new_session()
+        if time.monotonic() < self._paused_until:
+            raise TooManyKeysError
         self._failures += 1
         if self._failures >= FAILURES_BEFORE_PAUSE:
             self._paused_until = time.monotonic() + PAUSE_SECONDS

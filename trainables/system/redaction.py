@@ -30,6 +30,13 @@ URL_PARAMETERS = re.compile(
 )
 BEARER_TOKENS = re.compile(r"((?:authorization\W+\w+|\bbearer)\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 
+_HIDDEN_VALUES = set[str]()  # of variables that were removed from the environment
+
+
+def hide(value: str) -> None:
+    """From now on a secret that is not, or no longer, in the environment is hidden, too."""
+    _HIDDEN_VALUES.add(value)
+
 
 def redacted(text: str) -> str:
     """``text`` without the secrets of the environment and of this user's files, and without credentials in URLs."""
@@ -68,7 +75,7 @@ class RedactedFile:
 
 
 def _secrets() -> Iterator[str]:
-    for value in (*_in_environment(), *_in_files()):
+    for value in (*_in_environment(), *_HIDDEN_VALUES, *_in_files()):
         lines = [line.strip() for line in value.splitlines()]
         long_lines = [line for line in lines if len(line) >= MIN_LINE] if len(lines) > 1 else []
         for secret in (value.strip(), *long_lines):

@@ -25,6 +25,8 @@ STDIN = "-"  # as the source of a request
 # Prefixes of the variables that a driver on another machine gets: the cache folders, and the accounts at W&B and the
 # hubs. All others stay as they are there.
 FORWARDED = ("PARETUNE_", "WANDB_", "HF_", "MODELSCOPE_")
+# But for the keys of the servers on this machine, which no driver needs.
+KEPT = frozenset({"PARETUNE_UI_KEY", "PARETUNE_API_KEY"})
 
 
 class RunRequest(BaseModel):
@@ -96,4 +98,6 @@ class RunRequest(BaseModel):
 
 def forwarded(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables of an environment that a driver on another machine gets too."""
-    return {name: value for name, value in environment.items() if name.startswith(FORWARDED)}
+    return {
+        name: value for name, value in environment.items() if name.startswith(FORWARDED) and name not in KEPT
+    }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps.ui.children import Job, Jobs
+from sweeps.ui.drafts.new_files import write_new
 from sweeps.ui.run_index import run_key
 from trainables.storage import files
 from trainables.storage.urls import is_url
@@ -69,7 +70,13 @@ class Start:
             raise SpecExists(f"{self.file.name} is a link, which is not written through; choose another name")
         if self.file.exists() and not replace and self.file.read_bytes() != text.encode():
             raise SpecExists(f"{self.file.name} is in the data folder already, with another text")
-        files.write_text(self.file, text)
+        if self.file.exists():
+            files.write_text(self.file, text)
+            return
+        try:
+            write_new(self.file, text.encode())
+        except FileExistsError:
+            raise SpecExists(f"{self.file.name} has just been made by somebody else") from None
 
     def start(self, jobs: Jobs) -> Job:
         return jobs.start(KIND, self.argv, self.folder, title=self.name, run=self.key)

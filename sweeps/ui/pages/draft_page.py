@@ -134,7 +134,8 @@ async def start(request: Request) -> Response:
     """Saves the spec beside the data and starts its sweep."""
     draft, body, ui = await _draft(request), await read_json(request), ui_of(request)
     if body.get("version") != draft.version:
-        return refused(409, "outdated", translator(request)("new.outdated"), newer=_state(draft, ui))
+        newer = await asyncio.to_thread(_state, draft, ui)
+        return refused(409, "outdated", translator(request)("new.outdated"), newer=newer)
     if problems := await asyncio.to_thread(_folder(request).outside, draft.text):
         return refused(403, "outside", problems[0]["message"])
     try:

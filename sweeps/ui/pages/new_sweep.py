@@ -18,7 +18,7 @@ from sweeps.ui.drafts.data_files import new_data_file, offered_data
 from sweeps.ui.drafts.data_upload import DATA_BYTES, stream_to_file
 from sweeps.ui.drafts.fields import form_fields
 from sweeps.ui.drafts.origins import InitRequest, NewText
-from sweeps.ui.drafts.store import DraftStore, TooLong
+from sweeps.ui.drafts.store import Draft, DraftStore, TooLong
 from sweeps.ui.pages import draft_page
 from sweeps.ui.pages.draft_page import refused
 from sweeps.ui.rendering import page, translator
@@ -82,14 +82,14 @@ async def create(request: Request) -> Response:
             return await _from_data(ui, body)
     if made is None:
         return refused(404, "unknown", translator(request)("new.unknown_origin"))
-    return _created(made)
+    return await _created(made)
 
 
 async def upload(request: Request) -> Response:
     """A draft from an uploaded YAML file."""
     content = await read_limited(request, origins.UPLOAD_BYTES)
     try:
-        return _created(origins.uploaded(content, request.query_params.get("name", "sweep.yaml")))
+        return await _created(origins.uploaded(content, request.query_params.get("name", "sweep.yaml")))
     except ValueError as error:
         return refused(400, "no_text", str(error))
 
@@ -108,10 +108,15 @@ async def add_data(request: Request) -> Response:
     """Takes a file of data into the data folder, never over one that is there."""
     folder = ui_of(request).settings.data_folder
     try:
-        path = new_data_file(folder, request.query_params.get("name", ""))
+        path = await asyncio.to_thread(new_data_file, folder, request.query_params.get("name", ""))
     except ValueError as error:
         return refused(400, "name", str(error))
-    await stream_to_file(request, path, DATA_BYTES)
+    try:
+        await stream_to_file(request, path, DATA_BYTES)
+    except FileExistsError:
+        return refused(
+            400, "name", f"{path.name} is in the data folder already; rename the file that you upload"
+        )
     return JSONResponse({"ok": True, "name": path.name})
 
 
@@ -126,12 +131,16 @@ async def unavailable(request: Request) -> Response:
         return refused(503, "doctor", str(error))
 
 
-def _created(made: NewText) -> Response:
+async def _created(made: NewText) -> Response:
     try:
-        draft = DraftStore.at_home().create(made.text, origins.spec_name(made.text, made.name), made.origin)
+        draft = await asyncio.to_thread(_new_draft, made)
     except TooLong as error:
         return refused(413, "too_long", str(error))
     return JSONResponse({"ok": True, "id": draft.id, "path": f"/new/{draft.id}"})
+
+
+def _new_draft(made: NewText) -> Draft:
+    return DraftStore.at_home().create(made.text, origins.spec_name(made.text, made.name), made.origin)
 
 
 def _run_spec(ui: Ui, key: str) -> NewText | None:
@@ -151,9 +160,9 @@ async def _from_data(ui: Ui, body: dict[str, Any]) -> Response:
     """A draft as ``paretune init`` writes it for a file of the data folder."""
     folder = ui.settings.data_folder
     name = str(body.get("name") or "")
-    known = offered_data(folder)
+    known = await asyncio.to_thread(offered_data, folder)
     if name not in (*known["embedded"], *known["registered"]):
-        below(folder, name)
+        await asyncio.to_thread(below, folder, name)
     minutes = body.get("minutes")
     minutes = float(minutes) if isinstance(minutes, int | float) else None
     asked = InitRequest.new(name, body.get("model"), body.get("stage"), minutes)
@@ -164,9 +173,9 @@ async def _from_data(ui: Ui, body: dict[str, Any]) -> Response:
     written = folder / asked.file
     try:
         completed = await ui.jobs.run_json(argv, cwd=folder, timeout=INIT_SECONDS)
-        if not written.is_file():
+        if not await asyncio.to_thread(written.is_file):
             return refused(400, "init", failure(completed))
         text = await asyncio.to_thread(written.read_text, "utf-8")
     finally:
-        written.unlink(missing_ok=True)
-    return _created(asked.made(text))
+        await asyncio.to_thread(written.unlink, missing_ok=True)
+    return await _created(asked.made(text))

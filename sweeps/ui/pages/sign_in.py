@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -14,6 +16,7 @@ from sweeps.ui.sessions import TooManyKeysError
 from sweeps.ui.translation import COOKIE, LANGUAGES
 
 YEAR = 365 * 24 * 3600
+WRONG_SECONDS = 1.0  # that the answer to one of many wrong keys takes
 
 
 def routes() -> list[Route]:
@@ -43,6 +46,7 @@ async def with_key(request: Request) -> Response:
     try:
         session = ui.sessions.sign_in(key) if isinstance(key, str) else None
     except TooManyKeysError:
+        await asyncio.sleep(WRONG_SECONDS)
         message = t("common.many_wrong_keys")
         return JSONResponse({"error": {"key": "many_wrong_keys", "message": message}}, 429)
     if session is None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sweeps.ui.access import cookie_name
+from sweeps.ui.pages import sign_in as sign_in_page
 from sweeps.ui.sessions import LINK_SECONDS
 from tests.helpers.ui_routes import HTML, KEY, private_routes, routes
 from tests.sweeps.ui.conftest import OWN, UiUnderTest
@@ -53,6 +54,18 @@ def test_a_link_that_was_used_or_is_a_day_old_signs_nobody_in(
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + LINK_SECONDS + 1)
     assert "set-cookie" not in ui.stranger.get(f"/?token={old}").headers
+
+
+@pytest.mark.parametrize(
+    ("method", "header"),
+    [("HEAD", {}), ("GET", {"sec-purpose": "prefetch"}), ("GET", {"purpose": "prefetch"})],
+)
+def test_a_look_at_a_link_before_it_is_opened_does_not_use_it_up(
+    ui: UiUnderTest, method: str, header: dict[str, str]
+) -> None:
+    link = f"/?token={ui.state.sessions.new_link()}"
+    assert "set-cookie" not in ui.stranger.request(method, link, headers=header).headers
+    assert "set-cookie" in ui.stranger.get(link).headers
 
 
 def test_guessed_tokens_sign_nobody_in_and_use_up_no_link(ui: UiUnderTest) -> None:
@@ -202,7 +215,7 @@ def test_headers_of_proxies_open_nothing(ui: UiUnderTest) -> None:
     assert "evil.example" not in ui.client.get("/jobs", headers={**forged, **HTML}).text
 
 
-def test_wrong_keys_are_slowed_down(
+def test_wrong_keys_are_slowed_down_and_lock_nobody_out(
     new_ui_under_test: Callable[..., UiUnderTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ui = new_ui_under_test(key="the right key")
@@ -211,13 +224,17 @@ def test_wrong_keys_are_slowed_down(
         content = json.dumps({"key": key})
         return int(ui.stranger.post("/sign-in/key", content=content, headers=OWN).status_code)
 
+    monkeypatch.setattr(sign_in_page, "WRONG_SECONDS", 0.0)
     for key in ("wrong", "", None, ["the right key"], "the right key\0", "\ud800"):
         assert sign_in(key) == 403
     statuses = [sign_in(str(number)) for number in range(10)]
     assert statuses[-1] == 429
-    assert sign_in("the right key") == 429
-    now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + 60)
+    assert sign_in("the right key") == 200
+    monkeypatch.setattr(sign_in_page, "WRONG_SECONDS", 0.3)
+    began = time.monotonic()
+    for number in range(10):
+        sign_in(str(number))
+    assert time.monotonic() - began > 0.3
     assert sign_in("the right key") == 200
 
 
