@@ -21,6 +21,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from sweeps.ui.access import Gate
+from sweeps.ui.children import NotStarted
 from sweeps.ui.context import Ui
 from sweeps.ui.headers import add_security_headers
 from sweeps.ui.pages import (
@@ -69,7 +70,12 @@ def application(ui: Ui) -> Starlette:
             Middleware(Gate, settings=ui.settings, sessions=ui.sessions),
             Middleware(GZipMiddleware, minimum_size=2048, compresslevel=4),
         ],
-        exception_handlers={HTTPException: _http_error, OutsideRoot: _outside_root, Exception: _unexpected},
+        exception_handlers={
+            HTTPException: _http_error,
+            OutsideRoot: _outside_root,
+            NotStarted: _not_started,
+            Exception: _unexpected,
+        },
         lifespan=_lifespan(ui),
     )
     app.state.ui = ui
@@ -183,6 +189,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _outside_root(request: Request, error: Exception) -> Response:
     return _answer(request, 403, str(error))
+
+
+async def _not_started(request: Request, error: Exception) -> Response:
+    return _answer(request, 503, str(error))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

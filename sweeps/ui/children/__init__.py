@@ -8,7 +8,7 @@
 
 from sweeps.ui.children.command_line import WrongArgument, operand
 from sweeps.ui.children.job import Job
-from sweeps.ui.children.jobs import Jobs
+from sweeps.ui.children.jobs import Jobs, NotStarted
 from sweeps.ui.children.short_commands import Completed
 
-__all__ = ["Completed", "Job", "Jobs", "WrongArgument", "operand"]
+__all__ = ["Completed", "Job", "Jobs", "NotStarted", "WrongArgument", "operand"]

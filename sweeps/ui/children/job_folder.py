@@ -46,10 +46,9 @@ class JobFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    @classmethod
-    def create(cls, jobs: Path, job_id: str) -> JobFolder:
-        (jobs / job_id).mkdir(mode=0o700)
-        return cls(jobs / job_id)
+    def make(self) -> None:
+        """Makes the folder, which must not exist."""
+        self.path.mkdir(mode=0o700)
 
     def read(self, name: str) -> dict[str, Any]:
         """A file of the job as JSON; empty without one."""

@@ -39,6 +39,10 @@ class JobEvent:
     data: dict[str, Any]
 
 
+class NotStarted(OSError):  # noqa: N818
+    """A job whose process could not be started; the message says why."""
+
+
 class Jobs:
     """The jobs of this user on this machine, of earlier UIs, too."""
 
@@ -55,15 +59,23 @@ class Jobs:
     ) -> Job:
         """Starts ``paretune ARGV`` as a process of its own. ``run`` is the key of the run that it is about.
 
-        Raises ``WrongArgument`` for arguments that no process can have, ``OSError`` where nothing can be written.
+        Raises ``WrongArgument`` for arguments that no process can have, and :class:`NotStarted`.
         """
         command = command_line(argv)
         self.remove_old()
-        folder = JobFolder.create(self.folder, secrets.token_hex(8))
+        folder = JobFolder(self.folder / secrets.token_hex(8))
         values = {"kind": kind, "argv": list(argv), "cwd": str(cwd), "title": title, "run": run}
-        # Written before the process begins: a job that is running is always known.
-        folder.write(JOB, {**redacted_values(values), "started_at": time.time()})
-        _start(folder, command, cwd)
+        try:
+            folder.make()
+            # Written before the process begins: a job that is running is always known.
+            folder.write(JOB, {**redacted_values(values), "started_at": time.time()})
+            _start(folder, command, cwd)
+        except OSError as error:
+            folder.remove()
+            raise NotStarted(
+                f"paretune {argv[0]} could not be started in {cwd}: {error.strerror or error}; "
+                "mend that on the machine of the UI, and try again"
+            ) from error
         job = self.get(folder.path.name)
         assert job is not None
         return job

@@ -25,13 +25,16 @@ TIMED_OUT = "timed_out"
 
 @dataclass(frozen=True)
 class Completed:
-    """``value`` is the output as JSON, ``None`` if it is none. ``ended`` says why there is no exit code."""
+    """``value`` is the output as JSON, ``None`` if it is not JSON. ``ended`` says why there is no exit code.
+    ``timeout``: the seconds that a command had which took too long.
+    """
 
     exit_code: int | None
     value: Any = None
     stdout: str = ""
     stderr: str = ""
     ended: str | None = None  # REPLACED, TIMED_OUT
+    timeout: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -80,7 +83,7 @@ class ShortCommands:
                 async with asyncio.timeout(timeout):
                     out, err = await process.communicate(None if stdin is None else stdin.encode())
             except TimeoutError:
-                return Completed(None, ended=TIMED_OUT)
+                return Completed(None, ended=TIMED_OUT, timeout=timeout)
             finally:
                 await _end(process)
         text = out.decode("utf-8", errors="replace")

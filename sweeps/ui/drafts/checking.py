@@ -12,11 +12,11 @@ from ruamel.yaml.error import YAMLError
 from sweeps.spec.problems import SpecError
 from sweeps.spec.source import parse
 from sweeps.ui.children import Completed, Jobs
+from sweeps.ui.children.short_commands import REPLACED, TIMED_OUT
 from sweeps.ui.drafts.paths import outside_problems
 from sweeps.ui.roots import Roots
 
 SECONDS = 300.0  # the first look at new data tokenizes it
-REPLACED = "replaced"
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,11 @@ def _answer(completed: Completed) -> dict[str, Any]:
 
 
 def failure(completed: Completed) -> str:
-    """Why a child gave no JSON: the end of what it said."""
+    """Why a command printed no JSON: the end of what it printed."""
+    if completed.ended == TIMED_OUT:
+        return f"the command took more than {completed.timeout or 0:g} s"
     if completed.ended is not None:
-        return (
-            f"the command took more than {SECONDS:.0f} s"
-            if completed.ended == "timed_out"
-            else completed.ended
-        )
+        return completed.ended
     said = (completed.stderr or completed.stdout).strip()
     if "Traceback (most recent call last)" in said:
         said = said.rpartition("\n")[2]  # the terminal of a command shows where

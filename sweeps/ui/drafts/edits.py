@@ -19,7 +19,7 @@ from sweeps.spec.problems import SpecError
 from sweeps.spec.schema import PARTS
 from sweeps.spec.source import explain_yaml_error, parse, parse_value
 from sweeps.ui.drafts import yaml_nodes
-from sweeps.ui.drafts.yaml_nodes import Place, column, line_end, line_start
+from sweeps.ui.drafts.yaml_nodes import Place, column, line_end, line_start, with_line
 from sweeps.ui.drafts.yaml_values import written
 
 ANY_FILE = Path("spec.yaml")
@@ -160,7 +160,7 @@ def _set_text(text: str, path: KeyPath, flow: str) -> str:
         return _replaced(text, place, flow)
     key = str(rest[0])
     if place is None:
-        return _with_line(text, len(text.rstrip("\n")), f"{key}: {flow}")
+        return with_line(text, len(text.rstrip("\n")), f"{key}: {flow}")
     if place.node.id == "mapping":
         return _with_key(text, place, key, flow, at_root=depth == 0)
     if place.node.id == "scalar" and not place.is_empty and path[depth - 1] in shorthand.SECTIONS:
@@ -189,7 +189,7 @@ def _with_key(text: str, mapping: Place, key: str, flow: str, at_root: bool) -> 
         return f"{text[:start]}{entry}\n{text[start:]}"
     last = children[index - 1][1] if at_root else children[-1][1]
     indent = " " * column(text, children[0][1].key.start_mark.index)
-    return _with_line(text, last.end, indent + entry)
+    return with_line(text, last.end, indent + entry)
 
 
 def _place_in_order(key: str, names: list[str]) -> int:
@@ -202,12 +202,6 @@ def _place_in_order(key: str, names: list[str]) -> int:
     return before[-1] + 1 if before else 0
 
 
-def _with_line(text: str, end: int, line: str) -> str:
-    """The text with a line after the one that ``end`` is in."""
-    end = line_end(text, end)
-    return f"{text[:end]}\n{line}{text[end:]}" if text[:end].strip() else f"{text}{line}\n"
-
-
 def _append_text(text: str, path: KeyPath, flow: str) -> str:
     place = yaml_nodes.find(text, path)
     if place is None or place.is_empty or not place.node.value:
@@ -216,7 +210,7 @@ def _append_text(text: str, path: KeyPath, flow: str) -> str:
     if place.is_flow:
         return f"{text[: last.end]}, {flow}{text[last.end :]}"
     indent = " " * column(text, place.start)
-    return _with_line(text, last.end, f"{indent}- {flow}")
+    return with_line(text, last.end, f"{indent}- {flow}")
 
 
 def _remove_text(text: str, path: KeyPath) -> str:
@@ -224,7 +218,9 @@ def _remove_text(text: str, path: KeyPath) -> str:
     children = list(parent.children()) if parent is not None else []
     keys = [key for key, _ in children]
     if parent is None or path[-1] not in keys:
-        raise NotEditable(f"{format_path(path)} comes from an anchor (<<: *NAME); change it in the text there")
+        raise NotEditable(
+            f"{format_path(path)} comes from an anchor (<<: *NAME); change it in the text there"
+        )
     index = keys.index(path[-1])
     if len(children) == 1:
         return _emptied(text, path, parent)

@@ -37,22 +37,21 @@ class GridRequest:
 
 def numbers(values: Any, most: int) -> tuple[int, ...]:
     """Whole numbers of a request. Raises ``ValueError``."""
-    found = tuple(dict.fromkeys(values)) if isinstance(values, list) else ()
-    if not 1 <= len(found) <= MAX_NUMBERS or not all(
-        isinstance(each, int) and not isinstance(each, bool) and 1 <= each <= most for each in found
-    ):
-        raise ValueError("no such numbers")
-    return tuple(sorted(found))
+    given = values if isinstance(values, list) else []
+    wrong = any(type(each) is not int or not 1 <= each <= most for each in given)
+    if wrong or not 1 <= len(set(given)) <= MAX_NUMBERS:
+        raise ValueError(f"one to {MAX_NUMBERS} whole numbers from 1 to {most} are expected")
+    return tuple(sorted(set(given)))
 
 
 def keep_config(text: str) -> Path:
-    """Keeps a ``config.json`` that somebody pasted, and returns its path. Raises ``ModelError`` for what is none."""
+    """Keeps a ``config.json`` that somebody pasted, and returns its path. Raises ``ModelError`` for other texts."""
     if len(text.encode("utf-8", "replace")) > CONFIG_BYTES:
         raise ModelError(f"a config.json has at most {CONFIG_BYTES:,} bytes")
     try:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"this is no JSON: {error}") from error
+        raise ModelError(f"this is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ModelError("a config.json is a JSON object, with model_type and sizes")
     content = json.dumps(config, sort_keys=True, indent=1)

@@ -6,13 +6,14 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml.error import YAMLError
 
 from sweeps.spec.naming import is_safe
 from sweeps.spec.problems import SpecError
 from sweeps.spec.spec import SHIPPED, SUFFIXES, shipped_specs
-from sweeps.ui.children import operand
+from sweeps.ui.children import WrongArgument, operand
 from sweeps.ui.drafts.edits import plain_tree, set_value
 
 UPLOAD_BYTES = 2**20
@@ -100,7 +101,11 @@ class InitRequest:
     file: str
 
     @classmethod
-    def new(cls, source: str, model: str | None, stage: str | None, minutes: float | None) -> InitRequest:
+    def new(cls, source: str, model: Any, stage: Any, minutes: float | None) -> InitRequest:
+        """The request with values as a page sends them. Raises ``WrongArgument`` for what is no text."""
+        for name, value in (("model", model), ("stage", stage)):
+            if not isinstance(value, str | None):
+                raise WrongArgument(f"{name}: a name is expected, not {value!r:.40}; select one of the list")
         return cls(
             source, model or None, stage or None, minutes, f".paretune-init-{secrets.token_hex(6)}.yaml"
         )

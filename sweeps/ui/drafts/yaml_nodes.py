@@ -14,7 +14,7 @@ from sweeps.spec.key_path import KeyPath
 
 @dataclass(frozen=True)
 class Place:
-    """A node in a text. ``key_start`` is where its key begins, or its dash or first character in a list."""
+    """A node in a text. ``key``: the node of its key; ``None`` for an entry of a list and the whole document."""
 
     text: str
     node: Any
@@ -93,3 +93,9 @@ def line_end(text: str, index: int) -> int:
 
 def column(text: str, index: int) -> int:
     return index - line_start(text, index)
+
+
+def with_line(text: str, end: int, line: str) -> str:
+    """The text with a line after the one that ``end`` is in."""
+    end = line_end(text, end)
+    return f"{text[:end]}\n{line}{text[end:]}" if text[:end].strip() else f"{text}{line}\n"

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sweeps.ui.children.command_line import WrongArgument
+from sweeps.ui.children.short_commands import REPLACED
 from sweeps.ui.context import ui_of
 from sweeps.ui.drafts.checking import failure
 from sweeps.ui.drafts.memory_grid import MAX_NUMBERS, SECONDS, GridRequest, keep_config, numbers
@@ -58,8 +59,8 @@ async def grid(request: Request) -> Response:
     completed = await ui.jobs.run_json(
         argv, cwd=ui.settings.data_folder, timeout=SECONDS, replaces=f"grid:{body.get('who')}"
     )
-    if completed.ended == "replaced":
-        return JSONResponse({"replaced": True})
+    if completed.ended == REPLACED:
+        return JSONResponse({REPLACED: True})
     if not isinstance(completed.value, list):
         return refused(400, "model", failure(completed))
     return JSONResponse({"rows": completed.value, "command": shlex.join(["paretune", *argv])})

@@ -165,8 +165,8 @@ async def _from_data(ui: Ui, body: dict[str, Any]) -> Response:
         await asyncio.to_thread(below, folder, name)
     minutes = body.get("minutes")
     minutes = float(minutes) if isinstance(minutes, int | float) else None
-    asked = InitRequest.new(name, body.get("model"), body.get("stage"), minutes)
     try:
+        asked = InitRequest.new(name, body.get("model"), body.get("stage"), minutes)
         argv = asked.argv()
     except WrongArgument as error:
         return refused(400, "wrong", str(error))

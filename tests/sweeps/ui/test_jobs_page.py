@@ -39,6 +39,14 @@ def test_a_jobs_page_has_its_title_and_its_events_its_result(ui: UiUnderTest, tm
     assert merged["job"]["state"] == "done"
 
 
+def test_a_command_that_cannot_be_started_is_answered_in_words(ui: UiUnderTest) -> None:
+    ui.data.rmdir()
+    answer = ui.post("/demo")
+    assert answer.status_code == 503
+    assert f"could not be started in {ui.data}: No such file" in answer.json()["error"]["message"]
+    assert ui.state.jobs.list() == []
+
+
 def test_a_job_is_cancelled_by_its_page_alone(ui: UiUnderTest, tmp_path: Path) -> None:
     job = ui.state.jobs.start("evaluate", [WAITING], tmp_path)
     wait_for(lambda: "begun" in job.log())

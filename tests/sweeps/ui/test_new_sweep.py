@@ -41,6 +41,7 @@ def test_only_what_is_offered_can_be_a_beginning(ui: Any) -> None:
         assert ui.post("/new", body).status_code == 404
     assert ui.post("/new", {"from": "data", "name": "../../etc/passwd"}).status_code == 403
     assert ui.post("/new", {"from": "data", "name": "--force"}).status_code == 400
+    assert ui.post("/new", {"from": "data", "name": "commands", "model": 5}).status_code == 400
     assert ui.client.get("/new/0123456789abcdef").status_code == 404
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.ui.children import Jobs, cancelling
+from sweeps.ui.children import Jobs, NotStarted, cancelling
 from sweeps.ui.children.command_line import WrongArgument, command_line, operand
 from sweeps.ui.children.job_folder import JobFolder
 from tests.helpers.ui_children import ended, is_alive, private, use_programs, wait_for
@@ -62,6 +62,13 @@ def test_a_command_that_refuses_its_input_has_failed_with_its_sentence(jobs: Job
     program = "import sys; print('out exists; give --force', file=sys.stderr); sys.exit(2)"
     job = ended(jobs, jobs.start("export", [program], tmp_path))
     assert (job.state, job.exit_code, job.log()) == ("failed", 2, "out exists; give --force\n")
+
+
+def test_a_job_that_cannot_be_started_leaves_nothing_behind(jobs: Jobs, tmp_path: Path) -> None:
+    with pytest.raises(NotStarted, match=r"paretune export could not be started in .*missing: No such file"):
+        jobs.start("export", ["export"], tmp_path / "missing")
+    assert jobs.list() == []
+    assert list(jobs.folder.iterdir()) == []
 
 
 def test_the_files_of_a_job_are_for_its_owner_alone(jobs: Jobs, tmp_path: Path) -> None:
@@ -216,7 +223,8 @@ def test_an_id_that_is_none_is_no_job(jobs: Jobs, job_id: str) -> None:
 
 def test_damaged_files_of_a_job_are_no_job(jobs: Jobs) -> None:
     for number, content in enumerate(["", "[]", '{"kind": 1}', "\x00", "[" * 100_000]):
-        folder = JobFolder.create(jobs.folder, f"{number:016x}")
+        folder = JobFolder(jobs.folder / f"{number:016x}")
+        folder.make()
         (folder.path / "job.json").write_text(content)
     assert jobs.list() == []
 
@@ -263,7 +271,7 @@ def test_a_short_command_ends_when_a_newer_one_takes_its_place(jobs: Jobs, tmp_p
 
 def test_a_short_command_that_takes_too_long_is_ended(jobs: Jobs) -> None:
     answer = asyncio.run(jobs.run_json(["import time; time.sleep(60)"], timeout=0.3))
-    assert (answer.exit_code, answer.ended, answer.value) == (None, "timed_out", None)
+    assert (answer.exit_code, answer.ended, answer.value, answer.timeout) == (None, "timed_out", None, 0.3)
 
 
 def test_a_value_with_a_dash_before_it_is_no_operand() -> None:

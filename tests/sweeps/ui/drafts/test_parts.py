@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sweeps.ui.children import Completed, WrongArgument
+from sweeps.ui.children.short_commands import TIMED_OUT
 from sweeps.ui.drafts import origins
 from sweeps.ui.drafts.availability import rules
+from sweeps.ui.drafts.checking import failure
 from sweeps.ui.drafts.data_files import new_data_file, offered_data
 from sweeps.ui.drafts.form_state import form_state
 from sweeps.ui.drafts.memory_grid import keep_config, numbers
@@ -149,6 +153,16 @@ def test_a_pasted_config_is_kept_by_its_content(tmp_path: Path, monkeypatch) -> 
 
 def test_batch_sizes_are_a_few_whole_numbers() -> None:
     assert numbers([8, 1, 8], 100) == (1, 8)
-    for wrong in ([], [0], [101], [1.5], ["1"], [True], list(range(1, 9)), None):
+    for wrong in ([], [0], [101], [1.5], ["1"], [True], list(range(1, 9)), None, [[1]], [1, {}], [1, 101]):
         with pytest.raises(ValueError, match="numbers"):
             numbers(wrong, 100)
+
+
+@pytest.mark.parametrize("values", [{"model": 5}, {"model": ["x"]}, {"stage": {"kind": "sft"}}])
+def test_a_draft_from_data_takes_names_alone(values: dict[str, Any]) -> None:
+    with pytest.raises(WrongArgument, match="a name is expected"):
+        origins.InitRequest.new("rows.jsonl", values.get("model"), values.get("stage"), None)
+
+
+def test_a_command_that_took_too_long_says_how_long_it_had() -> None:
+    assert failure(Completed(None, ended=TIMED_OUT, timeout=600.0)) == "the command took more than 600 s"
