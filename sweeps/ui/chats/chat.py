@@ -142,24 +142,27 @@ class Chat:
 
     async def _read(self, process: ChatProcess) -> None:
         async for event in process.events():
-            self._take(event)
+            if process is self._process:  # not what one that is being ended still says
+                self._take(event)
         if process is self._process:  # nobody has ended it
             self._process = None
             self._lost(process)
 
     def _take(self, event: dict[str, Any]) -> None:
+        answer = self._answers.get(str(event.get("id")))
+        if answer is not None and answer.ended:
+            return
         match event:
             case {"event": "ready", "model": str(argument)}:
                 self._ready(argument, event)
-            case {"event": "token", "id": str(answer_id), "text": str(text)} if answer_id in self._answers:
-                self._add(self._answers[answer_id], shown(text), event.get("thinking") is True)
-            case {"event": "done", "id": str(answer_id)} if answer_id in self._answers:
-                answer = self._answers[answer_id]
+            case {"event": "token", "text": str(text)} if answer is not None:
+                self._add(answer, shown(text), event.get("thinking") is True)
+            case {"event": "done"} if answer is not None:
                 answer.state = "stopped" if event.get("finish_reason") == "cancelled" else "done"
                 answer.facts = {name: event.get(name) for name in FACTS}
                 self._tell("answer", answer.to_json())
             case {"event": "error"}:
-                self._failed(event.get("id"), event.get("model"), shown(str(event.get("message") or "error")))
+                self._failed(answer, event.get("model"), shown(str(event.get("message") or "error")))
 
     def _ready(self, argument: str, event: dict[str, Any]) -> None:
         for model in self._models.values():
@@ -177,9 +180,8 @@ class Chat:
         self.used = time.monotonic()
         self._tell("token", {"id": answer.id, "text": text, "thinking": thinking})
 
-    def _failed(self, answer_id: Any, argument: Any, message: str) -> None:
+    def _failed(self, answer: Answer | None, argument: Any, message: str) -> None:
         """An error is that of an answer, or of a model that could not be loaded."""
-        answer = self._answers.get(answer_id)
         if answer is not None:
             answer.state, answer.message = "failed", message
             self._tell("answer", answer.to_json())

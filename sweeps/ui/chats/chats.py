@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import time
 from pathlib import Path
@@ -14,7 +13,6 @@ from sweeps.ui.chats.memory import memory_of
 MAX_CHATS = 8
 IDLE_SECONDS = 15 * 60.0
 LOOK_SECONDS = 20.0
-ID = re.compile(r"[0-9a-f]{16}")
 
 
 class TooManyChats(ValueError):  # noqa: N818

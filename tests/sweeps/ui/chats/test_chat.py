@@ -119,6 +119,29 @@ def test_a_page_that_connects_again_gets_an_answer_as_far_as_it_is(run: Callable
     run(scenario)
 
 
+def test_what_a_process_still_says_changes_no_answer_that_has_ended(run: Callable[[Scenario], None]) -> None:
+    async def scenario(_: Chats, chat: Chat, page: Follower) -> None:
+        await page.loaded(chat, "slow", "one")
+        await chat.ask("a", "one", HELLO, {})
+        await page.ended("a")
+        answer = dict(page.answers["a"])
+        for event in (
+            {"event": "token", "text": "more"},
+            {"event": "done"},
+            {"event": "error", "message": "late"},
+        ):
+            chat._take({"id": "a", **event})
+        assert chat._answers["a"].to_json() == answer
+        await chat.ask("b", "slow", HELLO, {})
+        await page.until(lambda: page.answers.get("b", {}).get("text"))
+        await chat.end()
+        await asyncio.sleep(0.2)
+        assert page.answers["b"]["state"] == "failed"
+        assert not chat.busy
+
+    run(scenario)
+
+
 def test_errors_of_one_model_leave_the_others_alone(run: Callable[[Scenario], None]) -> None:
     async def scenario(_: Chats, chat: Chat, page: Follower) -> None:
         await page.loaded(chat, "one", "fails")
