@@ -6,15 +6,18 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainables.storage import files
 from trainables.storage.home import home
-from trainables.storage.urls import is_url
+from trainables.storage.locks import locked
+from trainables.storage.urls import REMOTE_STORES, checked, is_url
 
 SCAN_SECONDS = 2.0  # between two looks at the roots
+FORCED_SECONDS = 0.5  # the same where a run is missing: many such questions must not keep the disk busy
+LOCK = "added_runs.lock"
 MARKS = (
     "environment.json",
     "trials",
@@ -67,19 +70,28 @@ class RunIndex:
             return list(self._entries.values())
 
     def get(self, key: str) -> RunEntry | None:
-        """The run with a key; a run that has only just begun is looked for."""
-        if key not in self._entries:
+        """The run with a key; a run that has only just begun is looked for, at most twice a second."""
+        if key not in self._entries and time.monotonic() - self._looked > FORCED_SECONDS:
             self.entries(now=True)
         return self._entries.get(key)
 
     def add(self, url: str) -> RunEntry:
-        """Adds a run at a URL, kept for the next start. Raises ``ValueError`` for what is no URL of storage."""
-        if not is_url(url):
-            raise ValueError(f"{url!r} is no URL of a run, such as s3://bucket/runs/methods")
-        added = [*_added_urls(), url.rstrip("/")]
-        files.write_text(_added_file(), json.dumps(list(dict.fromkeys(added))))
+        """Adds a run at a URL, kept for the next start. Raises ``ValueError`` for what is no URL of a remote store."""
+        url = _checked(url)
+        with locked(_added_file().with_name(LOCK)):
+            _write_added(dict.fromkeys([*_added_urls(), url]))
         self.entries(now=True)
-        return RunEntry(url.rstrip("/"))
+        return RunEntry(url)
+
+    def remove(self, key: str) -> bool:
+        """Takes a run that was added out of the list; the run itself stays. Returns whether there was one."""
+        with locked(_added_file().with_name(LOCK)):
+            urls = _added_urls()
+            kept = [url for url in urls if run_key(url) != key]
+            if len(kept) < len(urls):
+                _write_added(kept)
+        self.entries(now=True)
+        return len(kept) < len(urls)
 
     def _scan(self) -> Iterator[RunEntry]:
         for root in self.roots:
@@ -101,6 +113,31 @@ def _runs_in(root: Path) -> Iterator[RunEntry]:
             yield RunEntry(str(folder.absolute()))
 
 
+def added_keys() -> frozenset[str]:
+    """The keys of the runs that were added by their URLs."""
+    return frozenset(map(run_key, _added_urls()))
+
+
+def _checked(url: str) -> str:
+    if not is_url(url):
+        raise ValueError(f"{url!r} is no URL of a run, such as s3://bucket/runs/methods")
+    if url.partition("://")[0] not in REMOTE_STORES:
+        known = ", ".join(f"{scheme}://" for scheme in sorted(REMOTE_STORES))
+        raise ValueError(f"{url}: a run is added from one of {known}; for others, start the UI with --runs")
+    return checked(url)
+
+
+def _is_kept(url: object) -> bool:
+    try:
+        return isinstance(url, str) and _checked(url) == url
+    except ValueError:
+        return False
+
+
+def _write_added(urls: Iterable[str]) -> None:
+    files.write_text(_added_file(), json.dumps(list(urls)))
+
+
 def _added_file() -> Path:
     return home() / "ui" / "added_runs.json"
 
@@ -110,4 +147,4 @@ def _added_urls() -> list[str]:
         urls = json.loads(_added_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return [url for url in urls if isinstance(url, str) and is_url(url)] if isinstance(urls, list) else []
+    return [url for url in urls if _is_kept(url)] if isinstance(urls, list) else []

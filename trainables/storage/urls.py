@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 # Objects appear when they are complete and need no folder. Elsewhere a file is written under another name and moved.
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory"})
+# Those whose URLs name neither a file of this machine nor a server that a URL could choose at will.
+REMOTE_STORES = (OBJECT_STORES - {"memory"}) | {"hdfs"}
 _CHAINED = re.compile(r"^[\w+.-]+::|::[\w+.-]+://")
 # Scheme -> the extra of Paretune that installs its package.
 EXTRAS = {

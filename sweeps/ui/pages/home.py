@@ -20,6 +20,7 @@ from sweeps.ui.rendering import page, translator
 from sweeps.ui.report_files import report_file
 from sweeps.ui.request_body import read_json
 from sweeps.ui.roots import below
+from sweeps.ui.run_index import added_keys
 from trainables.storage.home import home as home_folder
 
 PUSH_SECONDS = 2.0
@@ -31,6 +32,7 @@ def routes() -> list[Route]:
         Route("/", home),
         Route("/events", events),
         Route("/runs", add_run, methods=["POST"]),
+        Route("/runs/{key}", remove_run, methods=["DELETE"]),
         Route("/demo", start_demo, methods=["POST"]),
         Route("/reports", start_report, methods=["POST"]),
         Route("/reports/{folder}/{name:path}", joint_report),
@@ -55,7 +57,9 @@ async def events(request: Request) -> Response:
     snapshots = ui_of(request).snapshots
 
     def state() -> list[dict[str, Any]]:
-        return [_with_age_of_reading(summary) for summary in snapshots.summaries()]
+        added = added_keys()
+        summaries = map(_with_age_of_reading, snapshots.summaries())
+        return [{**summary, "added": summary["key"] in added} for summary in summaries]
 
     return event_stream(request, lambda: asyncio.to_thread(state), PUSH_SECONDS)
 
@@ -83,7 +87,8 @@ async def start_report(request: Request) -> Response:
     """Starts one report over several runs, below the cache, where no run's own report is replaced."""
     ui = ui_of(request)
     keys = (await read_json(request)).get("runs")
-    entries = [ui.runs.get(key) for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
+    texts = [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
+    entries = await asyncio.to_thread(lambda: [ui.runs.get(key) for key in texts])
     places = [entry.location for entry in entries if entry is not None]
     if not places or len(places) != len(entries):
         return JSONResponse({"error": {"key": "runs", "message": "select runs that are in the list"}}, 400)
@@ -102,9 +107,9 @@ async def joint_report(request: Request) -> Response:
     folder, name = request.path_params["folder"], request.path_params["name"]
     if not re.fullmatch(r"[0-9a-f]{16}", folder):
         raise HTTPException(404, "there is no such report")
-    path = below(joint_reports() / folder, name)
-    if not path.is_file():
-        job = ui.jobs.get(request.query_params.get("job", ""))
+    path = await asyncio.to_thread(below, joint_reports() / folder, name)
+    if not await asyncio.to_thread(path.is_file):
+        job = await asyncio.to_thread(ui.jobs.get, request.query_params.get("job", ""))
         if job is None:
             raise HTTPException(404, "there is no such report")
         return RedirectResponse(f"{ui.settings.root_path}/jobs/{job.id}", 303)
@@ -128,3 +133,10 @@ async def add_run(request: Request) -> Response:
     except ValueError as error:
         return JSONResponse({"error": {"key": "url", "message": str(error)}}, 400)
     return JSONResponse({"ok": True, "url": f"{ui.settings.root_path}/runs/{entry.key}"})
+
+
+async def remove_run(request: Request) -> Response:
+    """Takes a run that was added out of the list; nothing of the run is removed."""
+    if not await asyncio.to_thread(ui_of(request).runs.remove, request.path_params["key"]):
+        raise HTTPException(404, translator(request)("home.not_added"))
+    return JSONResponse({"ok": True})

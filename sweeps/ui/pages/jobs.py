@@ -65,7 +65,7 @@ async def _events(request: Request, job_id: str) -> AsyncIterator[str]:
                 return
             yield ": still here\n\n"
         else:
-            yield event(each.name, _with_links(ui, each.data))
+            yield event(each.name, await asyncio.to_thread(_with_links, ui, each.data))
 
 
 def _with_links(ui: Ui, data: dict[str, Any]) -> dict[str, Any]:

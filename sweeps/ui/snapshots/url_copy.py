@@ -13,6 +13,8 @@ from trainables.storage.url_store import Entry, Store
 
 WANTED = ("/predictions.parquet", "study-", "report/", "spec.yaml", "trials.parquet", "curves.parquet")
 
+MAX_FILES, MAX_BYTES = 50_000, 2 * 2**30  # of one run: whoever may write there must not fill this disk
+
 
 class UrlCopy:
     """A copy of the run at ``url`` in ``folder``, which is removed with :meth:`close`."""
@@ -26,9 +28,12 @@ class UrlCopy:
         self._fetched: dict[str, Entry] = {}
 
     def update(self) -> None:
-        """Fetches what is new. Raises ``StorageError`` where the store fails."""
+        """Fetches what is new. Raises ``StorageError`` where the store fails, ``ValueError`` for more than is
+        copied.
+        """
         there = self._store.list()
         wanted = {name: entry for name, entry in there.items() if _is_wanted(name)}
+        self._refuse_too_much(wanted)
         new = [name for name, entry in wanted.items() if self._fetched.get(name) != entry]
         self._store.pull(new, self.folder, wanted)
         for gone in self._fetched.keys() - wanted.keys():
@@ -39,6 +44,14 @@ class UrlCopy:
         else:
             (self.folder / STOP).touch()
         self._fetched = wanted
+
+    def _refuse_too_much(self, wanted: dict[str, Entry]) -> None:
+        size = sum(entry.size for entry in wanted.values())
+        if len(wanted) > MAX_FILES or size > MAX_BYTES:
+            raise ValueError(
+                f"{self._store.url}: {len(wanted):,} files with {size:,} bytes would be copied to this machine, more "
+                f"than {MAX_FILES:,} or {MAX_BYTES:,}; copy the run yourself, and show the copy"
+            )
 
     def holder(self) -> str | None:
         """The process that runs it, by its lease."""

@@ -1,5 +1,5 @@
 // The list of runs: pushed by the server, searched, sorted and selected here.
-import {href, post} from "./api.js";
+import {href, post, remove} from "./api.js";
 import {byId, el, setText, toast} from "./dom.js";
 import {follow} from "./live.js";
 import {MISSING, clock, gib, quality, seconds} from "./units.js";
@@ -39,6 +39,7 @@ function row(run) {
     el("td", {}, box),
     el("th", {scope: "row"},
       el("a", {href: href(`/runs/${run.key}`)}, run.name),
+      run.added ? removal(run) : null,
       run.question ? el("div", {class: "facts"}, run.question) : null),
     el("td", {}, el("span", {class: `tag state-${run.state}`}, t(`home.state_${run.state}`)),
       run.problem || run.reason ? el("div", {class: "facts"}, run.problem ?? run.reason) : null),
@@ -49,11 +50,24 @@ function row(run) {
     el("td", {class: "number"}, seconds(age(run))));
 }
 
+function removal(run) {
+  const name = t("home.remove", {name: run.name});
+  return el("button", {type: "button", class: "button quiet", title: name, "aria-label": name, async onclick() {
+    try {
+      await remove(`/runs/${run.key}`);
+      selected.delete(run.key);
+      runs = runs.filter((each) => each.key !== run.key);
+      buttons();
+      show();
+    } catch (error) { toast(error.message, "error"); }
+  }}, "×");
+}
+
 function show() {
   const shown = visible();
   const body = document.querySelector("#runs tbody");
   const made = shown.map((run) => {
-    const text = JSON.stringify([run.state, run.reason, run.problem, run.ended, run.total, run.best, run.peak_bytes, seconds(age(run))]);
+    const text = JSON.stringify([run.state, run.reason, run.problem, run.ended, run.total, run.best, run.peak_bytes, run.added, seconds(age(run))]);
     const kept = rows.get(run.key);
     if (kept?.text === text) return kept.element;
     const element = row(run);

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+import secrets
 from pathlib import Path
 
+import pytest
+
+from sweeps.ui.run_index import RunIndex, added_keys
+from sweeps.ui.snapshots import url_copy
 from tests.sweeps.ui.conftest import OWN, UiUnderTest
+from trainables.storage.home import home
+from trainables.storage.url_store import Store
 
 
 def test_the_first_page_names_the_folder_of_runs(ui: UiUnderTest) -> None:
@@ -62,3 +70,47 @@ def test_the_runs_of_a_root_are_its_folders_that_look_like_one(ui: UiUnderTest) 
     (ui.runs / "notes").mkdir()
     (ui.runs / "linked").symlink_to(ui.runs / "methods")
     assert [entry.name for entry in ui.state.runs.entries(now=True)] == ["methods"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["file:///etc", "local:///etc", "http://169.254.169.254/latest", "memory://runs", "sftp://host/runs/x",
+     "s3://key:secret@bucket/runs", "simplecache::s3://bucket/x", "FILE:///etc"],
+)  # fmt: skip
+def test_runs_are_added_from_remote_stores_alone(ui: UiUnderTest, url: str) -> None:
+    assert ui.client.post("/runs", json={"url": url}, headers=OWN).status_code == 400
+    added = home() / "ui" / "added_runs.json"
+    added.parent.mkdir(parents=True, exist_ok=True)
+    added.write_text(json.dumps([url, 3]))
+    assert ui.state.runs.entries(now=True) == []
+
+
+def test_an_added_run_can_be_taken_out_of_the_list_and_others_cannot(ui: UiUnderTest) -> None:
+    address = ui.post("/runs", {"url": "s3://bucket/runs/methods"}).json()["url"]
+    key = address.rpartition("/")[2]
+    assert added_keys() == {key}
+    assert ui.client.delete(address).status_code == 403
+    assert ui.client.delete(address, headers=OWN).status_code == 200
+    assert ui.state.runs.entries(now=True) == []
+    (ui.runs / "mine" / "trials").mkdir(parents=True)
+    assert ui.client.delete(f"/runs/{ui.state.runs.entries(now=True)[0].key}", headers=OWN).status_code == 404
+    assert (ui.runs / "mine").is_dir()
+
+
+def test_a_run_at_a_url_that_is_too_large_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"memory://{secrets.token_hex(4)}/runs/large"
+    Store(url).write("trials/a/config.json", b"x" * 100)
+    monkeypatch.setattr(url_copy, "MAX_BYTES", 50)
+    copy = url_copy.UrlCopy(url)
+    with pytest.raises(ValueError, match="1 files with 100 bytes would be copied"):
+        copy.update()
+    copy.close()
+
+
+def test_questions_about_unknown_runs_do_not_scan_the_folders_each_time(
+    ui: UiUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = list[int]()
+    monkeypatch.setattr(RunIndex, "_scan", lambda self: iter(scans.append(1) or ()))
+    assert [ui.state.runs.get(f"{number:012x}") for number in range(20)] == [None] * 20
+    assert len(scans) == 1
