@@ -14,11 +14,12 @@ from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sweeps.serving.access import is_loopback
 from sweeps.ui.headers import add_security_headers
+from sweeps.ui.refusal import refused
 from sweeps.ui.sessions import SESSION_SECONDS, Sessions
 from sweeps.ui.settings import UiSettings
 
@@ -201,7 +202,7 @@ def _path(scope: Scope) -> str:
 
 
 def _error(status: int, key: str, message: str) -> Response:
-    return JSONResponse({"error": {"key": key, "message": message}}, status)
+    return refused(status, key, message)
 
 
 def _with_security_headers(send: Send) -> Send:

@@ -16,6 +16,7 @@ from sweeps.ui.children.command_line import WrongArgument, operand
 from sweeps.ui.command_form import CommandForm, WrongValue, command_form
 from sweeps.ui.context import Ui, ui_of
 from sweeps.ui.model_choices import WrongChoice
+from sweeps.ui.refusal import refused
 from sweeps.ui.request_body import read_json
 from sweeps.ui.roots import OutsideRoot
 
@@ -54,9 +55,9 @@ async def start_command(
     try:
         job = await asyncio.to_thread(start)
     except WrongValue as error:
-        return _wrong(error.name, str(error))
+        return refused(400, error.name, str(error))
     except (WrongChoice, OutsideRoot, WrongArgument) as error:
-        return _wrong("model" if isinstance(error, WrongChoice) else "path", str(error))
+        return refused(400, "model" if isinstance(error, WrongChoice) else "path", str(error))
     return JSONResponse({"ok": True, "job": job})
 
 
@@ -64,7 +65,3 @@ def options_in(values: Values) -> Values:
     """The options in a request's body."""
     options = values.get("options")
     return dict(options) if isinstance(options, dict) else {}
-
-
-def _wrong(field: str, message: str) -> Response:
-    return JSONResponse({"error": {"key": field, "message": message}}, 400)

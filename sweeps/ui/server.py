@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -39,6 +39,7 @@ from sweeps.ui.pages import (
     sign_in,
     trial,
 )
+from sweeps.ui.refusal import refused
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.roots import OutsideRoot
 
@@ -208,4 +209,4 @@ def _answer(request: Request, status: int, message: str) -> Response:
         key = f"common.error_{status}"
         title = t(key) if status in (403, 404) else t("common.error")
         return page(request, "error.html", title=title, status=status, message=message)
-    return JSONResponse({"error": {"key": str(status), "message": message}}, status)
+    return refused(status, str(status), message)

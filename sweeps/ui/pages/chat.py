@@ -17,6 +17,7 @@ from sweeps.ui.chats.requests import WrongRequest, answer_request, sampling_of
 from sweeps.ui.context import ui_of
 from sweeps.ui.event_stream import HEADERS, event
 from sweeps.ui.model_choices import WrongChoice, chosen_model
+from sweeps.ui.refusal import refused
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.request_body import read_json
 from sweeps.ui.roots import OutsideRoot
@@ -46,7 +47,7 @@ async def new(request: Request) -> Response:
     try:
         chat = ui_of(request).chats.new()
     except TooManyChats as error:
-        return _wrong("chats", str(error), 409)
+        return refused(409, "chats", str(error))
     return JSONResponse({"ok": True, "chat": chat.id})
 
 
@@ -79,7 +80,7 @@ async def load(request: Request) -> Response:
         choice = await asyncio.to_thread(chosen_model, ui_of(request), values.get("model"))
         await chat.load(choice)
     except (WrongChoice, OutsideRoot, TooManyModels) as error:
-        return _wrong("model", str(error))
+        return refused(400, "model", str(error))
     return JSONResponse({"ok": True})
 
 
@@ -95,9 +96,11 @@ async def ask(request: Request) -> Response:
     try:
         wanted, sampling = answer_request(values), sampling_of(values)
     except WrongRequest as error:
-        return _wrong("request", str(error))
-    refused = [each.id for each in wanted if not await chat.ask(each.id, each.model, each.messages, sampling)]
-    return JSONResponse({"ok": True, "refused": refused})
+        return refused(400, "request", str(error))
+    not_ready = [
+        each.id for each in wanted if not await chat.ask(each.id, each.model, each.messages, sampling)
+    ]
+    return JSONResponse({"ok": True, "refused": not_ready})
 
 
 async def stop(request: Request) -> Response:
@@ -113,7 +116,3 @@ def _chat(request: Request) -> Chat:
     if chat is None:
         raise HTTPException(404, translator(request)("chat.ended"))
     return chat
-
-
-def _wrong(key: str, message: str, status: int = 400) -> Response:
-    return JSONResponse({"error": {"key": key, "message": message}}, status)

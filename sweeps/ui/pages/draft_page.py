@@ -20,6 +20,7 @@ from sweeps.ui.drafts.form_state import form_state
 from sweeps.ui.drafts.problem_kinds import with_kinds
 from sweeps.ui.drafts.starting import SpecExists, Start, WrongAddress
 from sweeps.ui.drafts.store import Draft, DraftStore, Outdated, TooLong
+from sweeps.ui.refusal import refused
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.request_body import read_json
 from trainables.config import limits
@@ -39,11 +40,6 @@ def routes() -> list[Route]:
         Route("/new/{draft}/started/{job}", started),
         Route("/new/{draft}/spec.yaml", download),
     ]
-
-
-def refused(status: int, key: str, message: str, **more: Any) -> JSONResponse:
-    """A refusal as the scripts read it."""
-    return JSONResponse({"error": {"key": key, "message": message}, **more}, status)
 
 
 async def show(request: Request) -> Response:
@@ -72,7 +68,7 @@ async def save(request: Request) -> Response:
     draft, body, ui = await _draft(request), await read_json(request), ui_of(request)
     text, version = _text(body), body.get("version")
     if not isinstance(version, int):
-        raise HTTPException(400, "the version of the draft is missing")
+        raise HTTPException(400, "version: the number of the draft's version is missing; reload the page")
     try:
         name = await asyncio.to_thread(origins.spec_name, text, draft.name)
         saved = await asyncio.to_thread(DraftStore.at_home().save, draft.id, text, version, name)
@@ -107,15 +103,10 @@ async def check(request: Request) -> Response:
 async def preview(request: Request) -> Response:
     """The rows of the draft's data as a stage and method see them."""
     draft, body = await _draft(request), await read_json(request)
-    options = ["--stage", _plain(body["stage"])] if body.get("stage") else []
+    options = ["--stage", _plain(body, "stage")] if body.get("stage") else []
     if "rows_from" in body:
-        options += [
-            "--rows-from",
-            str(_number(body["rows_from"])),
-            "--rows",
-            str(_number(body.get("rows", 20))),
-        ]
-        options += ["--part", _plain(body.get("part", "training"))]
+        options += ["--rows-from", str(_number(body, "rows_from")), "--rows", str(_number(body, "rows", 20))]
+        options += ["--part", _plain(body, "part", "training")]
     answer = await _folder(request).preview(_text(body), draft.name, f"{draft.id}:{body.get('who')}", options)
     return JSONResponse(answer)
 
@@ -157,7 +148,7 @@ async def started(request: Request) -> Response:
     ui = ui_of(request)
     job = await asyncio.to_thread(ui.jobs.get, request.path_params["job"])
     if job is None:
-        raise HTTPException(404, "there is no such job")
+        raise HTTPException(404, translator(request)("jobs.unknown"))
     known = job.run is not None and await asyncio.to_thread(ui.runs.get, job.run) is not None
     return JSONResponse({"job": job.summary(), "log": await asyncio.to_thread(job.log), "known": known})
 
@@ -198,7 +189,7 @@ def _start(ui: Ui, draft: Draft, body: dict[str, Any]) -> Start:
     number = body.get("output", 0)
     outputs = ui.settings.runs
     if not isinstance(number, int) or not 0 <= number < len(outputs):
-        raise HTTPException(400, "there is no such folder for runs")
+        raise HTTPException(400, f"output: the number of a folder of runs is from 0 to {len(outputs) - 1}")
     return Start(
         ui.settings.data_folder, draft.name, outputs[number], str(body.get("address") or "").strip() or None
     )
@@ -215,13 +206,13 @@ def _edited(text: str, path: KeyPath, body: dict[str, Any]) -> str:
             return edits.add_entry(text, path, body.get("value"), numbers)
         case "remove":
             return edits.remove(text, path)
-    raise HTTPException(400, "no such change")
+    raise HTTPException(400, "op: a change is set, add or remove; reload the page")
 
 
 def _text(body: dict[str, Any]) -> str:
     text = body.get("text")
     if not isinstance(text, str):
-        raise HTTPException(400, "the text is missing")
+        raise HTTPException(400, "text: the text of the spec is missing; reload the page")
     if len(text) > limits.SPEC_BYTES:
         raise HTTPException(413, f"a spec has at most {limits.SPEC_BYTES} bytes")
     return text
@@ -230,18 +221,22 @@ def _text(body: dict[str, Any]) -> str:
 def _path(written: Any) -> KeyPath:
     path = parse_path(written) if isinstance(written, str) else None
     if path is None:
-        raise HTTPException(400, "the path of the value is missing")
+        raise HTTPException(
+            400, "path: the path of a value is expected, such as train.steps; reload the page"
+        )
     return path
 
 
-def _number(value: Any) -> int:
-    if not isinstance(value, int) or not 0 <= value < 2**31:
-        raise HTTPException(400, "no such number of a row")
+def _number(body: dict[str, Any], name: str, usual: int = 0) -> int:
+    value = body.get(name, usual)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
+        raise HTTPException(400, f"{name}: a whole number from 0 to 2147483647 is expected")
     return value
 
 
-def _plain(value: Any) -> str:
-    """A name of a stage or method that can't be taken for an option."""
+def _plain(body: dict[str, Any], name: str, usual: str = "") -> str:
+    """A name of a stage or a part that can't be taken for an option."""
+    value = body.get(name, usual)
     if not isinstance(value, str) or value.startswith("-"):
-        raise HTTPException(400, "no such name")
+        raise HTTPException(400, f"{name}: a name is expected that doesn't begin with a dash")
     return value

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from sweeps.ui.context import ui_of
 from sweeps.ui.event_stream import event_stream
+from sweeps.ui.refusal import refused
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.report_files import report_file
 from sweeps.ui.request_body import read_json
@@ -91,7 +92,7 @@ async def start_report(request: Request) -> Response:
     entries = await asyncio.to_thread(lambda: [ui.runs.get(key) for key in texts])
     places = [entry.location for entry in entries if entry is not None]
     if not places or len(places) != len(entries):
-        return JSONResponse({"error": {"key": "runs", "message": "select runs that are in the list"}}, 400)
+        return refused(400, "runs", "select runs that are in the list")
     folder = joint_reports() / secrets.token_hex(8)
     job = await asyncio.to_thread(
         ui.jobs.start, "report", ["report", "--output", str(folder), "--", *places], ui.settings.data_folder,
@@ -131,7 +132,7 @@ async def add_run(request: Request) -> Response:
     try:
         entry = await asyncio.to_thread(ui.runs.add, str(url).strip())
     except ValueError as error:
-        return JSONResponse({"error": {"key": "url", "message": str(error)}}, 400)
+        return refused(400, "url", str(error))
     return JSONResponse({"ok": True, "url": f"{ui.settings.root_path}/runs/{entry.key}"})
 
 

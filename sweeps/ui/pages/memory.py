@@ -15,7 +15,7 @@ from sweeps.ui.children.short_commands import REPLACED
 from sweeps.ui.context import ui_of
 from sweeps.ui.drafts.checking import failure
 from sweeps.ui.drafts.memory_grid import MAX_NUMBERS, SECONDS, GridRequest, keep_config, numbers
-from sweeps.ui.pages.draft_page import refused
+from sweeps.ui.refusal import refused
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.request_body import read_json
 from trainables.config import limits

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from sweeps.ui.context import ui_of
 from sweeps.ui.model_choices import WrongChoice, models_of_run, offered_models
+from sweeps.ui.refusal import refused
 
 
 def routes() -> list[Route]:
@@ -24,5 +25,5 @@ async def of_run(request: Request) -> Response:
     try:
         found = await asyncio.to_thread(models_of_run, ui_of(request), request.path_params["run"])
     except WrongChoice as error:
-        return JSONResponse({"error": {"key": "model", "message": str(error)}}, 404)
+        return refused(404, "model", str(error))
     return JSONResponse(found)

@@ -20,7 +20,7 @@ from sweeps.ui.drafts.fields import form_fields
 from sweeps.ui.drafts.origins import InitRequest, NewText
 from sweeps.ui.drafts.store import Draft, DraftStore, TooLong
 from sweeps.ui.pages import draft_page
-from sweeps.ui.pages.draft_page import refused
+from sweeps.ui.refusal import refused
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.request_body import read_json, read_limited
 from sweeps.ui.roots import below

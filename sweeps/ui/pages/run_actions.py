@@ -14,6 +14,7 @@ from sweeps.ui import run_commands
 from sweeps.ui.children.command_line import WrongArgument
 from sweeps.ui.context import ui_of
 from sweeps.ui.pages.run_lookup import read_run, trial_id
+from sweeps.ui.refusal import refused
 from sweeps.ui.rendering import translator
 from sweeps.ui.request_body import read_json
 from sweeps.ui.resume_command import Resumed
@@ -33,7 +34,7 @@ async def act(request: Request) -> Response:
     try:
         command = await asyncio.to_thread(_command, request, found, body)
     except WrongArgument as error:
-        return JSONResponse({"error": {"key": "argument", "message": str(error)}}, 400)
+        return refused(400, "argument", str(error))
     if body.get("start") is not True:
         return JSONResponse({"ok": True, "command": command.text})
     ui = ui_of(request)

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from sweeps.ui.access import cookie_name, set_session
 from sweeps.ui.context import ui_of
+from sweeps.ui.refusal import refused
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.request_body import read_json
 from sweeps.ui.sessions import TooManyKeysError
@@ -47,11 +48,9 @@ async def with_key(request: Request) -> Response:
         session = ui.sessions.sign_in(key) if isinstance(key, str) else None
     except TooManyKeysError:
         await asyncio.sleep(WRONG_SECONDS)
-        message = t("common.many_wrong_keys")
-        return JSONResponse({"error": {"key": "many_wrong_keys", "message": message}}, 429)
+        return refused(429, "many_wrong_keys", t("common.many_wrong_keys"))
     if session is None:
-        message = t("common.wrong_key")
-        return JSONResponse({"error": {"key": "wrong_key", "message": message}}, 403)
+        return refused(403, "wrong_key", t("common.wrong_key"))
     response = JSONResponse({"ok": True})
     set_session(response, session, request, ui.settings)
     return response

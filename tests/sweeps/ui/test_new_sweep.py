@@ -57,6 +57,25 @@ def test_a_copy_of_a_runs_spec_follows_no_link(ui: Any) -> None:
     assert ui.post("/new", {"from": "run", "name": key}).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("part", "body", "words"),
+    [
+        ("edit", {"path": "train.steps", "op": "x"}, "op: a change is set, add or remove"),
+        ("edit", {"op": "set"}, "path: the path of a value is expected"),
+        ("preview", {"rows_from": -1}, "rows_from: a whole number from 0"),
+        ("preview", {"rows_from": 0, "rows": "5"}, "rows: a whole number from 0"),
+        ("preview", {"stage": "--help"}, "stage: a name is expected"),
+        ("text", {}, "version: the number of the draft's version is missing"),
+    ],
+)
+def test_a_wrong_request_is_told_what_is_wrong_with_it(
+    ui: Any, part: str, body: dict[str, Any], words: str
+) -> None:
+    answer = ui.post(f"{draft(ui)}/{part}", {"text": SPEC, **body})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith(words)
+
+
 def test_an_upload_above_the_limit_is_refused(ui: Any) -> None:
     headers = {"X-Paretune": "1"}
     assert ui.client.post("/new/upload", content=b"#" * (2**20 + 1), headers=headers).status_code == 413
