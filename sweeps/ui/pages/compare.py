@@ -12,12 +12,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sweeps.ui.context import ui_of
 from sweeps.ui.pages.run_lookup import read_run, trial_id
+from sweeps.ui.pages.trial import PREDICTIONS
 from sweeps.ui.rendering import page, translator
-from sweeps.ui.snapshots.computed import Failed, json_of
+from sweeps.ui.snapshots.computed import Failed
 from sweeps.ui.snapshots.followed import Followed
 
 LEAST, MOST = 2, 4
+SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,26 @@ async def _compared(request: Request) -> list[Compared]:
 
 async def values(request: Request) -> Response:
     compared = await _compared(request)
-    return JSONResponse(await asyncio.to_thread(_values, compared))
+    answers, values = await asyncio.gather(
+        _of_trials(request, PREDICTIONS, compared), asyncio.to_thread(_values, compared)
+    )
+    nothing = {"rows": [], "common": 0, "different": 0}
+    return JSONResponse({**values, "answers": {**nothing, **answers}})
+
+
+async def _of_trials(request: Request, module: str, compared: list[Compared]) -> dict[str, Any]:
+    """What a process computes of them; the problem where it fails."""
+    folders = [each.folder for each in compared]
+    try:
+        found = await ui_of(request).snapshots.of_trials.of_trials([module], folders, SECONDS)
+    except (Failed, OSError) as error:
+        return {"problem": str(error)}
+    return {"pairs": found} if isinstance(found, list) else dict(found)
 
 
 def _values(compared: list[Compared]) -> dict[str, Any]:
     from reports.analysis.configs import varied
-    from sweeps.ui.snapshots.predictions import side_by_side
     from sweeps.ui.snapshots.trial_details import trial_details
-    from trainables.storage.damaged_files import DamagedFile
 
     sides = list[dict[str, Any]]()
     for each in compared:
@@ -95,19 +110,10 @@ def _values(compared: list[Compared]) -> dict[str, Any]:
         wanted = ("row", "settings", "curves", "memory", "facts", "metrics")
         side = {name: details[name] for name in wanted}
         sides.append({**side, "key": each.found.entry.key, "trial": each.trial, "name": each.name})
-    answers: dict[str, Any]
-    try:
-        answers = side_by_side([each.folder for each in compared])
-    except DamagedFile as error:
-        answers = {"rows": [], "common": 0, "different": 0, "problem": str(error)}
-    return {"sides": sides, "differing": varied([side["settings"] for side in sides]), "answers": answers}
+    return {"sides": sides, "differing": varied([side["settings"] for side in sides])}
 
 
 async def tests(request: Request) -> Response:
     """What tests say of every two of them, computed in a process of its own."""
-    compared = await _compared(request)
-    argv = ["-m", "sweeps.ui.snapshots.paired_tests", *(str(each.folder) for each in compared)]
-    try:
-        return JSONResponse({"pairs": await json_of(argv)})
-    except (Failed, OSError) as error:
-        return JSONResponse({"pairs": [], "problem": str(error)})
+    found = await _of_trials(request, "sweeps.ui.snapshots.paired_tests", await _compared(request))
+    return JSONResponse({"pairs": [], **found})

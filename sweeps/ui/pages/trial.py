@@ -11,12 +11,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sweeps.ui.context import ui_of
 from sweeps.ui.event_stream import event_stream
 from sweeps.ui.pages.run_lookup import followed_run, read_run, trial_id
 from sweeps.ui.rendering import page
+from sweeps.ui.snapshots.computed import Failed
 from sweeps.ui.snapshots.followed import Followed
 
 PUSH_SECONDS = 2.0
+SAMPLE_SECONDS = 60.0
+PREDICTIONS = "sweeps.ui.snapshots.predictions"
 
 
 def routes() -> list[Route]:
@@ -87,14 +91,9 @@ async def samples(request: Request) -> Response:
     name = trial_id(request, found)
     assert found.reader is not None
     folder = found.reader.trials[name].folder
-    return JSONResponse(await asyncio.to_thread(_samples, folder))
-
-
-def _samples(folder: Any) -> dict[str, Any]:
-    from sweeps.ui.snapshots.predictions import sample_answers
-    from trainables.storage.damaged_files import DamagedFile
-
     try:
-        return {"rows": sample_answers(folder)}
-    except DamagedFile as error:
-        return {"rows": [], "problem": str(error)}
+        return JSONResponse(
+            await ui_of(request).snapshots.of_trials.of_trials([PREDICTIONS], [folder], SAMPLE_SECONDS)
+        )
+    except (Failed, OSError) as error:
+        return JSONResponse({"rows": [], "problem": str(error)})

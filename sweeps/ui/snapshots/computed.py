@@ -82,14 +82,14 @@ class ComputedValues:
         end_processes()
 
 
-async def json_of(argv: list[str]) -> Any:
+async def json_of(argv: list[str], seconds: float = SECONDS) -> Any:
     """The JSON that a Python module prints, such as ``["-m", "sweeps.cli", "report", RUN, "--json"]``. Raises
     :class:`Failed`.
     """
-    return await asyncio.to_thread(_json_of, argv)
+    return await asyncio.to_thread(_json_of, argv, seconds)
 
 
-def _json_of(argv: list[str]) -> Any:
+def _json_of(argv: list[str], seconds: float) -> Any:
     process = subprocess.Popen(
         ["nice", "-n", str(NICENESS), sys.executable, "-P", *argv],
         stdin=subprocess.DEVNULL,
@@ -100,9 +100,9 @@ def _json_of(argv: list[str]) -> Any:
     )
     _RUNNING.add(process)
     try:
-        out, err = process.communicate(timeout=SECONDS)
+        out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        raise Failed(f"it took more than {SECONDS:.0f} s") from None
+        raise Failed(f"it took more than {seconds:.0f} s") from None
     finally:
         process.kill()
         process.wait()

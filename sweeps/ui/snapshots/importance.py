@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sweeps.ui.snapshots.memory_limit import limit_memory
+
 
 def cell_importances(folder: Path) -> list[dict[str, Any]]:
     """``cell``, ``shares`` by setting, ``like_noise``, ``not_explained``, and the ``reason`` where there are none."""
@@ -36,4 +38,5 @@ def cell_importances(folder: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    limit_memory()
     print(json.dumps(cell_importances(Path(sys.argv[1]))))

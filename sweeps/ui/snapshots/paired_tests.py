@@ -13,6 +13,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from sweeps.ui.snapshots.memory_limit import limit_memory
+
 LEVEL = 0.05  # of significance
 
 
@@ -66,4 +68,5 @@ def _compared(trials: Sequence[Path], one: int, other: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    limit_memory()
     print(json.dumps(paired_tests([Path(trial) for trial in sys.argv[1:]])))

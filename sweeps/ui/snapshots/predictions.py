@@ -1,13 +1,20 @@
-"""The answers of trials to held-out prompts, from ``predictions.parquet``: of one trial, or of several row by row."""
+"""A process of its own: prints the answers of trials to held-out prompts as JSON: of one trial its first rows, of
+several row by row.
+
+python -m sweeps.ui.snapshots.predictions TRIAL_FOLDER ...
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainables.storage.damaged_files import reading
+from sweeps.ui.snapshots.memory_limit import limit_memory
+from trainables.storage.damaged_files import DamagedFile, reading
+from trainables.storage.regular_files import require_own
 from trainables.system.shown_text import shown
 
 FILE = "predictions.parquet"
@@ -41,7 +48,7 @@ def side_by_side(trials: Sequence[Path], limit: int = COMPARED_ROWS) -> dict[str
 def _rows(trial: Path, limit: int) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    path = trial / FILE
+    path = require_own(trial / FILE)  # through a link in somebody else's run, other files would be read
     if not path.is_file():
         return []
     with reading(path), pq.ParquetFile(path) as file:
@@ -62,7 +69,7 @@ def _differ(rows: Sequence[dict[str, Any]]) -> bool:
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     return {
-        "row": row["row"],
+        "row": row["row"] if isinstance(row["row"], int) else _text(row["row"]),
         "prompt": _prompt(row["prompt"]),
         "reference": _text(row["reference"]),
         "prediction": _text(row["prediction"]),
@@ -101,3 +108,17 @@ def _text(value: Any) -> str | None:
 
 def _number(value: Any) -> float | None:
     return value if isinstance(value, int | float) and abs(value) < float("inf") else None
+
+
+def main(trials: Sequence[Path]) -> Any:
+    return side_by_side(trials) if len(trials) > 1 else {"rows": sample_answers(trials[0])}
+
+
+if __name__ == "__main__":
+    limit_memory()
+    try:
+        print(json.dumps(main([Path(trial) for trial in sys.argv[1:]]), allow_nan=False))
+    except DamagedFile as error:
+        sys.exit(str(error))
+    except MemoryError:
+        sys.exit("the answers take more memory than they may")

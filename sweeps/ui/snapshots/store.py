@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from sweeps.ui.snapshots.answers import answers, importances
+from sweeps.ui.snapshots.computed_json import ComputedJson
 from sweeps.ui.snapshots.followed import Followed
 from trainables.storage.urls import is_url
 
@@ -32,6 +33,7 @@ class SnapshotStore:
     def __init__(self, runs: RunIndex) -> None:
         self.runs = runs
         self.answers, self.importances = answers(), importances()
+        self.of_trials = ComputedJson()
         self._followed: dict[str, Followed] = {}
         self._lock = threading.Lock()
         self._home_reads = threading.BoundedSemaphore(AT_ONCE)
@@ -72,6 +74,7 @@ class SnapshotStore:
         self._closed.set()
         self.answers.close()
         self.importances.close()
+        self.of_trials.close()
         with self._lock:
             for followed in self._followed.values():
                 if followed.copy is not None:
