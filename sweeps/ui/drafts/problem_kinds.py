@@ -48,7 +48,7 @@ def with_kinds(problems: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The problems with ``kind``, the key of its words, and ``values`` for them."""
     found = []
     for problem in problems:
-        kind = kind_of(str(problem.get("message") or problem.get("what") or ""))
+        kind = kind_of(str(problem.get("message") or ""))
         found.append(
             {**problem, "kind": f"problems.{kind[0]}" if kind else None, "values": kind[1] if kind else {}}
         )

@@ -4,7 +4,7 @@ import {Column} from "./chat_column.js";
 import {download, load, newId, save, saveNow} from "./chat_store.js";
 import {byId, setText} from "./dom.js";
 import {follow} from "./live.js";
-import {size} from "./sizes.js";
+import {size} from "./units.js";
 import {t} from "./words.js";
 
 const MAX_COLUMNS = 4;

@@ -2,8 +2,7 @@
 import {el, setText} from "./dom.js";
 import {showText} from "./chat_text.js";
 import {ModelPicker} from "./model_picker.js";
-import {size} from "./sizes.js";
-import {number, seconds} from "./units.js";
+import {number, seconds, size} from "./units.js";
 import {t} from "./words.js";
 
 const COLOURS = {loading: "running", ready: "done", failed: "failed"};

@@ -4,11 +4,10 @@ import {Figure} from "./charts.js";
 import {SERIES} from "./colours.js";
 import {byId, el, setText} from "./dom.js";
 import {settingName, valueText} from "./run_figures.js";
-import {curvesFigure, memoryFigure} from "./trial_figures.js";
+import {curveNames, curvesFigure, memoryFigure} from "./trial_figures.js";
 import {gib, number, quality, seconds} from "./units.js";
 import {t} from "./words.js";
 
-const FIRST = ["objective", "eval_loss", "train_loss"];
 let sides = [];
 const figures = {};
 
@@ -53,7 +52,7 @@ function table(differing) {
 }
 
 function curves() {
-  const names = [...new Set(sides.flatMap((side) => Object.keys(side.curves)))].sort((a, b) => rank(a) - rank(b));
+  const names = curveNames(sides);
   const select = byId("curve-name");
   select.replaceChildren(...names.map((name) => el("option", {value: name}, name)));
   byId("curve-field").hidden = names.length < 2;
@@ -62,8 +61,6 @@ function curves() {
   select.addEventListener("change", draw);
   draw();
 }
-
-const rank = (name) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
 
 async function tests() {
   const found = await get(`/compare/tests${location.search}`).catch((error) => ({pairs: [], problem: error.message}));

@@ -1,6 +1,6 @@
 // What an export wrote: its folder and size, whether it was verified, and commands that use it.
 import {copy, el} from "./dom.js";
-import {size} from "./sizes.js";
+import {size} from "./units.js";
 import {t} from "./words.js";
 
 /** The element for the event `result` of an export. */

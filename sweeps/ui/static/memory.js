@@ -2,11 +2,10 @@
 import {post} from "./api.js";
 import {byId, el, setText} from "./dom.js";
 import {legend, memoryBar, PARTS, verdict} from "./memory_bars.js";
-import {gib} from "./units.js";
+import {GIB, gib} from "./units.js";
 import {t} from "./words.js";
 
 const who = crypto.randomUUID?.() ?? String(Math.random());
-const GIB = 2 ** 30;
 let rows = [], chosen = {batch: null, length: null, checkpointing: null};
 
 const listed = (id) => byId(id).value.split(/[\s,;，、]+/).filter(Boolean).map(Number);

@@ -22,12 +22,8 @@ export function showProblems(frame, problems, {jump, fix}) {
       t("new.fix", {old: problem.fix.old.trim() || "␉", new: problem.fix.new.trim() || "␠"})) : null)));
 }
 
-/** The predicted memory of a cell by its parts: of an earlier form of the plan, too. */
-function memoryOf(cell) {
-  if (cell.memory) return {peak: cell.memory.peak_bytes, limit: cell.memory.available_bytes, parts: cell.memory.parts, memory: cell.memory};
-  if (cell.predicted) return {peak: cell.predicted.peak_bytes, limit: null, parts: cell.predicted, memory: null};
-  return null;
-}
+/** The predicted memory of a cell by its parts; null where it could not be predicted. */
+const memoryOf = ({memory}) => (memory ? {peak: memory.peak_bytes, limit: memory.available_bytes, parts: memory.parts, change: memory.change} : null);
 
 export function showPlan(frame, plan) {
   const cells = plan.cells ?? [];
@@ -85,7 +81,7 @@ function memoryCell(cell, memory, scale) {
   if (!memory) return [el("span", {class: "facts"}, cell.not_predicted ?? MISSING)];
   const said = el("div", {class: "memory-said"}, gib(memory.peak), " ", verdict(memory.peak, memory.limit),
     memory.limit ? el("span", {class: "facts"}, t("new.of_available", {limit: gib(memory.limit)})) : null);
-  const change = memory.memory?.change;
+  const {change} = memory;
   return [memoryBar(memory.parts, memory.peak, {scale, limit: memory.limit}), said,
     change ? el("p", {class: "facts"}, t("new.would_fit", {change: change.change, peak: gib(change.peak_bytes)})) : null].filter(Boolean);
 }

@@ -1,10 +1,9 @@
 // The figures of a run as plain descriptions for charts.js: made from rows, drawn there.
 import {SCALE, scaleStep} from "./colours.js";
 import {plainText} from "./charts.js";
-import {gib, number, quality} from "./units.js";
+import {GIB, gib, number, quality} from "./units.js";
 import {t} from "./words.js";
 
-const GIB = 2 ** 30;
 const EQUAL_PEAKS = 0.02; // how well a measurement of memory repeats (reports/statistics/pareto.py)
 const SYMBOLS = {done: "circle", stopped: "triangle-down-open", failed: "x-open", out_of_memory: "x-open", interrupted: "diamond-open"};
 

@@ -5,13 +5,12 @@ import {byId, copy, el, setText} from "./dom.js";
 import {follow} from "./live.js";
 import {cloneTrial, confirmAction} from "./run_actions.js";
 import {settingName, valueText} from "./run_figures.js";
-import {curvesFigure, memoryFigure} from "./trial_figures.js";
+import {curveNames, curvesFigure, memoryFigure} from "./trial_figures.js";
 import {statusText, stopText} from "./trial_table.js";
-import {gib, number, quality, seconds} from "./units.js";
+import {gib, number, quality, seconds, size} from "./units.js";
 import {t} from "./words.js";
 
 const {key, trial: id} = byId("trial").dataset;
-const FIRST = ["objective", "eval_loss", "train_loss"];
 const SECONDS = new Set(["setup_seconds", "train_seconds", "eval_seconds"]);
 const BYTES = new Set(["room_bytes"]);
 const figures = {};
@@ -43,9 +42,6 @@ function show() {
   showFiles();
   draw();
 }
-
-/** The size of a file. */
-const size = (bytes) => (bytes >= 2 ** 30 / 10 ? gib(bytes) : bytes >= 2 ** 20 ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : `${(bytes / 1024).toFixed(1)} KiB`);
 
 const ordered = (settings) => {
   const first = details.columns.filter((path) => path in settings);
@@ -89,7 +85,7 @@ function showFiles() {
 }
 
 function draw() {
-  const names = Object.keys(details.curves).sort((a, b) => rank(a) - rank(b));
+  const names = curveNames([details]);
   const select = byId("curve-name");
   if (JSON.stringify(names) !== select.dataset.names) {
     select.dataset.names = JSON.stringify(names);
@@ -103,8 +99,6 @@ function draw() {
   figures.memory ??= new Figure(byId("memory"));
   figures.memory.draw(memoryFigure([{name: id, memory: details.memory}]));
 }
-
-const rank = (name) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
 
 async function samples() {
   const found = await get(`/runs/${key}/trials/${id}/samples`).catch((error) => ({rows: [], problem: error.message}));

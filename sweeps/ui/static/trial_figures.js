@@ -1,10 +1,8 @@
 // The figures of one trial, and of several side by side, as plain descriptions for charts.js.
 import {plainText} from "./charts.js";
 import {SERIES} from "./colours.js";
-import {gib, number} from "./units.js";
+import {GIB, gib, number} from "./units.js";
 import {t} from "./words.js";
-
-const GIB = 2 ** 30;
 
 /** Peaks by phase as bars, the prediction as a line. `sides`: [{name, memory}], one or several. */
 export function memoryFigure(sides) {
@@ -26,6 +24,12 @@ export function memoryFigure(sides) {
 }
 
 const bytes = (value) => (value === null || value === undefined ? null : value / GIB);
+
+const FIRST = ["objective", "eval_loss", "train_loss"];
+const rank = (name) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
+
+/** The names of all curves, those that are asked for most often first. `sides`: [{curves}]. */
+export const curveNames = (sides) => [...new Set(sides.flatMap((side) => Object.keys(side.curves)))].sort((one, other) => rank(one) - rank(other));
 
 /** One curve of each side. `sides`: [{name, curves}]. */
 export function curvesFigure(sides, name) {

@@ -1,11 +1,18 @@
 // Numbers as the report writes them: a period, no thousands separators, units in words that every language shares.
 
 export const MISSING = "–";
+export const GIB = 2 ** 30;
 
 export function gib(bytes) {
   if (bytes === null || bytes === undefined) return MISSING;
-  const value = bytes / 2 ** 30;
+  const value = bytes / GIB;
   return `${value.toFixed(value < 10 ? 2 : 1)} GiB`;
+}
+
+/** The size of a file or a model, which may be small. */
+export function size(bytes) {
+  if (typeof bytes !== "number" || bytes >= GIB / 10) return gib(bytes);
+  return bytes >= 2 ** 20 ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : `${(bytes / 1024).toFixed(1)} KiB`;
 }
 
 export function seconds(value) {

@@ -1,10 +1,11 @@
-"""What the pages' scripts request is what the server answers."""
+"""What the pages' scripts request is what the server answers, and what they import is there."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from importlib import resources
+from pathlib import Path
 
 from starlette.routing import Match
 
@@ -13,19 +14,20 @@ from tests.helpers.small_ui_runs import write_runs
 from tests.sweeps.ui.conftest import UiUnderTest
 
 METHODS = {"get": "GET", "follow": "GET", "post": "POST", "upload": "POST", "remove": "DELETE"}
+SCRIPTS = {
+    path.name: path.read_text("utf-8")
+    for path in Path(str(resources.files("sweeps.ui") / "static")).glob("*.js")
+}
+IMPORT = re.compile(r"^import \{([^}]+)\} from \"\./([^\"]+)\";", re.MULTILINE)
+EXPORT = re.compile(r"^export (?:async )?(?:const|let|function|class) (\w+)", re.MULTILINE)
 REQUEST = re.compile(r"\b(get|follow|post|upload|remove)\(([\"`])(/.*?)\2")
 
 
 def requests() -> Iterator[tuple[str, str, str]]:
     """Script, method and path of each request whose path is written in a script; ``x`` stands for each value in it."""
-    for script in (resources.files("sweeps.ui") / "static").iterdir():
-        if script.name.endswith(".js"):
-            for name, _, path in REQUEST.findall(script.read_text("utf-8")):
-                yield (
-                    script.name,
-                    METHODS[name],
-                    re.sub(r"[?$].*", "", re.sub(r"(?<=/)\$\{[^}]*\}", "x", path)),
-                )
+    for script, text in SCRIPTS.items():
+        for name, _, path in REQUEST.findall(text):
+            yield script, METHODS[name], re.sub(r"[?$].*", "", re.sub(r"(?<=/)\$\{[^}]*\}", "x", path))
 
 
 def test_every_path_that_a_script_requests_is_a_route(ui: UiUnderTest) -> None:
@@ -44,3 +46,12 @@ def test_the_spec_of_a_run_becomes_a_draft_as_the_button_of_its_page_requests_it
     draft = DraftStore.at_home().get(path.removeprefix("/new/"))
     assert draft is not None
     assert draft.text == "name: methods\n"
+
+
+def test_every_name_that_a_script_imports_is_exported() -> None:
+    exported = {script: set(EXPORT.findall(text)) for script, text in SCRIPTS.items()}
+    imports = [(script, *found) for script, text in SCRIPTS.items() for found in IMPORT.findall(text)]
+    assert len(imports) > 80, "the scripts no longer write their imports as this test reads them"
+    for script, names, module in imports:
+        wanted = {name.split(" as ")[0].strip() for name in names.split(",")}
+        assert wanted <= exported.get(module, set()), f"{script} imports from {module}"
