@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import Any
@@ -15,6 +16,7 @@ from starlette.responses import StreamingResponse
 SILENCE_SECONDS = 15.0  # after which a comment is sent, so that proxies keep the connection
 # Nginx keeps what it is sent otherwise.
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+_HALVES = re.compile("[\ud800-\udfff]")
 Changes = Callable[[Any, Any], Any]  # of a former and a new state; None for nothing
 
 
@@ -24,8 +26,17 @@ def event(name: str, value: Any) -> str:
     >>> event("state", {"done": 3})
     'event: state\\ndata: {"done":3}\\n\\n'
     """
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        text = _json(value)
+    except ValueError:  # NaN or infinity
+        text = _json(json.loads(json.dumps(value), parse_constant=lambda _: None))
+    # Values are checked where they are read; a single half of a character that was missed must not end the stream.
+    text = _HALVES.sub("\ufffd", text)
     return f"event: {name}\ndata: {text}\n\n"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def event_stream(

@@ -11,19 +11,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainables.storage.damaged_files import MAX_BYTES, DamagedFile, reading
+from trainables.storage.damaged_files import DamagedFile, reading
+from trainables.system.shown_text import shown
 
 Points = dict[int, float]  # values by step
 Stamp = tuple[int, int]  # a file's size and the time of its last change, in ns
 CURVE_POINTS = 200
 FIGURE_POINTS = 20_000
+# Of the curve of one trial, which may be somebody else's: bytes that are read at once, names, and points of a name.
+READ_BYTES, MAX_NAMES, MAX_POINTS = 16 * 2**20, 100, 20_000
+NAME_CHARACTERS = 100
+MAX_STEP = 2**53  # that a browser can count to
 
 
 @dataclass
 class CurveFile:
     """``curve.jsonl`` of a trial. ``points``: by name, what :meth:`update` has read so far.
 
-    A resumed trial repeats the steps after its checkpoint, so the last line for a step and name counts.
+    A resumed trial repeats the steps after its checkpoint, so the last line for a step and name counts. Of a long file
+    that is read for the first time, the last 16 MiB count; of many points every other one is kept.
     """
 
     path: Path
@@ -40,22 +46,31 @@ class CurveFile:
         stamp = stamp_of(self.path)
         if stamp is None or stamp == self._stamp:
             return False
-        if stamp[0] < self._offset or stamp[0] > MAX_BYTES:
+        if stamp[0] < self._offset:
             self.points, self._offset = {}, 0
         with reading(self.path):
-            self._read()
+            self._read(stamp[0])
         self._stamp = stamp
         return True
 
-    def _read(self) -> None:
+    def _read(self, size: int) -> None:
+        self._offset = max(self._offset, size - READ_BYTES)
         with self.path.open("rb") as file:
             file.seek(self._offset)
-            content = file.read(MAX_BYTES)
+            content = file.read(READ_BYTES)
         # The last line may be half written: it is read once it is whole.
         whole = content.rfind(b"\n") + 1
         self._offset += whole
         for step, name, value in parsed_points(content[:whole]):
-            self.points.setdefault(name, {})[step] = value
+            if name in self.points or len(self.points) < MAX_NAMES:
+                self._add(name, step, value)
+
+    def _add(self, name: str, step: int, value: float) -> None:
+        values = self.points.setdefault(name, {})
+        values[step] = value
+        if len(values) > MAX_POINTS:
+            *earlier, last = sorted(values)
+            self.points[name] = {each: values[each] for each in (*earlier[::2], last)}
 
 
 def parsed_points(content: bytes) -> Iterator[tuple[int, str, float]]:
@@ -63,7 +78,9 @@ def parsed_points(content: bytes) -> Iterator[tuple[int, str, float]]:
     for line in content.splitlines():
         with suppress(ValueError, TypeError, KeyError, RecursionError, OverflowError):
             point = json.loads(line)
-            yield int(point["step"]), str(point["name"]), float(point["value"])
+            step = int(point["step"])
+            if abs(step) <= MAX_STEP:
+                yield step, shown(str(point["name"]))[:NAME_CHARACTERS], float(point["value"])
 
 
 def stamp_of(path: Path | str) -> Stamp | None:

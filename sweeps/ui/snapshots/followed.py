@@ -6,6 +6,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from trainables.system.shown_text import shown
+
 if TYPE_CHECKING:
     from sweeps.ui.run_index import RunEntry
     from sweeps.ui.snapshots.reader import RunReader
@@ -47,5 +49,5 @@ def unread(entry: RunEntry, problem: str | None) -> dict[str, Any]:
         ("question", "reason", "best", "peak_bytes", "began", "changed", "holder", "as_of")
     )
     lists: dict[str, Any] = {"cells": [], "damaged": [], "failed": 0, "ended": 0, "total": 0}
-    named = {"key": entry.key, "name": entry.name, "place": entry.location, "state": "reading"}
+    named = {"key": entry.key, "name": shown(entry.name), "place": shown(entry.location), "state": "reading"}
     return {**nothing, **lists, **named, "problem": problem}

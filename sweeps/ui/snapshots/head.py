@@ -11,7 +11,7 @@ from typing import Any
 
 from sweeps.runs.status import OUTSIDE, RunState, all_cells, cell_summary
 from sweeps.ui.snapshots.activity import Activity
-from sweeps.ui.snapshots.rows import finite
+from sweeps.ui.snapshots.rows import finite, plain
 from trainables.results import Record, best, tracker_pages
 from trainables.storage.urls import is_url
 from trainables.system.redaction import redacted
@@ -39,7 +39,7 @@ def run_head(run: ReadRun, state: RunState, doing: Activity) -> dict[str, Any]:
     folder, environment = run.folder, run.environment
     trained = [record for record in state.records if record.role != UNTRAINED]
     counted = [record for record in trained if record.role not in OUTSIDE]
-    return {
+    head = {
         "key": run.key,
         "name": shown(str(environment.get("name") or run.place.rstrip("/").rpartition("/")[2])),
         "place": shown(run.place),
@@ -76,6 +76,7 @@ def run_head(run: ReadRun, state: RunState, doing: Activity) -> dict[str, Any]:
         # A draft is made from files of this machine.
         "spec": not is_url(run.place) and (folder / "spec.yaml").is_file(),
     }
+    return {name: plain(value) for name, value in head.items()}
 
 
 def _cell(cell: str, state: RunState) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def trial_row(
     """``status``: that of the record, or what the trial is doing. ``settings``: those that differ in its cell."""
     record, config = files.record, files.settings_tree
     train = config.get("train") if isinstance(config.get("train"), dict) else {}
-    return {
+    row = {
         "id": files.folder.name,
         "cell": files.cell,
         "role": files.role,
@@ -33,13 +33,15 @@ def trial_row(
         "doing": shown(doing) if doing else None,
         "step": files.step,
         "steps": train.get("steps") if isinstance(train, dict) else None,
-        "settings": plain(settings),
+        "settings": settings,
         "kind": _kind(config.get("method")),
         "error": first_line(record.error) if record is not None else files.damaged,
         "changed": round(files.changed, 3),
         **_of_config(config),
         **_of_record(record),
     }
+    # All of it is somebody's text: half a character or NaN in one row would end the stream of all.
+    return {name: plain(value) for name, value in row.items()}
 
 
 def _of_config(config: Mapping[str, Any]) -> dict[str, Any]:

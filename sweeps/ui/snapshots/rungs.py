@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweeps.ui.snapshots.curves import Stamp, parsed_points, stamp_of
+from sweeps.ui.snapshots.curves import READ_BYTES, Stamp, parsed_points, stamp_of
 from trainables.results import TRAINING_OBJECTIVE, Record
-from trainables.storage.damaged_files import MAX_BYTES, DamagedFile
+from trainables.storage.damaged_files import DamagedFile
 
 NAMES = {"validation": "objective", "training": TRAINING_OBJECTIVE}
 Compared = Mapping[str, Mapping[int, float]]  # values by step, by name
@@ -38,7 +39,8 @@ class RungValues:
 def _compared(path: Path) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
     with path.open("rb") as file:
-        content = file.read(MAX_BYTES)
+        file.seek(max(0, file.seek(0, os.SEEK_END) - READ_BYTES))
+        content = file.read(READ_BYTES)
     lines = b"\n".join(line for line in content.splitlines() if any(mark in line for mark in MARKS))
     for step, name, value in parsed_points(lines):
         found.setdefault(name, {})[step] = value

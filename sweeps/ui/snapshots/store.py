@@ -9,9 +9,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from sweeps.ui.snapshots.answers import answers, importances
+from sweeps.ui.snapshots.answers import answers
 from sweeps.ui.snapshots.computed_json import ComputedJson
-from sweeps.ui.snapshots.followed import Followed
+from sweeps.ui.snapshots.followed import Followed, unread
 from trainables.storage.urls import is_url
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class SnapshotStore:
 
     def __init__(self, runs: RunIndex) -> None:
         self.runs = runs
-        self.answers, self.importances = answers(), importances()
+        self.answers = answers()
         self.of_trials = ComputedJson()
         self._followed: dict[str, Followed] = {}
         self._lock = threading.Lock()
@@ -66,14 +66,19 @@ class SnapshotStore:
 
     def summaries(self) -> list[dict[str, Any]]:
         """A summary of each run, as far as they are read, the newest first."""
-        found = [self.follow(entry, home=True).summary() for entry in self.runs.entries()]
+        found = [self._summary(entry) for entry in self.runs.entries()]
         return sorted(found, key=lambda each: -(each["changed"] or each["as_of"] or 0.0))
+
+    def _summary(self, entry: RunEntry) -> dict[str, Any]:
+        try:
+            return self.follow(entry, home=True).summary()
+        except Exception as error:  # one bad run must not hide the others
+            return unread(entry, _in_words(error))
 
     def close(self) -> None:
         """Ends all reading; threads in a read that hangs end with the process."""
         self._closed.set()
         self.answers.close()
-        self.importances.close()
         self.of_trials.close()
         with self._lock:
             for followed in self._followed.values():
@@ -92,11 +97,18 @@ class SnapshotStore:
             else:
                 with self._lock:
                     if time.monotonic() >= max(followed.page_until, followed.home_until):
-                        followed.thread = None
+                        self._forget(followed)
                         return
                 continue
             # A page that is opened meanwhile need not wait as long as the list of runs does.
             self._wait(followed, max(pause, 4 * followed.read_seconds))
+
+    def _forget(self, followed: Followed) -> None:
+        """Drops what is known of a run that nobody looks at: many runs together would fill the memory."""
+        followed.thread = None
+        self._followed.pop(followed.entry.key, None)
+        if followed.copy is not None:
+            followed.copy.close()
 
     def _wait(self, followed: Followed, seconds: float) -> None:
         until, had_page = time.monotonic() + seconds, time.monotonic() < followed.page_until

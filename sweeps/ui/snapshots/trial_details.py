@@ -46,9 +46,9 @@ def trial_details(reader: RunReader, snapshot: RunSnapshot, trial: str) -> dict[
     with suppress(DamagedFile):  # its row says so
         files.curve.update()
     record = files.record
-    return {
+    details = {
         "row": snapshot.rows.get(trial),
-        "settings": plain(reader.table.settings.all(trial)),
+        "settings": reader.table.settings.all(trial),
         "columns": list(snapshot.columns),
         "curves": {name: thinned(points) for name, points in sorted(files.curve.points.items())},
         "metrics": {name: finite(value) for name, value in record.metrics.items()}
@@ -60,6 +60,7 @@ def trial_details(reader: RunReader, snapshot: RunSnapshot, trial: str) -> dict[
         "error": _error(files),
         **_files(files.folder),
     }
+    return {name: value if name == "curves" else plain(value) for name, value in details.items()}
 
 
 def _memory(record: Record | None) -> dict[str, Any]:

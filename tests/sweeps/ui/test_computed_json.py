@@ -20,13 +20,8 @@ MODULE = ["sweeps.ui.snapshots.predictions"]
 
 
 def test_a_file_that_unpacks_to_more_than_the_memory_is_no_harm(tmp_path: Path) -> None:
-    text = "x" * 2**26
-    table = pa.table(
-        {
-            "row": pa.array(range(150)),
-            "prompt": pa.array([text]).dictionary_encode().take(pa.array([0] * 150)),
-        }
-    )
+    prompts = pa.array(["x" * 2**26]).dictionary_encode().take(pa.array([0] * 150))
+    table = pa.table({"row": range(150), "prompt": prompts})
     pq.write_table(table, tmp_path / "predictions.parquet", compression="zstd", store_schema=False)
     assert (tmp_path / "predictions.parquet").stat().st_size < 2**20
     with pytest.raises(Failed):

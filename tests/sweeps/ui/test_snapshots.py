@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from sweeps.ui.run_index import RunEntry, RunIndex
+from sweeps.ui.snapshots import curves
 from sweeps.ui.snapshots import store as stores
+from sweeps.ui.snapshots.curves import CurveFile
 from sweeps.ui.snapshots.reader import RunReader
 from sweeps.ui.snapshots.run_curves import run_curves
 from sweeps.ui.snapshots.snapshot import RunSnapshot, changes
@@ -169,8 +171,10 @@ def test_reading_ends_once_nobody_looks(run: Path, monkeypatch: pytest.MonkeyPat
         while known.thread is not None and time.monotonic() < until:
             time.sleep(0.05)
         assert known.thread is None
-        assert following.state(RunEntry(str(run)).key) is known
-        assert known.thread is not None
+        again = following.state(RunEntry(str(run)).key, wait=20)
+        assert again is not None
+        assert again is not known, "what was known of it is dropped"
+        assert again.snapshot is not None
     finally:
         following.close()
 
@@ -220,3 +224,26 @@ def test_a_link_in_place_of_a_trials_file_is_not_read(run: Path, tmp_path: Path,
     reader = RunReader("k", str(run), run)
     snapshot = reader.read()
     assert secret not in json.dumps([snapshot.to_json(), trial_details(reader, snapshot, trial)])
+
+
+def test_a_curve_is_limited_in_bytes_names_and_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written(lines: list[dict[str, object]]) -> CurveFile:
+        (tmp_path / "curve.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        curve = CurveFile(tmp_path / "curve.jsonl")
+        assert curve.update()
+        return curve
+
+    names = written([{"step": 1, "name": f"{number}\ud800" * 300, "value": 1.0} for number in range(500)])
+    assert len(names.points) == curves.MAX_NAMES
+    assert all(len(name) <= curves.NAME_CHARACTERS and name.isprintable() for name in names.points)
+    monkeypatch.setattr(curves, "MAX_POINTS", 100)
+    steps = written([{"step": step, "name": "loss", "value": 1.0} for step in (*range(1000), 10**300)])
+    assert 50 <= len(steps.points["loss"]) <= 100
+    assert steps.last_step == 999
+    monkeypatch.setattr(curves, "READ_BYTES", 1000)
+    assert (
+        min(written([{"step": step, "name": "loss", "value": 1.0} for step in range(1000)]).points["loss"])
+        > 900
+    )
