@@ -31,7 +31,6 @@ def routes() -> list[Route]:
         Route("/runs/{key}/curves", curves),
         Route("/runs/{key}/log", log),
         Route("/runs/{key}/answer", answer),
-        Route("/runs/{key}/importance", importance),
         Route("/runs/{key}/report/{path:path}", report_file),
     ]
 
@@ -93,15 +92,9 @@ async def log(request: Request) -> Response:
 
 
 async def answer(request: Request) -> Response:
-    """The answer as it stands: computed anew in the background where trials have ended since."""
+    """The answer and the importance of settings as they stand: computed anew where trials have ended since."""
     found = await read_run(request)
     return JSONResponse(await ui_of(request).snapshots.answers.current(found))
-
-
-async def importance(request: Request) -> Response:
-    """How much each setting mattered, by cell; computed in a process of its own."""
-    found = await read_run(request)
-    return JSONResponse(await ui_of(request).snapshots.importances.current(found))
 
 
 async def report_file(request: Request) -> Response:

@@ -12,16 +12,11 @@ from trainables.system.redaction import redacted_values
 if TYPE_CHECKING:
     from sweeps.ui.snapshots.followed import Followed
 
-PARTS = ("answers", "unfinished", "fronts", "pairs", "cells", "title")
+PARTS = ("answers", "unfinished", "fronts", "pairs", "cells", "importance", "title")
 
 
 def answers() -> ComputedValues:
     return ComputedValues(_compute, ended, _of_last_report)
-
-
-def importances() -> ComputedValues:
-    """How much each setting mattered, by cell."""
-    return ComputedValues(_importance, ended)
 
 
 def ended(followed: Followed) -> Any:
@@ -36,11 +31,6 @@ async def _compute(followed: Followed) -> Any:
 
     value = await json_of(["-m", "sweeps.cli", "report", operand(followed.entry.location), "--json"])
     return _parts(value)
-
-
-async def _importance(followed: Followed) -> Any:
-    assert followed.reader is not None
-    return await json_of(["-m", "sweeps.ui.snapshots.importance", str(followed.reader.folder)])
 
 
 def _of_last_report(followed: Followed) -> Any:

@@ -49,7 +49,6 @@ function show(rowsChanged) {
   if (run.ended !== ended) {
     ended = run.ended;
     refreshAnswer();
-    refreshImportance();
   }
 }
 
@@ -89,21 +88,23 @@ async function refreshCurves() {
 
 async function refreshAnswer(tries = 0) {
   const found = await get(`/runs/${key}/answer`).catch(() => null);
-  if (found) showAnswer(found);
+  if (found) {
+    showAnswer(found);
+    showImportance(found);
+  }
   if (found?.computing && tries < 200) setTimeout(() => refreshAnswer(tries + 1), 1500);
 }
 
-async function refreshImportance(tries = 0) {
-  const found = await get(`/runs/${key}/importance`).catch(() => null);
-  if (found?.value) {
+function showImportance({value, problem}) {
+  const cells = value?.importance;
+  if (cells) {
     const colourOf = methodColours(rows.values());
     const methodOf = (cell) => [...rows.values()].find((row) => row.cell === cell)?.method;
     figures.importance ??= new Figure(byId("importance"));
-    figures.importance.draw(importanceFigure(found.value, colourOf, methodOf));
-    byId("importance-reasons").replaceChildren(...found.value.filter((cell) => cell.reason).map((cell) => el("li", {}, `${cell.cell}: ${cell.reason}`)));
-  } else if (found?.problem) setText(byId("importance-state"), found.problem);
-  if (found?.computing && tries < 200) setTimeout(() => refreshImportance(tries + 1), 2500);
-  byId("importance-state").hidden = Boolean(found?.value);
+    figures.importance.draw(importanceFigure(cells, colourOf, methodOf));
+    byId("importance-reasons").replaceChildren(...cells.filter((cell) => cell.reason).map((cell) => el("li", {}, `${cell.cell}: ${cell.reason}`)));
+  } else if (problem) setText(byId("importance-state"), problem);
+  byId("importance-state").hidden = Boolean(cells);
 }
 
 function choices(select, values, chosen) {

@@ -43,7 +43,7 @@ def run_addresses(key: str) -> list[str]:
         for trial in trials
         for part in ("", "/curves", "/samples", "/answers", "/error", "/state")
     ]
-    own = [f"/runs/{key}{part}" for part in ("", "/curves", "/log", "/answer", "/importance")]
+    own = [f"/runs/{key}{part}" for part in ("", "/curves", "/log", "/answer")]
     return [
         *own,
         *inner,
