@@ -52,7 +52,7 @@ async def read_json(request: Request, limit: int = JSON_LIMIT) -> dict[str, Any]
     try:
         value = json.loads(content or b"{}")
     except (ValueError, RecursionError):
-        raise HTTPException(400, "the request's body is no JSON") from None
+        raise HTTPException(400, "the request's body is not JSON") from None
     if not isinstance(value, dict):
-        raise HTTPException(400, "the request's body is no JSON object")
+        raise HTTPException(400, "the request's body is not a JSON object")
     return value
