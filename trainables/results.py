@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from trainables.auc import drawn_auc as drawn_auc  # for reports, which may import this module only
 from trainables.config.base import Frozen
@@ -177,6 +177,12 @@ class Record(Frozen):
     @classmethod
     def _predicted(cls, phase: Any) -> Any:
         return "predicted" if phase == "foretold" else phase  # what older runs wrote
+
+    @field_validator("stopped_by_hand")
+    @classmethod
+    def _is_how_it_ended(cls, by_hand: bool, info: ValidationInfo) -> bool:
+        # One that ran out of memory, or failed, while it was scored for its end ended so.
+        return by_hand and info.data.get("status") == "stopped"
 
     @field_validator("started_at", "ended_at")
     @classmethod

@@ -151,8 +151,11 @@ def _unplaced_trials(group: Group) -> str:
     unplaced = sum(record.quality is None or record.peak_bytes is None for record in records)
     if not unplaced:
         return ""
-    stopped = sum(record.status == "stopped" and record.quality is None for record in records)
-    why = f" ({stopped} stopped early, and therefore not scored)" if stopped else ""
+    unscored = [record for record in records if record.status == "stopped" and record.quality is None]
+    by_hand = sum(record.stopped_by_hand for record in unscored)
+    counts = {"stopped early": len(unscored) - by_hand, "stopped by hand": by_hand}
+    stopped = units.join([f"{count} {words}" for words, count in counts.items() if count])
+    why = f" ({stopped}, and therefore not scored)" if stopped else ""
     return f"Not in the figure, because their quality or memory is unknown: {units.count(unplaced, 'trial')}{why}."
 
 

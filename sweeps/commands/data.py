@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweeps.commands.common_options import PREPARE, JsonOption
 from sweeps.commands.errors import users_errors
+from sweeps.commands.json_output import print_json
 from sweeps.commands.spec_options import (
     STDIN,
     BaseOption,
@@ -126,11 +127,7 @@ def _page(start: int | None, count: int, part: str, as_json: bool) -> Page | Non
 def _print_pages(configs: Iterable[TrialConfig], page: Page) -> None:
     from sweeps.console.row_pages import encoded_page
 
-    _print_json([encoded_page(config, page) for config in configs])
-
-
-def _print_json(trees: list[dict[str, Any]]) -> None:
-    typer.echo(json.dumps(trees, indent=2, ensure_ascii=False))
+    print_json([encoded_page(config, page) for config in configs])
 
 
 def _as_sets(model: str | None, template: str | None) -> list[str]:
@@ -191,7 +188,7 @@ def _print_plain_page(target: DataTarget, kind: type, page: Page) -> None:
     tree = plain_page(data, STAGES.get(kind), page)
     tree["notes"] += target.notes()
     tree["problems"] += problems
-    _print_json([tree])
+    print_json([tree])
 
 
 def _show_description(target: DataTarget, row_type: type | None, as_json: bool) -> None:
@@ -205,7 +202,7 @@ def _show_description(target: DataTarget, row_type: type | None, as_json: bool) 
     if as_json:
         tree = data_description.description_json(found)
         tree["notes"] += notes
-        _print_json([tree])
+        print_json([tree])
         return
     data_description.show_description(found, GuardedConsole(), notes)
 
@@ -217,7 +214,7 @@ def _show_previews(make: Callable[[], Iterable[tuple[TrialConfig, DataPreview]]]
     with loading_progress.display():
         previews = list(make())
     if as_json:
-        _print_json([data_preview.to_json(config, preview) for config, preview in previews])
+        print_json([data_preview.to_json(config, preview) for config, preview in previews])
         return
     for config, preview in previews:
         data_preview.show_preview(config, preview, GuardedConsole())

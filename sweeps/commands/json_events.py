@@ -54,7 +54,11 @@ def _own_output() -> Iterator[TextIO]:
     copy = os.dup(descriptor)
     try:
         os.dup2(errors, descriptor)
-        with open(copy, "w", encoding="utf-8", closefd=False) as file, redirect_stdout(sys.stderr):
+        # A file's name that is no UTF-8 becomes its escape, which JSON has, too.
+        with (
+            open(copy, "w", encoding="utf-8", errors="backslashreplace", closefd=False) as file,
+            redirect_stdout(sys.stderr),
+        ):
             yield file
     finally:
         os.dup2(copy, descriptor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,8 @@ import typer
 
 from sweeps.commands import try_trial
 from sweeps.commands.common_options import PREPARE, JsonOption
-from sweeps.commands.errors import WRONG, users_errors
+from sweeps.commands.errors import WRONG, explanation, users_errors
+from sweeps.commands.json_output import print_json
 from sweeps.commands.spec_options import (
     STDIN_HELP,
     BaseOption,
@@ -85,7 +86,8 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
         """
         from sweeps.cluster.private_folder import private_temporary_files
 
-        with users_errors(ValueError), private_temporary_files():
+        as_problems = partial(_problems_as_json, as_json)
+        with users_errors(ValueError), private_temporary_files(), as_problems(ValueError):
             from sweeps.spec.byte_sizes import parse_memory_limit
 
             memory_limit = parse_memory_limit(memory) if memory is not None else None
@@ -98,7 +100,7 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
                 return
             if spec is None:
                 raise ValueError("give a SPEC, such as methods; or --model NAME --grid")
-        with users_errors(), private_temporary_files(), _problems_as_json() if as_json else nullcontext():
+        with users_errors(), private_temporary_files(), as_problems():
             made = plan_spec(spec, sets, best_trials, fetch=measure, base=base, stage=stage, method=method)
             made = with_memory_warnings(with_warnings(made, output))
             if measure and not (as_json and made.errors):
@@ -106,13 +108,11 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
                 _measure(made)
         memory_limit = memory_limit or made.memory_limit
         if as_json:
-            import json
-
             from sweeps.planning.assessment.power import power_json
             from sweeps.planning.plan_json import plan_json
 
             tree = plan_json(made, memory_limit) | {"power": power_json(made, detectable())}
-            typer.echo(json.dumps(tree, indent=2, ensure_ascii=False))
+            print_json(tree)
         else:
             from sweeps.console.guarded_console import GuardedConsole
             from sweeps.console.plan_table import show_plan
@@ -130,19 +130,22 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
 
 
 @contextmanager
-def _problems_as_json() -> Iterator[None]:
-    """Prints a spec of which no plan can be made as JSON, in the shape of a plan."""
-    from sweeps.spec.problems import SpecError
+def _problems_as_json(as_json: bool, *also: type[Exception]) -> Iterator[None]:
+    """With ``as_json``, prints what the user gave wrong as JSON, in the shape of a plan."""
+    from sweeps.spec.problems import Problem, SpecError
 
     try:
         yield
-    except SpecError as error:
-        import json
-
+    except Exception as error:
+        mistake = explanation(error, *also) if as_json else None
+        if mistake is None:
+            raise
         from sweeps.planning.plan_json import refused_json
 
-        typer.echo(json.dumps(refused_json(error), indent=2, ensure_ascii=False))
-        raise typer.Exit(WRONG) from error
+        in_spec = isinstance(error, SpecError)
+        problems = error if in_spec else SpecError(*(Problem("", "", each) for each in mistake.sentences))
+        print_json(refused_json(problems))
+        raise typer.Exit(mistake.exit_code) from error
 
 
 def _measure(made: Plan) -> None:
@@ -159,14 +162,12 @@ def _show_grids(
 
     grids = [(batch, tokens) for batch in batch_sizes for tokens in cutoffs]
     if as_json:
-        import json
-
         rows = [
             row.to_json() | {"batch_size": batch, "cutoff": tokens}
             for batch, tokens in grids
             for row in method_grid.grid_rows(model, batch, tokens)
         ]
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        print_json(rows)
         return
     for batch, tokens in grids:
         _show_grid(model, batch, tokens, memory_limit)

@@ -6,6 +6,7 @@ An added trial is no trial of the cell's study: it stands outside of its budget,
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,8 @@ class RequestedChanges:
 
 def joined(config: TrialConfig, cell: Cell) -> TrialConfig | None:
     """A trial that was added to a cell, with the cell's model and data, where they are now; ``None`` for others."""
-    settings = config.model_dump(mode="json")
-    try:
-        own = cell.config({leaf: _value(settings, leaf) for leaf in cell.space})
-    except (ValidationError, LookupError, TypeError):
+    own = _config_of_cell(cell, config)
+    if own is None:
         return None
     # The cell may not know yet which trial it starts from.
     model = own.model.model_copy(update={"start": config.model.start})
@@ -86,6 +85,18 @@ def joined(config: TrialConfig, cell: Cell) -> TrialConfig | None:
         (each.method_name, each.stage.kind, getattr(each.method, "kind", None)) for each in (own, config)
     ]
     return made if methods[0] == methods[1] and made.trial_id() == config.trial_id() else None
+
+
+def _config_of_cell(cell: Cell, config: TrialConfig) -> TrialConfig | None:
+    """The cell's config with the trial's values of what is searched, or with searched ones: the trial may have another
+    setting in their place, as ``train.epochs`` in that of ``train.steps``.
+    """
+    settings = config.model_dump(mode="json")
+    with suppress(ValidationError, LookupError, TypeError):
+        return cell.config({leaf: _value(settings, leaf) for leaf in cell.space})
+    with suppress(ValidationError):
+        return cell.config({leaf: domain.probes()[0] for leaf, domain in cell.space.items()})
+    return None
 
 
 def _value(settings: Any, leaf: str) -> Any:

@@ -186,7 +186,7 @@ class CellStudy:
     ) -> None:
         """Tells Optuna how a trial ended: done with its objective, stopped early, infeasible, or failed.
 
-        One that was stopped ``by_hand`` counts as stopped early, whether or not it has a result.
+        One that was stopped ``by_hand`` counts as stopped at the last rung that it was compared at, if there is any.
 
         A trial that ran out of memory has no bad score, and is not ignored either: it violates a constraint, by
         ``excess`` (a share of the available memory) where that is known, so that TPE keeps away from such configs
@@ -211,7 +211,8 @@ class CellStudy:
 
 def tell_study(study: CellStudy, record: Record) -> None:
     """Tells a study how a trial ended, and by which share of the memory it was predicted to exceed it."""
-    if record.status == "stopped" and record.steps is not None and record.objective is not None:
+    compared = record.status == "stopped" and not record.stopped_by_hand
+    if compared and record.steps is not None and record.objective is not None:
         # One that ended by its own curve has stopped at no rung.
         study.report(record.trial_id, record.steps, record.objective)
     excess = None

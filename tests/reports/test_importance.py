@@ -23,7 +23,11 @@ def trials(count: int, objective: float | None = None) -> list[tuple[dict[str, A
 
 
 def cell_of(
-    folder: Path, study: list[tuple[dict[str, Any], float]], journal: bool = True, stopped: int = 0
+    folder: Path,
+    study: list[tuple[dict[str, Any], float]],
+    journal: bool = True,
+    stopped: int = 0,
+    by_hand: bool = False,
 ) -> Cell:
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
@@ -32,6 +36,7 @@ def cell_of(
             f"t{position}",
             objective=value,
             status="stopped" if position < stopped else "done",
+            stopped_by_hand=by_hand and position < stopped,
             config={
                 "method": {"rank": params["method.rank"]},
                 "train": {"learning_rate": params["train.learning_rate"]},
@@ -114,6 +119,11 @@ def test_where_most_trials_were_stopped_the_best_quarter_of_all_says_what_matter
     assert (result.trials, result.not_explained) == (16, None)
     assert list(result.shares) == ["train.learning_rate"]
     assert result.like_noise == ("method.rank",)
+
+
+def test_trials_that_a_person_stopped_are_not_ranked(tmp_path: Path) -> None:
+    """They came no further because of somebody's wish, not because others were better."""
+    assert importance(cell_of(tmp_path / "run", trials(16), stopped=12, by_hand=True)).shares == {}
 
 
 def test_without_a_journal_or_with_few_trials_stopped_ones_are_not_ranked(tmp_path: Path) -> None:

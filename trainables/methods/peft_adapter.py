@@ -68,7 +68,7 @@ class PeftAdapter(FineTuning):
             return
         wrong = list(peft_options.option_problems(self.type, self.options))
         yield from wrong
-        if self.targets != DEFAULT:
+        if self.targets != DEFAULT and not wrong:
             trained_whole = tuple(self.options.get("modules_to_save") or ())
             for what in lora_targets.target_problems(self.targets, trained_whole, architecture):
                 wrong.append(("targets", what))
@@ -158,7 +158,7 @@ def _attach_to_blueprint(method: str, config: str) -> Attached:
     try:
         with torch.device("meta"):
             adapter.attach_adapters(model)
-    except (ValueError, TypeError, AssertionError) as error:
+    except (ValueError, TypeError, AssertionError, ArithmeticError, LookupError, AttributeError) as error:
         return Attached((("type", f"PEFT refuses these options for this model: {_first_line(error)}"),))
     except (
         NotImplementedError,

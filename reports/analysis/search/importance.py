@@ -66,6 +66,7 @@ def _by_rank(cell: Cell) -> Importance | None:
         for trial in cell.study
         if (record := records.get(trial.user_attrs.get(studies.TRIAL_ID, ""))) is not None
         and record.status in ("done", "stopped")
+        and not record.stopped_by_hand  # it may have been the best of all
     ]
     stopped = any(record.status == "stopped" for _, record in ended)
     domains = [trial.distributions for trial, _ in ended]

@@ -127,6 +127,20 @@ def test_a_plan_as_json_is_json_alone_also_with_errors(workdir: Path) -> None:
     assert [each["path"] for each in problems if each["severity"] == "error"] == ["methods[1].rnak"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("spec.yaml", "--memory", "3apples"), "3apples"),
+        ((), "give a SPEC"),
+        (("--grid",), "need each other"),
+    ],
+)
+def test_a_wrong_option_of_a_plan_is_json_too(workdir: Path, arguments: tuple[str, ...], words: str) -> None:
+    found = paretune("plan", *arguments, "--json")
+    assert found.exit_code == 2
+    assert words in json.loads(found.stdout)["problems"][0]["message"]
+
+
 def test_warnings_alone_do_not_make_a_plan_fail(workdir: Path) -> None:
     change(workdir, "{path: model}", "{name: smollm2-135m}")
     found = paretune("plan", "spec.yaml")

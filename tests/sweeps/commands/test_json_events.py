@@ -16,6 +16,7 @@ from sweeps import cli
 from sweeps.commands import json_events
 from sweeps.commands.errors import users_errors
 from sweeps.commands.json_events import command_events
+from sweeps.commands.json_output import print_json
 from tests.helpers.tiny_model import make_model
 from trainables.models.folder import ModelError
 from trainables.system.progress import report_progress
@@ -80,6 +81,15 @@ def test_json_alone_is_the_result_and_nothing_else(capsys: pytest.CaptureFixture
         events.progress("saving")
         events.result({"folder": "out"})
     assert json.loads(capsys.readouterr().out) == {"folder": "out"}
+
+
+def test_a_name_that_is_no_utf8_is_escaped_in_events_and_results(capfdbinary: Any) -> None:
+    with command_events(False) as events:
+        assert events is not None
+        events.result({"folder": "out-\udcff"})
+    print_json({"folder": "out-\udcff"})
+    first, rest = capfdbinary.readouterr().out.split(b"\n", 1)
+    assert json.loads(first)["folder"] == json.loads(rest)["folder"] == "out-\udcff"
 
 
 def test_a_child_process_cannot_write_between_the_events() -> None:

@@ -22,7 +22,7 @@ from sweeps.search.samplers import Request, gaussian_process, tpe
 from sweeps.search.searcher import CellSearch
 from sweeps.spec.settings import ResourcesConfig
 from tests.helpers.searches import Tune, config_of, end, search_of
-from tests.helpers.specs import plan
+from tests.helpers.specs import SPEC, plan
 from trainables import results
 from trainables.results import Record, read_record
 from trainables.storage import files
@@ -88,7 +88,8 @@ def test_a_running_trial_is_stopped_by_its_workers_and_counts_as_pruned(workdir:
     assert board.told == [[second], []]
     study = tune.search.work.studies[config.cell].study
     (trial,) = (trial for trial in study.trials if trial.user_attrs["trial_id"] == second)
-    assert (trial.state, trial.value) == (TrialState.PRUNED, 0.25)
+    # Where a person stopped it says nothing of how good it would have been.
+    assert (trial.state, trial.value) == (TrialState.PRUNED, None)
     assert first in tune.search.queue.admission.running
 
 
@@ -255,6 +256,31 @@ def test_a_request_of_somebody_else_brings_no_model_data_or_method_of_its_own(
     task()
     assert tune.next() is None
     assert "another model, data set or method" in said[0]
+
+
+def test_an_added_trial_may_have_another_setting_in_the_place_of_a_searched_one(
+    workdir: Path, run: Path
+) -> None:
+    spec = SPEC.replace("steps: 8", "steps: {choice: [4, 8]}")
+    assert spec != SPEC
+    tune = Tune(search_of(plan(workdir, spec), run))
+    ids = [config["trial_id"] for config in tune.all()]
+    added = ask_to_add(run, ids[2], "train.epochs=2")
+    assert added.train.steps is None
+    driven(tune.search)[0]()
+    following = tune.next()
+    assert following is not None
+    assert following["trial_id"] == added.trial_id()
+
+
+def test_a_trial_that_failed_while_it_was_scored_for_its_end_was_not_stopped_by_hand(
+    workdir: Path, run: Path
+) -> None:
+    trial_id = Tune(search_of(plan(workdir), run)).all()[1]["trial_id"]
+    ended = {"stopped_by_hand": True, "stop_reason": "stopped by hand at step 3"}
+    identity = config_of(run, trial_id).identity()
+    assert Record(**identity, status="stopped", **ended).stopped_by_hand
+    assert not Record(**identity, status="out_of_memory", **ended).stopped_by_hand
 
 
 def test_the_last_result_of_a_stopped_trial_is_the_one_on_the_validation_rows(

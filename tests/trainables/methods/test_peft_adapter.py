@@ -103,6 +103,15 @@ def test_options_that_do_not_fit_the_models_layers_are_refused_before_training(t
     assert "PEFT refuses these options" in problems(tiny_model, type="road", group_size=7)["type"]
 
 
+def test_a_size_of_zero_is_refused_in_words(tiny_model: Path) -> None:
+    assert "PEFT refuses these options" in problems(tiny_model, type="vblora", vector_length=0)["type"]
+
+
+def test_a_wrong_option_beside_targets_is_one_problem(tiny_model: Path) -> None:
+    found = problems(tiny_model, type="oft", targets=("q_proj",), modules_to_save=3)
+    assert list(found) == ["modules_to_save"]
+
+
 def test_the_reference_policy_of_an_adapter_is_the_base_model(tiny_model: Path) -> None:
     policy = make_policy(
         make_config(tiny_model, "commands", method("hra"), dtype="float32", precision="fp32")
