@@ -1,48 +1,35 @@
-"""Events survive the values of others: halves of characters, numbers that JSON lacks, and a run that breaks."""
+"""Server-sent events."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 from typing import Any
 
-import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
-from sweeps.ui.event_stream import event
-from sweeps.ui.run_index import RunEntry
-from sweeps.ui.snapshots.followed import Followed, unread
-from sweeps.ui.snapshots.rows import trial_row
-from sweeps.ui.snapshots.trial_files import TrialFiles
-from tests.helpers.small_ui_runs import write_runs
-from tests.sweeps.ui.conftest import UiUnderTest
+from sweeps.ui.event_stream import event_stream
 
 
-def value_of(text: str) -> Any:
-    text.encode()
-    return json.loads(text.split("data: ")[1], parse_constant=lambda name: pytest.fail(name))
+def streamed(states: list[Any]) -> list[Any]:
+    """What a stream sends of these states; where they end, what they are about is gone."""
+    left = iter(states)
+
+    async def state() -> Any:
+        for each in left:
+            return each
+        raise HTTPException(404, "the trial is gone")
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    async def read() -> list[Any]:
+        request = Request({"type": "http", "headers": []}, receive)
+        return [each async for each in event_stream(request, state, 0.0).body_iterator]
+
+    return asyncio.run(read())
 
 
-def test_an_event_has_neither_halves_of_characters_nor_nan() -> None:
-    value = {"a\ud800": ["b\udfff", float("nan"), float("inf"), 1]}
-    assert value_of(event("state", value)) == {"a\ufffd": ["b\ufffd", None, None, 1]}
-
-
-def test_a_row_and_a_run_that_is_not_read_are_plain_values(ui: UiUnderTest) -> None:
-    files = TrialFiles(ui.runs / "x\udcff")
-    odd = float("nan"), "\ud800"
-    files.config = {"cell": odd[1], "stage": {"kind": odd[1]}, "model": list(odd), "train": {"steps": odd[0]}}
-    for value in (trial_row(files, {"a": odd[0]}, "running"), unread(RunEntry(f"/runs/{odd[1]}"), None)):
-        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-
-
-def test_one_run_that_breaks_hides_no_other(ui: UiUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_runs(ui.runs, "good", trials=1)
-    write_runs(ui.runs, "bad", trials=1)
-    summary = Followed.summary
-
-    def breaks(followed: Followed) -> dict[str, Any]:
-        return {}["missing"] if followed.entry.name == "bad" else summary(followed)
-
-    monkeypatch.setattr(Followed, "summary", breaks)
-    found = {each["name"]: each["problem"] for each in ui.state.snapshots.summaries()}
-    assert set(found) == {"good", "bad"}
-    assert "KeyError" in found["bad"]
+def test_a_stream_ends_where_what_it_is_about_is_gone() -> None:
+    assert streamed([1, 1, 2]) == ["event: state\ndata: 1\n\n", "event: state\ndata: 2\n\n"]
+    assert streamed([]) == []
