@@ -18,13 +18,14 @@ from sweeps.ui.children import wrapper
 from sweeps.ui.children.cancelling import end_processes
 from sweeps.ui.children.command_line import command_line
 from sweeps.ui.children.job import Job
-from sweeps.ui.children.job_folder import CANCEL, ID, JOB, LOG, OUTPUT, JobFolder, jobs_folder
+from sweeps.ui.children.job_folder import CANCEL, ID, JOB, LOG, OUTPUT, JobFolder, jobs_folder, remove_older
 from sweeps.ui.children.output import OutputFile
 from sweeps.ui.children.short_commands import Completed, ShortCommands
 from trainables.system.redaction import redacted_values
 
 KEPT_SECONDS = 7 * 24 * 3600.0
 KEPT_JOBS = 200
+KEPT_BESIDE = ("reports", "configs")  # pages/home.py and drafts/memory_grid.py write them
 POLL_SECONDS = 0.4
 SILENCE_SECONDS = 10.0
 
@@ -106,11 +107,16 @@ class Jobs:
         threading.Thread(target=end_processes, args=(folder,), daemon=True).start()
 
     def remove_old(self) -> None:
-        """Removes jobs that ended more than a week ago, and the oldest ones above 200; never one that is running."""
+        """Removes jobs that ended more than a week ago, and the oldest ones above 200; never one that is running.
+
+        Reports over several runs and pasted configs, which are kept beside jobs, are removed after a week, too.
+        """
         oldest = time.time() - KEPT_SECONDS
         for number, job in enumerate(self.list()):
             if job.ended and (number >= KEPT_JOBS or (job.ended_at or 0) < oldest):
                 job.folder.remove()
+        for name in KEPT_BESIDE:
+            remove_older(self.folder.parent / name, oldest)
 
     async def follow(self, job_id: str) -> AsyncIterator[JobEvent]:
         """What becomes of a job: its state at once, its changes, and its end. Ends at once for an unknown job.

@@ -215,6 +215,21 @@ def test_old_jobs_are_removed_and_running_ones_are_not(
     ended(jobs, running)
 
 
+def test_reports_over_several_runs_and_pasted_configs_are_kept_for_a_week(jobs: Jobs, tmp_path: Path) -> None:
+    week_ago, outside = time.time() - 8 * 24 * 3600, tmp_path / "outside"
+    outside.mkdir()
+    for kind in ("reports", "configs"):
+        for name in ("old", "new"):
+            (jobs.folder.parent / kind / name).mkdir(parents=True)
+        (jobs.folder.parent / kind / "link").symlink_to(outside)
+        os.utime(jobs.folder.parent / kind / "old", (week_ago, week_ago))
+    os.utime(outside, (week_ago, week_ago))
+    jobs.remove_old()
+    for kind in ("reports", "configs"):
+        assert {entry.name for entry in (jobs.folder.parent / kind).iterdir()} == {"new", "link"}
+    assert outside.is_dir()
+
+
 @pytest.mark.parametrize("job_id", ["", "..", "../../etc", "0123456789abcdef", "0123456789ABCDEF", "a/b"])
 def test_an_id_that_is_none_is_no_job(jobs: Jobs, job_id: str) -> None:
     assert jobs.get(job_id) is None
