@@ -142,9 +142,9 @@ def _problems_as_json(as_json: bool, *also: type[Exception]) -> Iterator[None]:
             raise
         from sweeps.planning.plan_json import refused_json
 
-        in_spec = isinstance(error, SpecError)
-        problems = error if in_spec else SpecError(*(Problem("", "", each) for each in mistake.sentences))
-        print_json(refused_json(problems))
+        if not isinstance(error, SpecError):
+            error = SpecError(*(Problem("", "", sentence) for sentence in mistake.sentences))
+        print_json(refused_json(error))
         raise typer.Exit(mistake.exit_code) from error
 
 
