@@ -288,7 +288,7 @@ def test_temporary_files_of_a_trial_without_ray_are_removed(
         places.append(tempfile.mkdtemp(suffix="wandb-media"))
         return 0
 
-    monkeypatch.setattr("sweeps.commands.plan._run_one_trial", run_one_trial)
+    monkeypatch.setattr("sweeps.commands.try_trial._run_one_trial", run_one_trial)
     assert paretune("try", "spec.yaml").exit_code == 0
     assert private_folder.PREFIX in places[0]
     assert not Path(places[0]).exists()
@@ -335,6 +335,8 @@ def test_plan_warns_of_a_notice_that_is_too_short_for_a_checkpoint(
     monkeypatch.setattr("sweeps.planning.assessment.notice.checkpoint_bytes", lambda cell: 10 * 2**30)
     monkeypatch.setattr("trainables.system.disk_speed.write_speed", lambda folder: 2.0**30)
     found = paretune("plan", "spec.yaml", "--set", "resources.notice_seconds=5", "--json")
-    warnings = [each["what"] for each in json.loads(found.stdout)["problems"] if "notice" in each["what"]]
+    warnings = [
+        each["message"] for each in json.loads(found.stdout)["problems"] if "notice" in each["message"]
+    ]
     assert [warning.split(":")[0] for warning in warnings] == ["sft-full", "sft-lora"]
     assert found.exit_code == 0

@@ -42,7 +42,9 @@ def run(tmp_path: Path) -> Path:
         [record(BAD, "full"), record(GOOD, "lora")],
         plan={"trials": {"sft-full": 1, "sft-lora": 1}},
     )
-    for trial in (BAD, GOOD):
+    for trial, cell in ((BAD, "sft-full"), (GOOD, "sft-lora")):
+        config = made / "trials" / trial / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"cell": cell}))
         write_scores(made, trial, [1.0, 0.0] * 64)
         point = {"step": 1, "name": "train_loss", "value": 2.0}
         (made / "trials" / trial / "curve.jsonl").write_text(json.dumps(point) + "\n")

@@ -17,7 +17,8 @@ from tests.sweeps.ui.conftest import UiUnderTest
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--force-prefers-reduced-motion"]
 
 
-@pytest.fixture(scope="session")
+# Of a module: as long as Playwright is started, no other test in this process can run an event loop.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """Chromium without a window. `make browser` installs it; without one, these tests are skipped."""
     program = next((found for name in NAMES if (found := shutil.which(name))), None)
