@@ -15,7 +15,7 @@ demo: install
 	$(BIN)/paretune run methods $(if $(wildcard $(RUN)),--resume)
 
 ## test: the tests that CI runs
-test: install browser
+test: install
 	$(BIN)/python -m pytest -m "not slow and not sweep" -n auto --dist loadfile --durations=25
 	$(BIN)/python -m pytest -m "sweep and not slow" -n 2 --dist loadfile --no-loadscope-reorder --durations=25 $$(grep -rl mark.sweep tests --include="test_*.py")
 
@@ -35,7 +35,7 @@ check: install
 	$(BIN)/python -m pytest -m "not slow and not sweep" -n auto --dist loadfile
 
 ## slow: the tests that take minutes, on the real model
-slow: install
+slow: install browser
 	$(BIN)/python -m pytest -m slow
 
 ## gpu: verifies on a GPU what the tests can't, in at most eight minutes; GPU_PYTHON=python3 for that of an image

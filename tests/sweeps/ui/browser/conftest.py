@@ -64,7 +64,7 @@ def new_window(chromium: Any, ui: UiUnderTest) -> Iterator[NewWindow]:
                 locale={"en": "en-GB", "zh": "zh-CN"}[language],
                 **{"viewport": {"width": 1280, "height": 900}} | options,
             )
-            context.set_default_timeout(20_000)
+            context.set_default_timeout(120_000)
             contexts.append(context)
             window = Window(context.new_page(), address)
             watch(window)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sweeps.runs import lock
 from sweeps.runs.layout import SIGNS
 from tests.helpers import run_folders
@@ -18,6 +20,8 @@ from tests.sweeps.ui.browser.conftest import Window
 from tests.sweeps.ui.conftest import UiUnderTest
 from trainables import results
 from trainables.storage import files
+
+pytestmark = pytest.mark.slow  # Chromium on a machine that does other work takes minutes
 
 HIDE = """(hidden) => {
   Object.defineProperty(document, "hidden", {value: hidden, configurable: true});

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from sweeps.ui.run_index import run_key
 from tests.helpers import run_folders
 from tests.sweeps.ui.browser.conftest import Window
 from tests.sweeps.ui.conftest import UiUnderTest
 from trainables import results
 from trainables.storage import files
+
+pytestmark = pytest.mark.slow  # Chromium on a machine that does other work takes minutes
 
 ROWS = "#trials tbody tr:not(.room)"
 
@@ -47,7 +51,7 @@ def test_a_trial_that_begins_and_ends_is_seen_without_a_reload(ui: UiUnderTest, 
     run = ui.runs / "live"
     write_trials(run, 3)
     page = browser_page.open(f"/runs/{run_key(str(run))}")
-    page.locator(ROWS).first.wait_for(timeout=60_000)
+    page.locator(ROWS).first.wait_for(timeout=240_000)
     new = run / "trials" / ("f" * 12)
     config = {"cell": "sft-lora", "method": {"kind": "lora", "rank": 99}, "train": {"steps": 40}}
     files.write_json(new / "config.json", config)
@@ -64,7 +68,7 @@ def test_a_point_of_the_pareto_figure_leads_to_its_trial(ui: UiUnderTest, browse
     run = run_folders.example_run(ui.runs / "methods")
     page = browser_page.open(f"/runs/{run_key(str(run))}")
     point = page.locator("#pareto .scatterlayer .point").first
-    point.wait_for(timeout=90_000)
+    point.wait_for(timeout=240_000)
     point.scroll_into_view_if_needed()
     point.hover(force=True)
     page.locator("#pareto .hoverlayer", has_text="sft-full").wait_for()
