@@ -10,6 +10,8 @@ from tests.helpers.small_ui_runs import write_runs
 from tests.sweeps.ui.browser.conftest import NewWindow, Window
 from tests.sweeps.ui.conftest import UiUnderTest
 
+pytestmark = pytest.mark.slow  # Chromium on a machine that does other work takes minutes
+
 PAGES = (
     "/",
     "/new",
@@ -48,8 +50,6 @@ def addresses(ui: UiUnderTest) -> list[str]:
     ("language", "scheme", "width"),
     [("en", "light", 1280), ("zh", "dark", 1280), ("zh", "light", 390), ("en", "dark", 390)],
 )
-
-pytestmark = pytest.mark.slow  # Chromium on a machine that does other work takes minutes
 def test_no_page_has_an_error_or_is_wider_than_the_window(
     ui: UiUnderTest, new_window: NewWindow, language: str, scheme: str, width: int
 ) -> None:
