@@ -16,7 +16,9 @@ from sweeps.ui.children.command_line import WrongArgument, operand
 from sweeps.ui.command_form import CommandForm, WrongValue, command_form
 from sweeps.ui.context import Ui, ui_of
 from sweeps.ui.model_choices import WrongChoice
+from sweeps.ui.option_choices import CHOICES
 from sweeps.ui.refusal import refused
+from sweeps.ui.rendering import page
 from sweeps.ui.request_body import read_json
 from sweeps.ui.roots import OutsideRoot
 
@@ -36,6 +38,24 @@ class Prepared:
 def form_of(commands: Typer, name: str) -> CommandForm:
     """The form of a command, read once."""
     return command_form(commands, name)
+
+
+def command_page(
+    request: Request, command: str, title: str, groups: Mapping[str, Sequence[str]], words: Sequence[str]
+) -> Response:
+    """The page with a command's form. ``groups``: the names of its fields, by the group that they are shown in."""
+    ui = ui_of(request)
+    fields = form_of(ui.commands, command).fields
+    return page(
+        request,
+        f"{command}.html",
+        title=title,
+        active=command,
+        words=words,
+        groups={name: [fields[each] for each in names] for name, names in groups.items()},
+        choices=CHOICES,
+        data_folder=ui.settings.data_folder,
+    )
 
 
 async def start_command(

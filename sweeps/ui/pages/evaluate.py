@@ -6,11 +6,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sweeps.ui.context import Ui, ui_of
+from sweeps.ui.context import Ui
 from sweeps.ui.model_choices import chosen_model
-from sweeps.ui.model_commands import Prepared, Values, form_of, options_in, start_command
-from sweeps.ui.option_choices import CHOICES
-from sweeps.ui.rendering import page, translator
+from sweeps.ui.model_commands import Prepared, Values, command_page, options_in, start_command
+from sweeps.ui.rendering import translator
 from sweeps.ui.typed_paths import data_source, folder_to_read, folder_to_write
 
 ROWS = ("data", "part", "kind", "rows", "seed", "cutoff", "batch_size", "characters", "by")
@@ -24,19 +23,9 @@ def routes() -> list[Route]:
 
 
 async def show(request: Request) -> Response:
-    ui = ui_of(request)
-    fields = form_of(ui.commands, "evaluate").fields
     groups = {"rows": ROWS, "answers": ANSWERS, "further": FURTHER, "output": OUTPUT}
-    return page(
-        request,
-        "evaluate.html",
-        title=translator(request)("evaluate.title"),
-        active="evaluate",
-        words=("jobs", "evaluate", "export"),
-        groups={name: [fields[each] for each in names] for name, names in groups.items()},
-        choices=CHOICES,
-        data_folder=ui.settings.data_folder,
-    )
+    title = translator(request)("evaluate.title")
+    return command_page(request, "evaluate", title, groups, ("jobs", "evaluate", "export"))
 
 
 async def start(request: Request) -> Response:

@@ -7,11 +7,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sweeps.ui.command_form import WrongValue
-from sweeps.ui.context import Ui, ui_of
+from sweeps.ui.context import Ui
 from sweeps.ui.model_choices import chosen_model
-from sweeps.ui.model_commands import Prepared, Values, form_of, options_in, start_command
-from sweeps.ui.option_choices import CHOICES
-from sweeps.ui.rendering import page, translator
+from sweeps.ui.model_commands import Prepared, Values, command_page, options_in, start_command
+from sweeps.ui.rendering import translator
 from sweeps.ui.typed_paths import folder_to_read, folder_to_write
 
 # Options that a reader meets first; the others are below.
@@ -25,19 +24,9 @@ def routes() -> list[Route]:
 
 
 async def show(request: Request) -> Response:
-    ui = ui_of(request)
-    fields = form_of(ui.commands, "export").fields
     groups = {"first": FIRST, "files": FILES, "hub": HUB}
-    return page(
-        request,
-        "export.html",
-        title=translator(request)("export.title"),
-        active="export",
-        words=("jobs", "export", "evaluate"),
-        groups={name: [fields[each] for each in names] for name, names in groups.items()},
-        choices=CHOICES,
-        data_folder=ui.settings.data_folder,
-    )
+    title = translator(request)("export.title")
+    return command_page(request, "export", title, groups, ("jobs", "export", "evaluate"))
 
 
 async def start(request: Request) -> Response:

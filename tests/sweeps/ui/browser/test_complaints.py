@@ -13,6 +13,7 @@ import pytest
 from sweeps.runs import lock
 from sweeps.runs.layout import SIGNS
 from tests.helpers import run_folders
+from tests.helpers.followed_by_ui import add_steps
 from tests.helpers.path_proxy import proxied
 from tests.helpers.small_ui_runs import SmallRun, write_runs
 from tests.helpers.ui_server import served
@@ -36,12 +37,6 @@ def begin(run: SmallRun, trial: str, steps: int) -> Path:
     files.write_json(folder / "config.json", config)
     add_steps(folder, 1, steps)
     return folder
-
-
-def add_steps(folder: Path, first: int, last: int) -> None:
-    with (folder / "curve.jsonl").open("a") as curve:
-        for step in range(first, last + 1):
-            curve.write(json.dumps({"step": step, "name": "train_loss", "value": 1 / step}) + "\n")
 
 
 def test_progress_and_curves_survive_a_reload_and_grow_without_one(
