@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sysconfig
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,7 +64,10 @@ def test_every_relative_link_resolves(document: str) -> None:
 def test_what_is_installed_under_the_gpl_is_named_with_its_licence() -> None:
     page = text_of("CONTRIBUTING.md")
     copyleft = {}
-    for package in metadata.distributions():
+    # Other entries of sys.path hold what packages carry along: setuptools adds its own copies of libraries.
+    for package in metadata.distributions(
+        path=[sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    ):
         fields = package.metadata
         classifiers = [each for each in fields.get_all("Classifier") or () if each.startswith("License")]
         given = [

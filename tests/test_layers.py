@@ -101,14 +101,24 @@ def test_sweeps_is_this_package_and_not_the_one_on_pypi() -> None:
     assert Path(sweeps.__file__).is_relative_to(ROOT)
 
 
-def test_help_takes_under_half_a_second() -> None:
-    """The processor time of the best of five runs: other processes may hold up all of them."""
+def test_help_takes_little_longer_than_what_it_cannot_do_without() -> None:
+    """At most two and a half times the processor time of importing the libraries that print it."""
+    libraries = [
+        sys.executable,
+        "-c",
+        "import typer, rich.console, rich.table, rich.panel, asyncio, email.message",
+    ]
     command = [sys.executable, "-c", "from sweeps.cli import main; main()", "--help"]
-    seconds = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-        assert "run" in found.stdout
-    assert min(seconds) < 0.5
+    assert "run" in subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    yardstick, seconds = [], []
+    for _ in range(5):  # in turn, since other processes may hold up all of them
+        yardstick.append(processor_seconds(libraries))
+        seconds.append(processor_seconds(command))
+    assert min(seconds) < 2.5 * min(yardstick)
+
+
+def processor_seconds(command: list[str]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

@@ -52,7 +52,9 @@ class Gate:
             return
         if self._streams >= MAX_STREAMS:
             message = f"{MAX_STREAMS} pages of this server are open, which is the most; close some"
-            await _error(503, "streams", message)(scope, receive, sending)
+            refusal = _error(503, "streams", message)
+            refusal.headers["connection"] = "close"  # it must not hold one of the server's connections
+            await refusal(scope, receive, sending)
             return
         self._streams += 1
         try:

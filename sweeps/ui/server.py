@@ -53,7 +53,7 @@ PAGES: tuple[Any, ...] = (
 )
 LEAVE_SECONDS = 3  # for open event streams when the server ends
 OPEN_FILES = 16_384
-MAX_CONNECTIONS = 512  # of all browsers; further ones are refused
+MAX_CONNECTIONS = 4096  # of all browsers; further ones are refused, so unfinished requests must not fill them
 
 
 def application(ui: Ui) -> Starlette:
