@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from trainables.inference.result import Result
@@ -67,11 +68,13 @@ class SharedModel:
             self.attached.remove(name)
 
     def _restore_dtype(self, name: str) -> None:
-        """Casts an adapter to the dtype of its file: on a quantized base, PEFT creates adapters in 32 bits."""
-        for path, parameter in self.policy.model.named_parameters():
+        """Casts an adapter to the dtype of its file. PEFT creates those on a quantized base in 32 bits, and random
+        projections on any."""
+        model = self.policy.model
+        for path, tensor in chain(model.named_parameters(), model.named_buffers()):
             # A whole part of the path: adapter_1 must not match adapter_10.
-            if name in path.split(".") and parameter.is_floating_point():
-                parameter.data = parameter.data.to(self.policy.dtypes.frozen)
+            if name in path.split(".") and tensor.is_floating_point():
+                tensor.data = tensor.data.to(self.policy.dtypes.frozen)
 
 
 @dataclass

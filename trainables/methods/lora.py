@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from trainables.config import limits
-from trainables.methods import adapter_targets, inspection, lora_targets
+from trainables.methods import adapter_dtypes, adapter_targets, inspection, lora_targets
 from trainables.methods.base import FineTuning, cast_trainable, reward_head
 from trainables.methods.footprint import Footprint
 from trainables.methods.weight_shares import left_out
@@ -138,10 +138,7 @@ class LoRA(FineTuning):
             config = adapter_targets.without(config, policy, lost)
             policy = get_peft_model(policy.unload(), config)
         cast_trainable(policy, dtypes.trainable)
-        for module in policy.modules():
-            # PEFT would first copy every adapter's input to fp32; autocast would cast the copy back to bf16.
-            if hasattr(module, "cast_input_dtype_enabled"):
-                module.cast_input_dtype_enabled = False
+        adapter_dtypes.leave_inputs(policy)
         return policy
 
     def _peft_config(self, model: nn.Module) -> Any:

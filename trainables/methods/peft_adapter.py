@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from trainables.methods import adapter_targets, lora_targets, peft_options
+from trainables.methods import adapter_dtypes, adapter_targets, lora_targets, peft_options
 from trainables.methods.base import FineTuning, cast_trainable, reward_head
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 DEFAULT = "default"
 # Types that adapt something else than linear layers, which PEFT knows for each family of models.
 NOT_OF_LINEAR_LAYERS = frozenset({"ia3", "ln_tuning", "trainable_tokens"})
+# Types whose layers compute in 32 bits whatever the dtype of their weights.
+IN_32_BITS = frozenset({"deft"})
 
 
 class PeftAdapter(FineTuning):
@@ -86,10 +88,9 @@ class PeftAdapter(FineTuning):
     def attach(self, model: nn.Module, dtypes: Dtypes, begun: Path | None = None) -> nn.Module:
         policy = self.attach_adapters(model)
         cast_trainable(policy, dtypes.trainable)
-        for module in policy.modules():
-            # PEFT would first copy every adapter's input to fp32; autocast would cast the copy back to bf16.
-            if hasattr(module, "cast_input_dtype_enabled"):
-                module.cast_input_dtype_enabled = False
+        adapter_dtypes.cast_buffers(policy, dtypes.frozen)
+        if self.type not in IN_32_BITS:
+            adapter_dtypes.leave_inputs(policy)
         return policy
 
     def attach_adapters(self, model: nn.Module) -> Any:

@@ -18,10 +18,6 @@ from pydantic.errors import PydanticSchemaGenerationError
 from trainables.config import limits
 from trainables.system.suggestions import did_you_mean, hinted
 
-TWO_DTYPES = (
-    "its layers multiply tensors of 32 bits with those of 16, which works under autocast alone; scores are computed "
-    "without it, in the dtype that is saved"
-)
 VIRTUAL_TOKENS = "it puts virtual tokens before each row, which no stage here counts in its losses and scores"
 # Types that can't be a method here, and why. All others of the installed PEFT can.
 REFUSED = {
@@ -30,7 +26,6 @@ REFUSED = {
     "exactly; take lora",
     "cartridge": VIRTUAL_TOKENS,
     "cpt": VIRTUAL_TOKENS,
-    **dict.fromkeys(("deft", "delora", "pvera", "tinylora", "unilora", "vera"), TWO_DTYPES),
     "osf": "a trial that is resumed doesn't learn exactly what it would have: PEFT decomposes the base's weights anew",
     "lora": "it is a method of its own, with all settings of PEFT's that can be compared: {kind: lora}",
     "mixed": "it is a mixture of other adapters, which have to be trained before",

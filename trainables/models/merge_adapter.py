@@ -35,10 +35,15 @@ def _adapter_layers(model: nn.Module) -> Iterator[Any]:
 
 
 def _merge_in_float32(layer: Any) -> None:
+    from peft.tuners._buffer_dict import BufferDict
+
     # The adapter's own weights and the one that it is added to; other tensors of its layer stay as they are.
     tensors = [_base_weight(layer)]
     for name in layer.adapter_layer_names:
         tensors += getattr(layer, name).parameters()
+    for module in layer.modules():
+        if isinstance(module, BufferDict):  # which an adapter multiplies with, and doesn't train
+            tensors += (buffer for buffer in module.values() if buffer.is_floating_point())
     before = [tensor.dtype for tensor in tensors]
     for tensor in tensors:
         tensor.data = tensor.data.to(torch.float32)

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -137,6 +137,18 @@ class StageTrainer(Trainer):
         if self.args.world_size > 1 and self.accelerator.ddp_handler is not None:
             self.accelerator.ddp_handler.gradient_as_bucket_view = True
         return model
+
+    def _load_from_checkpoint(self, *args: Any, **options: Any) -> None:
+        """Into the adapter's own tensors: PEFT would replace those of 16 bits by others of 32."""
+        model: Any = self.model
+        if not hasattr(model, "peft_config"):
+            super()._load_from_checkpoint(*args, **options)
+            return
+        model.load_adapter = partial(model.load_adapter, autocast_adapter_dtype=False)
+        try:
+            super()._load_from_checkpoint(*args, **options)
+        finally:
+            del model.load_adapter
 
     def create_model_card(self, *args: Any, **options: Any) -> None:
         """None: TRL would write one into every checkpoint."""

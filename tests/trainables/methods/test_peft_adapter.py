@@ -13,6 +13,7 @@ from tests.trainables.runner.test_stages_and_methods import check_cell
 from trainables.methods import PeftAdapter, peft_options
 from trainables.models.folder import ModelError, read_architecture
 from trainables.models.merge_adapter import merge_adapter
+from trainables.trial.config import TrialConfig
 
 # Options that the tests' small model needs: block sizes that divide its layers, fewer coefficients than weights.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -29,6 +30,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 TYPES = [name for name in peft_options.known_types() if name not in peft_options.REFUSED]
 QUICK = ("ia3", "ln_tuning", "oft")
+# Types whose layers multiply their weights with tensors that don't train.
+WITH_BUFFERS = ("deft", "delora", "pvera", "tinylora", "unilora", "vera")
 UNMERGED = ("beft", "lily")  # PEFT can't merge these into a model whose layers have no biases; lily never
 
 
@@ -51,11 +54,34 @@ def test_every_type_trains_resumes_exactly_and_saves_what_it_was_scored_as(
     check_cell(tiny_model, tmp_path, "sft", method(name))
 
 
+@pytest.mark.parametrize("precision", ["pure_bf16", "fp32"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(t, marks=() if t == "vera" else pytest.mark.slow) for t in WITH_BUFFERS]
+)
+def test_what_an_adapter_multiplies_with_has_the_dtype_of_its_weights(
+    name: str, precision: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    check_cell(tiny_model, tmp_path, "sft", method(name), precision)
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param(t, marks=() if t in QUICK else pytest.mark.slow) for t in TYPES]
 )
 def test_every_type_is_merged_without_a_change_or_says_why_not(name: str, tiny_model: Path) -> None:
-    config = make_config(tiny_model, "commands", method(name), dtype="float32", precision="fp32")
+    check_merge(
+        name, make_config(tiny_model, "commands", method(name), dtype="float32", precision="fp32"), 1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(t, marks=() if t == "vera" else pytest.mark.slow) for t in WITH_BUFFERS]
+)
+def test_an_adapter_in_16_bits_is_merged_with_all_it_multiplies_with(name: str, tiny_model: Path) -> None:
+    check_merge(name, make_config(tiny_model, "commands", method(name), precision="pure_bf16"), 5e-2)
+
+
+def check_merge(name: str, config: TrialConfig, tolerance: float) -> None:
+    """Compares the logits of an adapter and those of the model that it is merged into."""
     policy = make_policy(config)
     with torch.no_grad():
         for number, parameter in enumerate(each for each in policy.model.parameters() if each.requires_grad):
@@ -73,7 +99,7 @@ def test_every_type_is_merged_without_a_change_or_says_why_not(name: str, tiny_m
         return
     with torch.no_grad():
         after = merge_adapter(policy.model)(input_ids=tokens).logits
-    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(after, before, rtol=tolerance, atol=tolerance / 10)
 
 
 @pytest.mark.parametrize("name", sorted(peft_options.REFUSED))

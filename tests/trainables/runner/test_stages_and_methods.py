@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.nn import Parameter
 
 from reports.analysis.row_scores import estimate
 from tests.helpers.trials import LETTER, METHODS, NEW, ScriptedControl, curve, make_config, run
@@ -48,7 +50,9 @@ def test_every_cell_trains_resumes_exactly_and_saves_what_it_was_scored_as(
     check_cell(tiny_model, tmp_path, stage, method)
 
 
-def check_cell(model: Path, tmp_path: Path, stage: str, method: str | dict[str, Any]) -> None:
+def check_cell(
+    model: Path, tmp_path: Path, stage: str, method: str | dict[str, Any], precision: str = "bf16"
+) -> None:
     """Trains a cell for four steps, once undisturbed and once interrupted; scores what it saved again."""
     config = make_config(
         model,
@@ -59,6 +63,7 @@ def check_cell(model: Path, tmp_path: Path, stage: str, method: str | dict[str, 
         learning_rate=1e-2,
         eval_rows=8,
         cutoff=128,
+        precision=precision,
     )
     done = run(config, tmp_path / "undisturbed")
     assert (done.status, done.steps, done.stage) == ("done", 4, stage)
@@ -96,9 +101,10 @@ def scored_again(config: TrialConfig, folder: Path) -> dict[str, float]:
         base = load_base(config, config.model.path)
         keep_cpu_gradients_correct(base)  # and with them the kernel that 4-bit layers use
         model = PeftModel.from_pretrained(base, folder, autocast_adapter_dtype=False)
-        for parameter in model.parameters():
-            if parameter.is_floating_point():  # PEFT holds adapters of 8-bit layers in 32 bits
-                parameter.data = parameter.data.to(kinds.frozen)
+        # PEFT holds adapters of 8-bit layers in 32 bits, and random projections on any.
+        for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+            if tensor.is_floating_point() and (isinstance(tensor, Parameter) or "default" in name.split(".")):
+                tensor.data = tensor.data.to(kinds.frozen)
     else:
         loader, options = LOADERS[config.stage.task]
         model = loader.from_pretrained(folder, dtype=kinds.frozen, attn_implementation="eager", **options)
