@@ -18,6 +18,7 @@ from sweeps.spec.domains import Log, is_number
 from sweeps.spec.problems import Problem
 from sweeps.spec.schema import ENTRY_CLASSES
 from sweeps.spec.tree import Branch, CellPath, node_at
+from trainables.config.optimizers import NAMED
 from trainables.methods.base import FineTuning
 from trainables.stages.base import TrainingStage
 
@@ -43,13 +44,25 @@ def width_factor(architecture: Architecture | None) -> float:
 def with_default_range(draft: Draft, factor: float) -> Draft:
     """The draft with the range of its method around the starting point, where the spec says nothing of the rate.
 
-    Not for SGD, for which no starting point is known.
+    Not for an optimizer for which no starting point is known, such as SGD.
     """
     train, start = draft.parts.children.get("train"), _starting_point(draft, factor)
     given = PATH in draft.broken or node_at(draft.parts, PATH) is not None
-    if given or start is None or not isinstance(train, Branch) or train.plain().get("optimizer") == "sgd":
+    if (
+        given
+        or start is None
+        or not isinstance(train, Branch)
+        or _of_unknown_rate(train.plain().get("optimizer"))
+    ):
         return draft
     return replace(draft, space={**draft.space, PATH: _range(start)})
+
+
+def _of_unknown_rate(optimizer: Any) -> bool:
+    """Whether an optimizer, as a spec writes it, takes learning rates that AdamW's say nothing about."""
+    kind = optimizer.get("kind") if isinstance(optimizer, dict) else optimizer
+    settings = NAMED.get(kind) if isinstance(kind, str) else None
+    return settings is not None and not settings.takes_adam_rates
 
 
 def outside_problems(draft: Draft, factor: float) -> Iterator[Problem]:

@@ -9,9 +9,10 @@ from pydantic import Field, field_validator, model_validator
 
 from trainables.config import limits
 from trainables.config.base import Frozen
+from trainables.config.optimizers import KINDS, NAMED, Optimizer, OptimizerSettings
+from trainables.system.suggestions import did_you_mean, hinted
 
 Precision = Literal["bf16", "pure_bf16", "fp16", "fp32"]
-Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd", "adafactor"]
 Sharding = Literal["none", "fsdp"]
 Compile = Literal["auto", "on", "off"]
 Scheduler = Literal["constant", "linear", "cosine", "constant_with_warmup", "inverse_sqrt"]
@@ -24,6 +25,7 @@ class TrainConfig(Frozen):
     """How a trial trains. ``batch_size``: rows of one forward pass, over all workers together.
 
     ``warmup_ratio``: the warm-up as a share of a trial's steps, in place of ``warmup_steps``.
+    ``optimizer``: a name, or its settings with their ``kind``: ``{kind: galore, rank: 64}``.
     ``group_by_length``: batches are made of rows of similar length. ``packing``: several rows, which do not see one
     another, are joined up to the data's ``cutoff`` tokens; ``"stream"``: running text is one stream of tokens, cut
     into blocks of that length. ``retry_out_of_memory``: a trial that runs out of memory
@@ -65,6 +67,22 @@ class TrainConfig(Frozen):
             raise ValueError(f"got {value:g}, which is no number of steps; write warmup_ratio: {value:g}")
         return value
 
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def _known_kind(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or value.get("kind") in KINDS:
+            return value
+        known = ", ".join(KINDS)
+        if (kind := value.get("kind")) is None:
+            raise ValueError(f"kind is not given. Write {{kind: adamw}}, or one of {known}")
+        raise ValueError(hinted(f"no optimizer {kind}", did_you_mean(kind, list(KINDS)), f"one of {known}"))
+
+    @field_validator("optimizer", mode="after")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        """Settings that have a name are that name, so that one trial has one id however it is written."""
+        return next((name for name, settings in NAMED.items() if settings == value), value)
+
     @model_validator(mode="after")
     def _one_warmup(self) -> TrainConfig:
         if self.warmup_ratio is not None and self.warmup_steps:
@@ -80,6 +98,16 @@ class TrainConfig(Frozen):
                 "how many packed rows an epoch has is known only in training; give steps when packing"
             )
         return self
+
+    @property
+    def optimizer_settings(self) -> OptimizerSettings:
+        """The optimizer's settings, where only its name is written, too."""
+        return NAMED[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer
+
+    @property
+    def optimizer_label(self) -> str:
+        """The optimizer in a word."""
+        return self.optimizer if isinstance(self.optimizer, str) else self.optimizer.kind
 
     @property
     def update_rows(self) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from trainables.config.optimizers import OptimizerSettings, TrainedTensor
 from trainables.memory.step import TrainingStep
 
-OPTIMIZER_BYTES = {
-    "adamw": 8.0, "paged_adamw": 8.0, "adamw_8bit": 2.03, "paged_adamw_8bit": 2.03, "sgd": 0.0, "adafactor": 0.01,
-}  # per trained weight: AdamW's two moments in 32 bits, or in 8 bits with a scale of 4 bytes each 256  # fmt: skip
+LARGE_MATRIX = TrainedTensor((1024, 1024))
 
 
 def weight_bytes(step: TrainingStep) -> int:
@@ -38,14 +37,13 @@ def gradient_bytes(step: TrainingStep) -> int:
 
 def optimizer_bytes(step: TrainingStep) -> int:
     """The optimizer's state."""
-    per_weight = optimizer_bytes_per_weight(step.train.optimizer, step.widths.trainable)
-    return int(step.footprint.trained_params(step.shape) * per_weight)
+    tensors = step.footprint.trained_tensors(step.shape)
+    return step.train.optimizer_settings.state_bytes(tensors, step.widths.trainable)
 
 
-def optimizer_bytes_per_weight(optimizer: str, width: int) -> float:
-    """Bytes of state for one weight of ``width`` bytes; torch's own AdamW keeps its moments in the weights' type."""
-    state = OPTIMIZER_BYTES[optimizer]
-    return state * width / 4 if optimizer == "adamw" else state
+def optimizer_bytes_per_weight(optimizer: OptimizerSettings, width: int) -> float:
+    """Bytes of state for one weight, of ``width`` bytes, in a large matrix between the embedding and the head."""
+    return optimizer.tensor_bytes(LARGE_MATRIX, width) / LARGE_MATRIX.size
 
 
 def still_mapped_bytes(step: TrainingStep) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from trainables.config.optimizers import TrainedTensor
 from trainables.models.architecture.decoder_shape import DecoderShape
 
 
@@ -38,6 +40,27 @@ class Footprint:
         whole = self.trained_layers * shape.layer_params + self.last_norm * shape.hidden
         whole += self.embedding * shape.embedding_params
         return whole + self._head_params(shape) + self.adapter_params(shape)
+
+    def trained_tensors(self, shape: DecoderShape) -> Iterator[TrainedTensor]:
+        """The shapes of the weights that train, as far as an optimizer's state depends on them."""
+        layers, hidden = self.trained_layers, shape.hidden
+        if layers:
+            for inputs, outputs in shape.linear.values():
+                yield TrainedTensor((outputs, inputs), layers)
+            yield TrainedTensor((hidden,), layers * shape.norms)
+            if others := shape.norm_and_bias_params - shape.norms * hidden:
+                yield TrainedTensor((others,), layers)
+        if self.last_norm:
+            yield TrainedTensor((hidden,))
+        if self.embedding:
+            yield TrainedTensor((shape.vocab, hidden), outside=True)
+        if head := self._head_params(shape):
+            yield TrainedTensor((head // hidden, hidden), outside=True)
+        for name in self.adapted:
+            if name in shape.linear:
+                inputs, outputs = shape.linear[name]
+                yield TrainedTensor((self.rank, inputs), shape.layers)
+                yield TrainedTensor((outputs, self.rank), shape.layers)
 
     def _head_params(self, shape: DecoderShape) -> int:
         """Parameters of a head that trains and isn't the embedding. A reward head always trains, as it is new."""

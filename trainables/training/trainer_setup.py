@@ -30,15 +30,6 @@ from trainables.training.stage_trainer import RowOrder, StageTrainer, keeping_tr
 if TYPE_CHECKING:
     from trainables.training.policy import Policy
 
-OPTIMIZERS = {
-    "adamw": "adamw_torch_fused",
-    "adamw_8bit": "adamw_bnb_8bit",
-    "paged_adamw": "paged_adamw_32bit",
-    "paged_adamw_8bit": "paged_adamw_8bit",
-    "sgd": "sgd",
-    "adafactor": "adafactor",
-}
-
 
 def training_arguments(
     train: TrainConfig, steps: int, folder: Path, workers: int, device: str
@@ -58,7 +49,7 @@ def training_arguments(
         "warmup_steps": warmup,
         "weight_decay": train.weight_decay,
         "max_grad_norm": train.max_grad_norm or 0.0,
-        "optim": OPTIMIZERS[train.optimizer],
+        **train.optimizer_settings.arguments(),
         "bf16": train.precision == "bf16",
         "fp16": train.precision == "fp16",
         "gradient_checkpointing": train.gradient_checkpointing,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from trainables.config.optimizers import NAMED
+
 if TYPE_CHECKING:
     from trainables.trial.config import TrialConfig
-
-SHARDABLE_OPTIMIZERS = ("adamw", "sgd")
 
 WorkerProblem = tuple[tuple[str, str], str, bool]  # (section, setting), what is wrong, whether it is an error
 
@@ -26,9 +26,9 @@ def sharing_problems(config: TrialConfig, workers: int | str) -> Iterator[Worker
     for obstacle in (config.stage.sharding_obstacle(config), config.method.sharding_obstacle):
         if obstacle is not None:
             yield ("train", "sharding"), f"{obstacle}; leave sharding out", True
-    if config.train.optimizer not in SHARDABLE_OPTIMIZERS:
-        known = " or ".join(SHARDABLE_OPTIMIZERS)
-        what = f"the state of {config.train.optimizer} can't be sharded; use {known}, or leave sharding out"
+    if not config.train.optimizer_settings.shardable:
+        known = " or ".join(name for name, settings in NAMED.items() if settings.shardable)
+        what = f"the state of {config.train.optimizer_label} can't be sharded; use {known}, or leave sharding out"
         yield ("train", "optimizer"), what, True
     if config.train.precision == "fp16":
         what = "the loss scaling of fp16 doesn't support sharded weights; use bf16, or leave sharding out"

@@ -72,7 +72,7 @@ def checkpoint_bytes(cell: Cell) -> int | None:
     train = memory.config.train
     width = byte_widths(train.precision, memory.config.model.dtype).trainable
     # The optimizer's state is there at every moment of a step, and says how many weights train; SGD has none.
-    state = optimizer_bytes_per_weight(train.optimizer, width)
+    state = optimizer_bytes_per_weight(train.optimizer_settings, width)
     adapter = parts.optimizer / state * width if state else parts.gradients
     weights = round(adapter) if method.saves_adapter else parts.weights
     sharded = train.sharding == "fsdp"

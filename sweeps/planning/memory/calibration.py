@@ -54,7 +54,7 @@ def _residuals(cells: Iterable[PredictedCell], records: Iterable[Record]) -> Ite
         if not record.longest_rows_measured:
             continue
         config = TrialConfig.model_validate(record.config)
-        if record.device == "cuda" and config.train.optimizer.startswith("paged"):
+        if record.device == "cuda" and config.train.optimizer_settings.pages_state:
             continue  # the prediction has the optimizer's state, which a GPU's allocator doesn't give out
         model = residuals.model_key(cell.predicted.largest.model)
         similarity = residuals.similarity_key(config, record.device or "cpu", record.workers or 1)

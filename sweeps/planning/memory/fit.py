@@ -114,7 +114,7 @@ def _single_changes(memory: ConfigMemory) -> Iterator[list[_SettingChange]]:
         yield halvings
     if train.sharding != "none":
         return  # neither low-bit weights nor 8-bit optimizer states can be sharded
-    if train.optimizer in EIGHT_BIT:
+    if isinstance(train.optimizer, str) and train.optimizer in EIGHT_BIT:
         smaller = EIGHT_BIT[train.optimizer]
         description = f"train.optimizer: {smaller}"
         yield [_SettingChange(description, EIGHT_BIT_STATES, "train", {"optimizer": smaller})]

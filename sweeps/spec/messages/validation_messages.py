@@ -175,7 +175,8 @@ def _describe_type(annotation: Any) -> str:
         values = ", ".join(map(format_value, members))
         return f"one of {values}" if len(members) > 1 else values
     if get_origin(annotation) in (Union, types.UnionType):
-        return " or ".join(_describe_type(member) for member in members if member is not type(None))
+        described = (_describe_type(member) for member in members if member is not type(None))
+        return " or ".join(dict.fromkeys(described))
     if get_origin(annotation) is Annotated:
         return ", ".join([_describe_type(members[0]), *_describe_bounds(members[1:])])
     if get_origin(annotation) in (tuple, list):

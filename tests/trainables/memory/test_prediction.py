@@ -190,12 +190,11 @@ def test_more_tokens_more_bits_and_less_checkpointing_take_more() -> None:
     assert by_bits == sorted(by_bits, reverse=True)
 
 
-def test_eight_bit_states_take_a_quarter_and_accumulated_gradients_stay() -> None:
+def test_eight_bit_states_take_a_quarter_outside_the_embedding_and_accumulated_gradients_stay() -> None:
     full, batch = {"kind": "full"}, Batch(8, 256, 2048)
-    assert (
-        predict_step(full, batch, optimizer="adamw_8bit").optimizer
-        < predict_step(full, batch).optimizer / 3.9
-    )
+    embedding = 8 * 49152 * 576  # bitsandbytes keeps its state in 32 bits
+    eight_bit = predict_step(full, batch, optimizer="adamw_8bit").optimizer - embedding
+    assert eight_bit < (predict_step(full, batch).optimizer - embedding) / 3.9
     assert predict_step(full, batch, gradient_accumulation=2).gradients == 4 * 134_515_008
 
 

@@ -18,6 +18,7 @@ from tests.helpers.model_families import make_family
 from tests.helpers.sweeps import METHODS, SPEC, write_spec
 from tests.helpers.trials import make_config, make_policy, write_rows
 from tests.trainables.memory.test_prediction import kept_by_autograd
+from trainables.config.optimizers import NAMED
 from trainables.memory import prediction
 from trainables.memory.held import optimizer_bytes_per_weight
 from trainables.memory.predicted_model import PredictedModel
@@ -269,5 +270,9 @@ def test_a_plan_says_that_a_peak_was_traced(family: Any, tmp_path: Path) -> None
 
 
 def test_only_torchs_own_adamw_keeps_its_moments_in_the_weights_type() -> None:
-    assert optimizer_bytes_per_weight("adamw", 2) == 4
-    assert optimizer_bytes_per_weight("paged_adamw", 2) == optimizer_bytes_per_weight("adamw", 4) == 8
+    assert optimizer_bytes_per_weight(NAMED["adamw"], 2) == 4
+    assert (
+        optimizer_bytes_per_weight(NAMED["paged_adamw"], 2)
+        == optimizer_bytes_per_weight(NAMED["adamw"], 4)
+        == 8
+    )

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from trainables.config.optimizers import NAMED
 from trainables.config.train import TrainConfig
 from trainables.system import allocator
 from trainables.training.device_settings import device_facts, use_tensor_cores
-from trainables.training.trainer_setup import OPTIMIZERS, clean_process, training_arguments
+from trainables.training.trainer_setup import clean_process, training_arguments
 
 
 @pytest.fixture(autouse=True)
@@ -73,14 +74,14 @@ def test_segments_expand_on_gpus_unless_the_user_has_set_the_allocator(
 def test_arguments_on_a_gpu_pin_memory_fuse_adamw_and_checkpoint_without_reentrance(tmp_path: Path) -> None:
     train = TrainConfig(steps=1, learning_rate=1e-3, precision="fp16", gradient_checkpointing=True)
     arguments = training_arguments(train, 1, tmp_path, workers=1, device="cuda")
-    assert arguments["optim"] == OPTIMIZERS["adamw"] == "adamw_torch_fused"
+    assert arguments["optim"] == "adamw_torch_fused"
     assert arguments["dataloader_pin_memory"]
     assert arguments["gradient_checkpointing_kwargs"] == {"use_reentrant": False}
     assert (arguments["fp16"], arguments["bf16"]) == (True, False)
 
 
-@pytest.mark.parametrize("name", ["adamw_8bit", "paged_adamw", "paged_adamw_8bit"])
+@pytest.mark.parametrize("name", NAMED)
 def test_names_of_optimizers_are_those_of_transformers(name: str) -> None:
     from transformers.training_args import OptimizerNames
 
-    assert OptimizerNames(OPTIMIZERS[name])
+    assert OptimizerNames(NAMED[name].arguments().get("optim", "adamw_torch"))

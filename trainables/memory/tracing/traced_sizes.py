@@ -43,7 +43,7 @@ def traced_sizes(config: TrialConfig, trace: Trace, batch: Batch, device: str, w
         quantization=constant_bytes,
         gradients=weights.training * widths.trainable,
         optimizer=int(
-            weights.training * optimizer_bytes_per_weight(config.train.optimizer, widths.trainable)
+            weights.training * optimizer_bytes_per_weight(config.train.optimizer_settings, widths.trainable)
         ),
         still_mapped=_still_mapped(weights, widths) if device == "cpu" and not sharded else 0,
         kept=trace.outside.kept + sum(layer.kept for layer in layers),

@@ -1,0 +1,48 @@
+"""AdamW (Loshchilov and Hutter, 2019): torch's, bitsandbytes' with a state of 8 bits or paged."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from trainables.config.optimizers.base import OptimizerSettings, TrainedTensor
+from trainables.config.optimizers.bitsandbytes_state import bitsandbytes_bytes
+
+TRANSFORMERS_NAMES = {
+    (32, False): "adamw_torch_fused",
+    (8, False): "adamw_bnb_8bit",
+    (32, True): "paged_adamw_32bit",
+    (8, True): "paged_adamw_8bit",
+}
+
+
+class Betas(OptimizerSettings):
+    """The decay rates of Adam's two running means, and the smallest divisor."""
+
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    epsilon: float = Field(default=1e-8, gt=0)
+
+    def adam_arguments(self) -> dict[str, Any]:
+        return {"adam_beta1": self.beta1, "adam_beta2": self.beta2, "adam_epsilon": self.epsilon}
+
+
+class AdamW(Betas):
+    """``bits`` of each number in the state. ``paged``: a GPU's driver moves the state to the machine's memory."""
+
+    kind: Literal["adamw"] = "adamw"
+    bits: Literal[32, 8] = 32
+    paged: bool = False
+
+    @property
+    def shardable(self) -> bool:
+        return (self.bits, self.paged) == (32, False)
+
+    def arguments(self) -> dict[str, Any]:
+        return {"optim": TRANSFORMERS_NAMES[self.bits, self.paged], **self.adam_arguments()}
+
+    def tensor_bytes(self, tensor: TrainedTensor, width: int) -> float:
+        if self.shardable:
+            return 2 * width * tensor.size  # torch keeps both in the weights' type
+        return bitsandbytes_bytes(tensor, self.bits, moments=2)

@@ -1,0 +1,94 @@
+"""The interface of every optimizer's settings: what transformers calls it, and how many bytes its state takes."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from trainables.config.base import Frozen
+
+FP32 = 4
+
+
+@dataclass(frozen=True)
+class TrainedTensor:
+    """``count`` weights of one shape that train. ``outside``: they are the embedding, or the head."""
+
+    shape: tuple[int, ...]
+    count: int = 1
+    outside: bool = False
+
+    @property
+    def size(self) -> int:
+        """The numbers in one of them."""
+        return math.prod(self.shape)
+
+    @property
+    def hidden_matrix(self) -> bool:
+        """Whether it is a matrix between the embedding and the head, the only ones that Muon and GaLore see as such."""
+        return len(self.shape) == 2 and not self.outside
+
+
+class TrainSettings(Protocol):
+    """The settings of training that an optimizer may conflict with; ``config.train.TrainConfig`` has them."""
+
+    @property
+    def gradient_accumulation(self) -> int: ...
+    @property
+    def max_grad_norm(self) -> float | None: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def retry_out_of_memory(self) -> bool: ...
+
+
+class OptimizerSettings(Frozen, ABC):
+    """The settings of one optimizer. Subclasses add ``kind`` and implement the abstract methods.
+
+    An optimizer that transformers does not build has its torch class in ``trainables.training.optimizers``.
+    """
+
+    updates_in_backward: ClassVar[bool] = (
+        False  # whether each weight is updated as soon as its gradient is there
+    )
+    has_schedule: ClassVar[bool] = True  # whether the learning rate follows ``train.scheduler``
+    takes_adam_rates: ClassVar[bool] = True  # whether learning rates that suit AdamW suit it, too
+    capability: ClassVar[str | None] = None  # what the machine must have, by its name in ``capabilities``
+
+    @property
+    def shardable(self) -> bool:
+        """Whether workers can share its state (FSDP)."""
+        return False
+
+    @property
+    def pages_state(self) -> bool:
+        """Whether a GPU's driver moves its state to the machine's memory and back."""
+        return bool(getattr(self, "paged", False))
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of transformers' ``TrainingArguments``; empty where it doesn't build this optimizer."""
+        return {}
+
+    @abstractmethod
+    def tensor_bytes(self, tensor: TrainedTensor, width: int) -> float:
+        """Bytes of state for one tensor whose numbers take ``width`` bytes, step counters aside."""
+
+    def state_bytes(self, tensors: Iterable[TrainedTensor], width: int) -> int:
+        """Bytes of state for all weights that train, step counters aside."""
+        return int(sum(tensor.count * self.tensor_bytes(tensor, width) for tensor in tensors))
+
+    def problems(self, train: TrainSettings) -> Iterator[tuple[str, str]]:
+        """(setting of ``train``, what is wrong) for each conflict with the other settings of training."""
+        yield from ()
+
+
+def optim_args(**options: float | int | str | None) -> str:
+    """Options as transformers reads them, ``name=value,name=value``; those that are ``None`` are left out.
+
+    >>> optim_args(beta1=0.9, t_alpha=None)
+    'beta1=0.9'
+    """
+    return ",".join(f"{name}={value!r}" for name, value in options.items() if value is not None)

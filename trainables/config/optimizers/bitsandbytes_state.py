@@ -1,0 +1,15 @@
+"""The state that bitsandbytes' optimizers keep: in 32 bits, or in 8 bits with a scale for each block."""
+
+from __future__ import annotations
+
+from trainables.config.optimizers.base import FP32, TrainedTensor
+
+BLOCK = 256  # numbers that share one scale
+SMALLEST = 4096  # numbers of a tensor; the state of smaller ones stays in 32 bits
+
+
+def bitsandbytes_bytes(tensor: TrainedTensor, bits: int, moments: int) -> float:
+    """Bytes of ``moments`` running means of one tensor. transformers has an embedding's kept in 32 bits."""
+    if bits == 32 or tensor.size < SMALLEST or tensor.outside:
+        return FP32 * moments * tensor.size
+    return moments * (tensor.size + FP32 * -(-tensor.size // BLOCK))

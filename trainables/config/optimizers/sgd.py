@@ -1,0 +1,29 @@
+"""Stochastic gradient descent: torch's."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from trainables.config.optimizers.base import OptimizerSettings, TrainedTensor, optim_args
+
+
+class SGD(OptimizerSettings):
+    """``momentum``: the decay rate of the running mean of gradients; with 0 there is no state."""
+
+    kind: Literal["sgd"] = "sgd"
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+
+    takes_adam_rates: ClassVar[bool] = False  # gradients aren't normalized
+
+    @property
+    def shardable(self) -> bool:
+        return True
+
+    def arguments(self) -> dict[str, Any]:
+        options = optim_args(momentum=self.momentum) if self.momentum else None
+        return {"optim": "sgd", "optim_args": options}
+
+    def tensor_bytes(self, tensor: TrainedTensor, width: int) -> float:
+        return width * tensor.size if self.momentum else 0
