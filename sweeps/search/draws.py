@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,18 +33,29 @@ def random_draw(distributions: Distributions, seed: int, number: int, attempt: i
     return drawn
 
 
-def quasi_random_draw(distributions: Distributions, seed: int, number: int) -> dict[str, Any]:
+def quasi_random_draw(
+    distributions: Distributions, seed: int, number: int, dimensions: Sequence[str]
+) -> dict[str, Any]:
     """A point of a scrambled Sobol sequence over the whole space (I. M. Sobol, 1967; A. B. Owen's scrambling, 1998).
 
-    The learning rate has the first dimension, the other settings those after it by name: cells that search the learning
-    rate alone try the same ones as cells that search a rank, too.
+    ``dimensions``: the settings in the order of the sequence's dimensions, those of other cells included: a setting has
+    the same dimension, and so the same draws, in all cells.
     """
-    leaves = sorted(distributions, key=lambda leaf: (leaf != LEARNING_RATE, leaf))
-    engine = qmc.Sobol(max(DIMENSIONS, len(leaves)), scramble=True, rng=np.random.default_rng(seed))
+    engine = qmc.Sobol(max(DIMENSIONS, len(dimensions)), scramble=True, rng=np.random.default_rng(seed))
     if number:  # scipy can't skip 0 points
         engine.fast_forward(number)
-    point = engine.random(1)[0]
-    return {leaf: value_at(distributions[leaf], float(at)) for leaf, at in zip(leaves, point, strict=False)}
+    at = dict(zip(dimensions, map(float, engine.random(1)[0]), strict=False))
+    return {leaf: value_at(distribution, at[leaf]) for leaf, distribution in distributions.items()}
+
+
+def in_order(leaves: Iterable[str], first: Sequence[str] = ()) -> tuple[str, ...]:
+    """Settings in the order of a sequence's dimensions: ``first``, then the learning rate, then the others by name.
+
+    >>> in_order(["method.rank", "train.learning_rate", "method.alpha"])
+    ('train.learning_rate', 'method.alpha', 'method.rank')
+    """
+    rest = sorted(set(leaves) - set(first), key=lambda leaf: (leaf != LEARNING_RATE, leaf))
+    return (*first, *rest)
 
 
 def value_at(distribution: BaseDistribution, share: float) -> Any:
@@ -88,3 +99,16 @@ def share_of(distribution: FloatDistribution | IntDistribution, value: float) ->
 
 def _between(low: float, high: float, share: float, log: bool) -> float:
     return low * math.exp(share * math.log(high / low)) if log else low + share * (high - low)
+
+
+def all_values(distribution: BaseDistribution) -> list[Any]:
+    """All values of a finite distribution. ``ValueError`` for a continuous one."""
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return list(range(distribution.low, distribution.high + 1, distribution.step))
+    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
+        # Rounded, because in floating point the quotient may lie slightly below its whole number.
+        count = round((distribution.high - distribution.low) / distribution.step) + 1
+        return [distribution.low + index * distribution.step for index in range(count)]
+    raise ValueError(f"{distribution} has infinitely many values")

@@ -13,7 +13,7 @@ from sweeps.search.by_hand import RequestedChanges, stopped_by_hand
 from sweeps.search.finalists import finalists
 from sweeps.search.paused_trials import PausedTrials
 from sweeps.search.predecessors import NothingToStartFrom, Pipeline, Waiting
-from sweeps.search.study import CellStudy, tell_study
+from sweeps.search.study import CellStudy, share_dimensions, tell_study
 from trainables import results
 from trainables.results import Record, Status
 from trainables.storage import files
@@ -35,6 +35,7 @@ class RemainingWork:
     def __init__(self, plan: Plan, run: Path) -> None:
         self.run = run
         self.studies = {cell.name: CellStudy(run, cell) for cell in plan.cells}
+        share_dimensions(self.studies.values())
         self.waiting: list[TrialConfig] = []
         self.later: list[TrialConfig] = []
         self.paused = PausedTrials(run)

@@ -18,7 +18,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeps.search.draws import Distributions, quasi_random_draw, random_draw, share_of, value_at
+from sweeps.search.draws import Distributions, in_order, quasi_random_draw, random_draw, share_of, value_at
 from sweeps.spec.domains import is_number
 from sweeps.spec.settings import STARTUP, SearchConfig
 
@@ -113,10 +113,12 @@ def propose(
     trials: Sequence[FrozenTrial],
     distributions: Distributions,
     attempt: int = 0,
+    dimensions: Sequence[str] | None = None,
 ) -> tuple[dict[str, Any], Origin]:
     """The settings of the next trial of a cell's study, and where they come from.
 
-    ``attempt``: how many proposals for it were none that is new.
+    ``attempt``: how many proposals for it were none that is new. ``dimensions``: the settings of all cells that are
+    compared, in the order of a quasi-random sequence; by default those of this cell.
     """
     number, sampler = len(trials), search.chosen_sampler
     if sampler == "random" or (sampler == "tpe" and not search.steers(number)):
@@ -124,7 +126,8 @@ def propose(
     # A point that isn't new gives way to the next of the sequence, which later proposals then skip. A Gaussian process
     # that proposes what has been tried would do so again.
     if not search.steers(number) or (sampler == "gp" and attempt):
-        return quasi_random_draw(distributions, search.seed, number + attempt), "quasi-random"
+        order = dimensions or in_order(distributions)
+        return quasi_random_draw(distributions, search.seed, number + attempt, order), "quasi-random"
     # A checksum, because Python salts the `hash` of a text anew in every process.
     seed = zlib.crc32(f"{search.seed} {cell} {number} {attempt}".encode())
     return STEERED[sampler](Request(trials, distributions, number, seed)), "results"

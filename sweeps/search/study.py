@@ -7,20 +7,22 @@ hidden state, so that a search that was interrupted continues as if it had not b
 from __future__ import annotations
 
 import itertools
-import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.planning.plan import Cell
+from sweeps.search.draws import all_values, in_order
+from sweeps.search.journal import journal_path, repair_journal
 from sweeps.search.samplers import Origin, propose
 from trainables.results import Record, Status
+from trainables.storage.damaged_files import reading
+from trainables.storage.names import checked_part
 from trainables.trial.config import TrialConfig
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -29,12 +31,9 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 TRIAL_ID = "trial_id"  # the user attribute of an Optuna trial that holds our id
 ORIGIN = "origin"  # another: where its settings come from
 STARTS = "starts"  # the user attribute of a study: the settings of its first trials, from an earlier run
+DIMENSIONS = "dimensions"  # another: the settings of all cells, in the order of a quasi-random sequence
 MEMORY = "memory"  # the Optuna constraint that is violated by a trial which does not fit in memory
 MAX_ATTEMPTS = 24  # to sample a new proposal before the rest of a finite space is enumerated
-
-
-def journal_path(run: Path, cell: str) -> Path:
-    return run / f"study-{cell}.journal"
 
 
 class CellStudy:
@@ -44,19 +43,22 @@ class CellStudy:
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
+        self.journal = journal_path(run, cell.name)
         self.cell = cell  # its configs can be built once the trial that it continues from is known
         self.exhausted = False  # nothing new is left to try
         self._storage_ids: dict[str, int] = {}  # our trial id -> the id in Optuna's storage
         self.distributions = {leaf: domain.distribution() for leaf, domain in cell.space.items()}
         # Before Optuna opens the journal: it would wait for the lock that a killed driver left behind.
-        repair_journal(journal_path(run, cell.name))
+        repair_journal(self.journal)
         self.study = optuna.create_study(
             study_name=cell.name,
-            storage=JournalStorage(JournalFileBackend(str(journal_path(run, cell.name)))),
+            storage=JournalStorage(JournalFileBackend(str(self.journal))),
             direction="maximize",
             load_if_exists=True,
         )
         self.count = len(self.study.get_trials(deepcopy=False))  # trials proposed so far
+        # A study that an earlier version began has none: its sequence is that of its own settings.
+        self.dimensions: tuple[str, ...] = tuple(self.study.user_attrs.get(DIMENSIONS, ()))
         self._keep_starts()
 
     def _keep_starts(self) -> None:
@@ -69,6 +71,12 @@ class CellStudy:
             self.study.set_user_attr(STARTS, starts)
         self.starts: list[dict[str, Any]] = self.study.user_attrs.get(STARTS, [])
 
+    def keep_dimensions(self, dimensions: Sequence[str]) -> None:
+        """Notes in the journal of a search that hasn't begun which setting has which dimension of its sequence."""
+        if self.count == 0 and not self.dimensions:
+            self.study.set_user_attr(DIMENSIONS, list(dimensions))
+            self.dimensions = tuple(dimensions)
+
     def start_from(self, tree: dict[str, Any]) -> None:
         """Sets the cell's settings with the trial it continues from filled in; its configs can be built from now on."""
         self.cell = replace(self.cell, tree=tree)
@@ -78,8 +86,10 @@ class CellStudy:
         self.cell = replace(self.cell, trials=0)
 
     def proposed(self) -> dict[str, FrozenTrial]:
-        """The study's trials by our id."""
-        return {trial.user_attrs[TRIAL_ID]: trial for trial in self.study.get_trials(deepcopy=False)}
+        """The study's trials by our id. Raises ``DamagedFile`` for an id that leads out of the run's folder."""
+        trials = self.study.get_trials(deepcopy=False)
+        with reading(self.journal):
+            return {checked_part(trial.user_attrs[TRIAL_ID]): trial for trial in trials}
 
     def _trial(self, trial_id: str) -> FrozenTrial:
         """One trial, without looking through all of them."""
@@ -162,7 +172,9 @@ class CellStudy:
 
     def _sampled(self, attempt: int) -> tuple[dict[str, Any], Origin]:
         trials = self.study.get_trials(deepcopy=False)
-        return propose(self.cell.search, self.cell.name, trials, self.distributions, attempt)
+        return propose(
+            self.cell.search, self.cell.name, trials, self.distributions, attempt, self.dimensions or None
+        )
 
     def _all_points(self) -> Iterator[dict[str, Any]]:
         """Every point of a finite space, in a fixed order."""
@@ -209,6 +221,17 @@ class CellStudy:
             self.study.tell(trial.number, state=TrialState.FAIL)
 
 
+def share_dimensions(studies: Collection[CellStudy]) -> None:
+    """Gives a setting the same dimension in the quasi-random sequences of all cells: none draws luckier values of it.
+
+    Searches that have begun keep theirs, and later ones go by these.
+    """
+    first = max((study.dimensions for study in studies), key=len, default=())
+    order = in_order((leaf for study in studies for leaf in study.distributions), first)
+    for study in studies:
+        study.keep_dimensions(order)
+
+
 def tell_study(study: CellStudy, record: Record) -> None:
     """Tells a study how a trial ended, and by which share of the memory it was predicted to exceed it."""
     compared = record.status == "stopped" and not record.stopped_by_hand
@@ -219,29 +242,3 @@ def tell_study(study: CellStudy, record: Record) -> None:
     if record.predicted_peak_bytes and record.room_bytes:
         excess = record.predicted_peak_bytes / record.room_bytes - 1
     study.tell(record.trial_id, record.status, record.objective, excess, record.stopped_by_hand)
-
-
-def repair_journal(path: Path) -> None:
-    """Repairs a journal after its driver was killed: removes its lock, and a last line that was cut short.
-
-    Only the process that holds the run folder may do this.
-    """
-    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
-    if path.exists():
-        text = path.read_bytes()
-        if not text.endswith(b"\n"):
-            # Without any line break `rfind` gives -1, and the one broken line goes.
-            os.truncate(path, text.rfind(b"\n") + 1)
-
-
-def all_values(distribution: BaseDistribution) -> list[Any]:
-    """All values of a finite distribution. ``ValueError`` for a continuous one."""
-    if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
-    if isinstance(distribution, IntDistribution):
-        return list(range(distribution.low, distribution.high + 1, distribution.step))
-    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
-        # Rounded, because in floating point the quotient may lie slightly below its whole number.
-        count = round((distribution.high - distribution.low) / distribution.step) + 1
-        return [distribution.low + index * distribution.step for index in range(count)]
-    raise ValueError(f"{distribution} has infinitely many values")

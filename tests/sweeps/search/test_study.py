@@ -13,8 +13,10 @@ from optuna.trial import TrialState
 
 from sweeps.planning.plan import Cell
 from sweeps.search.draws import value_at
-from sweeps.search.study import TRIAL_ID, CellStudy, journal_path, repair_journal
-from tests.helpers.specs import SPEC, plan
+from sweeps.search.journal import journal_path, repair_journal
+from sweeps.search.study import TRIAL_ID, CellStudy, share_dimensions
+from tests.helpers.specs import ONE, SPEC, plan
+from trainables.storage.damaged_files import DamagedFile
 
 SAMPLERS = ("tpe", "random", "qmc", "cmaes")
 FINITE = SPEC.replace("{log: [1e-4, 5e-3]}", "1e-3")
@@ -131,6 +133,43 @@ def test_cells_draw_the_same_learning_rates_as_long_as_draws_are_random(
         rates.append([config.train.learning_rate for config in configs])
     assert rates[0][1:common] == rates[1][1:common]
     assert rates[0][common:] != rates[1][common:] or common == 8
+
+
+TWO_SPACES = """\
+  - {kind: lora, name: narrow, rank: {choice: [4, 8, 16, 32]}, dropout: {uniform: [0.0, 0.3]}}
+  - {kind: lora, name: wide, alpha: {choice: [8, 16]}, rank: {choice: [4, 8, 16, 32]}, dropout: {uniform: [0.0, 0.3]}}
+"""
+
+
+@pytest.mark.parametrize(("sampler", "common"), [("random", 7), ("qmc", 7), ("tpe", 5), ("gp", 5)])
+def test_cells_draw_the_same_values_of_every_setting_that_they_share(
+    workdir: Path, sampler: str, common: int
+) -> None:
+    """After the first, which is each method's own good value; whatever else each cell searches."""
+    planned = plan(workdir, SPEC.replace(ONE, TWO_SPACES), ("search.trials=7", f"search.sampler={sampler}"))
+    studies = [CellStudy(workdir, cell) for cell in planned.cells]
+    share_dimensions(studies)
+    narrow, wide = (
+        [(c.train.learning_rate, c.method.rank, c.method.dropout) for c in spend(s)] for s in studies
+    )
+    assert len(set(narrow)) == 7
+    assert narrow[1:common] == wide[1:common]
+
+
+def test_a_quasi_random_search_that_has_begun_keeps_its_sequence(workdir: Path) -> None:
+    """Also where it began in a version in which each cell had a sequence of its own."""
+    narrow, wide = plan(
+        workdir, SPEC.replace(ONE, TWO_SPACES), ("search.trials=6", "search.sampler=qmc")
+    ).cells
+    whole, half = workdir / "whole", workdir / "half"
+    whole.mkdir(), half.mkdir()
+    expected = spend(CellStudy(whole, narrow))
+    begun = CellStudy(half, narrow)
+    for _ in range(3):
+        finish(begun, begun.ask().trial_id(), 0.0)  # type: ignore[union-attr]
+    again = CellStudy(half, narrow)
+    share_dimensions([again, CellStudy(half, wide)])
+    assert spend(again) == expected[3:]
 
 
 @pytest.mark.parametrize("sampler", ["random", "qmc"])
@@ -299,3 +338,13 @@ def test_mending_leaves_a_whole_journal_and_one_that_is_not_there_alone(tmp_path
     (tmp_path / "one.journal").write_bytes(b"{}\n{}\n")
     repair_journal(tmp_path / "one.journal")
     assert (tmp_path / "one.journal").read_bytes() == b"{}\n{}\n"
+
+
+def test_the_journal_of_a_search_names_no_trial_outside_of_the_run(workdir: Path) -> None:
+    planned = cell(workdir)
+    study = CellStudy(workdir, planned)
+    config = study.ask()
+    assert config is not None
+    study.journal.write_text(study.journal.read_text().replace(config.trial_id(), "../../x"))
+    with pytest.raises(DamagedFile, match=r"journal is damaged.*could lead out"):
+        CellStudy(workdir, planned).proposed()
