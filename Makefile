@@ -15,7 +15,7 @@ demo: install
 	$(BIN)/paretune run methods $(if $(wildcard $(RUN)),--resume)
 
 ## test: the tests that CI runs
-test: install
+test: install browser
 	$(BIN)/python -m pytest -m "not slow and not sweep" -n auto --dist loadfile --durations=25
 	$(BIN)/python -m pytest -m "sweep and not slow" -n 2 --dist loadfile --no-loadscope-reorder --durations=25 $$(grep -rl mark.sweep tests --include="test_*.py")
 
@@ -27,7 +27,7 @@ browser:
 	|| echo "Chromium is missing and could not be installed by apt-get: the tests of pages in a browser are skipped."
 
 ## check: style, types, import contracts, and the fast tests; before every commit
-check: install
+check: install browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -65,15 +65,25 @@ class RunIndex:
         """All runs. ``now`` looks again, however short ago the last look was. May block on a slow disk."""
         with self._lock:
             if now or time.monotonic() - self._looked > SCAN_SECONDS:
-                self._entries = {entry.key: entry for entry in self._scan()}
-                self._looked = time.monotonic()
+                self._look()
             return list(self._entries.values())
 
     def get(self, key: str) -> RunEntry | None:
-        """The run with a key; a run that has only just begun is looked for, at most twice a second."""
-        if key not in self._entries and time.monotonic() - self._looked > FORCED_SECONDS:
-            self.entries(now=True)
+        """The run with a key. A run that isn't known is looked for, as it may have begun just now; looks are half a
+        second apart, and all who wait for one share it.
+        """
+        asked = time.monotonic()
+        if key not in self._entries:
+            time.sleep(max(0.0, self._looked + FORCED_SECONDS - asked))
+            with self._lock:
+                if self._looked < asked:
+                    self._look()
         return self._entries.get(key)
+
+    def _look(self) -> None:
+        began = time.monotonic()
+        self._entries = {entry.key: entry for entry in self._scan()}
+        self._looked = began
 
     def add(self, url: str) -> RunEntry:
         """Adds a run at a URL, kept for the next start. Raises ``ValueError`` for what is no URL of a remote store."""

@@ -13,6 +13,7 @@ from sweeps.spec.problems import SpecError
 from sweeps.spec.source import parse
 from sweeps.ui.children import Completed, Jobs
 from sweeps.ui.children.short_commands import REPLACED, TIMED_OUT
+from sweeps.ui.drafts.form_state import form_state
 from sweeps.ui.drafts.paths import outside_problems
 from sweeps.ui.roots import Roots
 
@@ -38,7 +39,8 @@ class DraftFolder:
     async def check(self, text: str, name: str, who: str) -> dict[str, Any]:
         """The plan of a text, or ``{"replaced": True}`` once a newer check of ``who`` has begun."""
         if refused := await asyncio.to_thread(self.outside, text):
-            return {"cells": [], "problems": refused, "notes": [], "refused": True}
+            form = await asyncio.to_thread(form_state, text, self.folder)
+            return {"cells": [], "problems": [*refused, *form["problems"]], "notes": [], "refused": True}
         argv = ["plan", "-", "--json", "--base", str(self.folder / f"{name}.yaml"), "--output", self.output]
         completed = await self.jobs.run_json(
             argv, cwd=self.folder, stdin=text, timeout=SECONDS, replaces=f"plan:{who}"

@@ -8,9 +8,10 @@ from typing import Any
 
 from ruamel.yaml.error import YAMLError
 
+from sweeps.planning.problem_json import problems_json
 from sweeps.spec import shorthand
 from sweeps.spec.key_path import format_path
-from sweeps.spec.problems import Problem, SpecError
+from sweeps.spec.problems import SpecError
 from sweeps.spec.source import explain_yaml_error, parse
 from sweeps.spec.spec import from_source
 from sweeps.ui.drafts import yaml_nodes
@@ -19,7 +20,7 @@ from sweeps.ui.drafts import yaml_nodes
 def form_state(text: str, folder: Path) -> dict[str, Any]:
     """``tree``, the values with short forms written out, and ``lines``, that of each path; or ``unreadable``.
 
-    ``problems`` are those with the spec's shape: they are known at once, long before a plan is made.
+    ``problems`` are those with the spec's shape: they and their corrections are known at once, before a plan is made.
     """
     try:
         if yaml_nodes.root(text) is None:
@@ -31,7 +32,7 @@ def form_state(text: str, folder: Path) -> dict[str, Any]:
     except YAMLError as error:
         return _unreadable(*explain_yaml_error(error))
     lines = {format_path(path): line for path, line in written.lines.items()}
-    problems = [_problem(each) for each in from_source(written).problems]
+    problems = problems_json(written, from_source(written).problems)
     return {"tree": _json(written.tree), "lines": lines, "unreadable": None, "problems": problems}
 
 
@@ -42,17 +43,6 @@ def _unreadable(line: int, message: str) -> dict[str, Any]:
         "lines": {},
         "unreadable": at,
         "problems": [{**at, "path": "", "severity": "error", "fix": None}],
-    }
-
-
-def _problem(problem: Problem) -> dict[str, Any]:
-    severity = "error" if problem.error else "warning"
-    return {
-        "line": problem.line,
-        "path": problem.path,
-        "severity": severity,
-        "message": problem.what,
-        "fix": None,
     }
 
 

@@ -59,27 +59,36 @@ async def compare(request: Request) -> Response:
     )
 
 
+class NoBestYet(Exception):  # noqa: N818
+    """A run has no best trial yet; the message names it."""
+
+
 async def _compared(request: Request) -> list[Compared]:
-    """Raises ``HTTPException`` 400 for too few or too many, 404 for what there is not, 409 for a run without a best."""
+    """Raises ``HTTPException`` 400 for too few or too many, 404 for what there is not, :class:`NoBestYet`."""
     t, found = translator(request), list[Compared]()
-    for key in request.query_params.getlist("run"):
+    runs, trials = request.query_params.getlist("run"), request.query_params.getlist("trial")
+    if not LEAST <= len(runs) + len(trials) <= MOST:
+        raise HTTPException(400, t("compare.number", count=len(runs) + len(trials)))
+    for key in runs:
         run = await read_run(request, key)
         assert run.snapshot is not None
         best = run.snapshot.head["best"]
         if best is None:
-            raise HTTPException(409, t("compare.no_best", name=run.snapshot.head["name"]))
+            raise NoBestYet(t("compare.no_best", name=run.snapshot.head["name"]))
         found.append(Compared(run, best["trial"], run.snapshot.head["name"]))
-    for text in request.query_params.getlist("trial"):
+    for text in trials:
         key, _, trial = text.partition(":")
         run = await read_run(request, key)
         found.append(Compared(run, trial_id(request, run, trial), f"{run.summary()['name']} {trial[:12]}"))
-    if not LEAST <= len(found) <= MOST:
-        raise HTTPException(400, t("compare.number", count=len(found)))
     return found
 
 
 async def values(request: Request) -> Response:
-    compared = await _compared(request)
+    """What differs; ``{"waiting": ...}`` while a run has no best trial: the page asks again."""
+    try:
+        compared = await _compared(request)
+    except NoBestYet as reason:
+        return JSONResponse({"waiting": str(reason)})
     answers, values = await asyncio.gather(
         _of_trials(request, PREDICTIONS, compared), asyncio.to_thread(_values, compared)
     )
@@ -115,5 +124,9 @@ def _values(compared: list[Compared]) -> dict[str, Any]:
 
 async def tests(request: Request) -> Response:
     """What tests say of every two of them, computed in a process of its own."""
-    found = await _of_trials(request, "sweeps.ui.snapshots.paired_tests", await _compared(request))
+    try:
+        compared = await _compared(request)
+    except NoBestYet as reason:
+        return JSONResponse({"pairs": [], "problem": str(reason)})
+    found = await _of_trials(request, "sweeps.ui.snapshots.paired_tests", compared)
     return JSONResponse({"pairs": [], **found})

@@ -89,9 +89,9 @@ async def start_report(request: Request) -> Response:
     ui = ui_of(request)
     keys = (await read_json(request)).get("runs")
     texts = [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
-    entries = await asyncio.to_thread(lambda: [ui.runs.get(key) for key in texts])
-    places = [entry.location for entry in entries if entry is not None]
-    if not places or len(places) != len(entries):
+    known = {entry.key: entry for entry in await asyncio.to_thread(ui.runs.entries)}
+    places = [known[key].location for key in texts if key in known]
+    if not places or len(places) != len(texts):
         return refused(400, "runs", "select runs that are in the list")
     folder = joint_reports() / secrets.token_hex(8)
     job = await asyncio.to_thread(

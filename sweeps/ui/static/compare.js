@@ -8,12 +8,18 @@ import {curveNames, curvesFigure, memoryFigure} from "./trial_figures.js";
 import {gib, number, quality, seconds} from "./units.js";
 import {t} from "./words.js";
 
+const AGAIN_MS = 3000; // before a run without a best trial is looked at again
 let sides = [];
 const figures = {};
 
 async function start() {
   try {
     const found = await get(`/compare/values${location.search}`);
+    if (found.waiting) {
+      setText(byId("waiting"), found.waiting);
+      setTimeout(start, AGAIN_MS);
+      return;
+    }
     sides = found.sides;
     byId("waiting").hidden = true;
     byId("comparison").hidden = false;

@@ -25,11 +25,12 @@ const openTrial = (id) => { location.href = href(`/runs/${key}/trials/${id}`); }
 let group = null, curveName = null, ended = -1, curvesAt = 0;
 
 function take(part, whole) {
+  const unread = !run || run.state === "reading";
   if (whole) rows.clear();
   for (const row of part.rows ?? []) rows.set(row.id, row);
   for (const id of part.removed ?? []) rows.delete(id);
   run = {...(whole ? {} : run), ...part};
-  show(whole || (part.rows?.length ?? 0) > 0 || (part.removed?.length ?? 0) > 0);
+  show(run.state !== "reading" && (whole || unread || (part.rows?.length ?? 0) > 0 || (part.removed?.length ?? 0) > 0));
 }
 
 function show(rowsChanged) {

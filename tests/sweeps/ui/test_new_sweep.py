@@ -115,9 +115,23 @@ def test_a_check_says_each_problem_with_its_line_and_its_correction(ui: Any) -> 
         "problems.unknown_key_meant",
         {"meant": "rank"},
     )
-    assert problem["fix"] | {"line": 6} == {
+    assert problem["fix"] == {
         "line": 6, "column": 18, "end_column": 22, "old": "rnak", "new": "rank", "part": "key",
     }  # fmt: skip
+
+
+def test_a_slip_in_the_shape_of_a_spec_can_be_corrected_before_and_without_a_plan(ui: Any) -> None:
+    slip = SPEC.replace("rnak", "rank").replace("search:", "serch:")
+    path = draft(ui, slip)
+    (problem,) = ui.client.get(f"{path}/state").json()["form"]["problems"]
+    fix = {"line": 8, "column": 1, "end_column": 6, "old": "serch", "new": "search", "part": "key"}
+    assert (problem["kind"], problem["fix"]) == ("problems.unknown_key_meant", fix)
+    outside = ui.post(f"{path}/check", {"text": slip.replace("commands", "/etc/passwd"), "who": "me"}).json()
+    assert [each["kind"] for each in outside["problems"]] == [
+        "problems.outside",
+        "problems.unknown_key_meant",
+    ]
+    assert outside["problems"][1]["fix"] == fix
 
 
 def test_files_outside_are_refused_before_any_command_reads_them(

@@ -64,6 +64,12 @@ def test_an_unknown_run_and_an_unknown_trial_are_not_found(ui: Any, page: str) -
         assert ui.client.get(path, headers={"accept": "text/html"}).status_code == 404
 
 
+def test_a_run_that_has_only_just_begun_has_a_page(ui: Any, run: Path, page: str) -> None:
+    assert ui.client.get(page).status_code == 200
+    new = run_folders.example_run(ui.runs / "new")
+    assert ui.client.get(f"/runs/{run_key(str(new))}").status_code == 200
+
+
 def test_curves_are_thin_and_name_their_trials(ui: Any, page: str) -> None:
     found = ui.client.get(f"{page}/curves").json()
     assert found["names"] == ["objective", "train_loss"]

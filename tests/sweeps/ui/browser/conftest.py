@@ -14,6 +14,9 @@ from tests.helpers.browser import NAMES
 from tests.helpers.ui_server import served
 from tests.sweeps.ui.conftest import UiUnderTest
 
+QUIET_LOOKS = 6  # in a row, 50 ms apart
+WAIT_MS = 180_000  # for anything that will come: on a machine that does other work, it comes late
+
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--force-prefers-reduced-motion"]
 
 
@@ -39,11 +42,19 @@ class Window:
     page: Any
     url: str
     faults: list[str] = field(default_factory=list)
+    waiting: set[Any] = field(default_factory=set)  # requests without an answer, event streams left out
 
     def open(self, path: str) -> Any:
         self.page.goto(self.url + path)
         self.page.wait_for_load_state("load")
         return self.page
+
+    def settle(self) -> None:
+        """Waits until nothing that the page asks for is under way, and what has come is drawn."""
+        quiet = 0
+        while quiet < QUIET_LOOKS:
+            self.page.wait_for_timeout(50)
+            quiet = 0 if self.waiting else quiet + 1
 
     def check(self) -> None:
         assert not self.faults, self.faults
@@ -64,7 +75,7 @@ def new_window(chromium: Any, ui: UiUnderTest) -> Iterator[NewWindow]:
                 locale={"en": "en-GB", "zh": "zh-CN"}[language],
                 **{"viewport": {"width": 1280, "height": 900}} | options,
             )
-            context.set_default_timeout(120_000)
+            context.set_default_timeout(WAIT_MS)
             contexts.append(context)
             window = Window(context.new_page(), address)
             watch(window)
@@ -86,7 +97,7 @@ def browser_page(new_window: NewWindow) -> Iterator[Window]:
 
 def watch(window: Window) -> None:
     """Keeps what goes wrong in a page."""
-    page, faults = window.page, window.faults
+    page, faults, waiting = window.page, window.faults, window.waiting
 
     def console(message: Any) -> None:
         # An address that is not there is said by the test itself where it matters.
@@ -98,6 +109,9 @@ def watch(window: Window) -> None:
         asked.dismiss()
 
     page.on("console", console)
+    page.on("request", lambda asked: asked.resource_type != "eventsource" and waiting.add(asked))
+    page.on("requestfinished", lambda asked: waiting.discard(asked))
+    page.on("requestfailed", lambda asked: waiting.discard(asked))
     page.on("pageerror", lambda error: faults.append(f"error: {error}"))
     page.on("dialog", dialog)
     page.on(

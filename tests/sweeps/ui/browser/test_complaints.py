@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from sweeps.runs import lock
 from sweeps.runs.layout import SIGNS
@@ -17,12 +14,10 @@ from tests.helpers.followed_by_ui import add_steps
 from tests.helpers.path_proxy import proxied
 from tests.helpers.small_ui_runs import SmallRun, write_runs
 from tests.helpers.ui_server import served
-from tests.sweeps.ui.browser.conftest import Window
+from tests.sweeps.ui.browser.conftest import WAIT_MS, Window
 from tests.sweeps.ui.conftest import UiUnderTest
 from trainables import results
 from trainables.storage import files
-
-pytestmark = pytest.mark.slow  # Chromium on a machine that does other work takes minutes
 
 HIDE = """(hidden) => {
   Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
@@ -71,8 +66,7 @@ def test_a_trial_that_ran_out_of_memory_is_never_shown_as_running(
         results.write_record(folder, record)
         page = browser_page.open(f"/runs/{run.key}")
         row = page.locator(f"tr:has-text('{trial[:6]}')").first
-        row.wait_for()
-        assert row.locator(".state-out_of_memory, .state-failed").count() == 1
+        row.locator(".state-out_of_memory").wait_for()
         assert row.locator(".state-running").count() == 0
 
 
@@ -86,7 +80,8 @@ def test_the_page_of_a_run_shows_nothing_of_another_after_going_back_and_forth(
     page.locator("#trials tbody tr:not(.room)").nth(2).wait_for()
     page.go_back()
     page.locator("h1:has-text('alpha')").wait_for()
-    page.wait_for_timeout(1500)
+    page.locator("#trials tbody tr:not(.room)").nth(1).wait_for()
+    browser_page.settle()
     assert page.locator("#trials tbody tr:not(.room):has-text('00000003')").count() == 0
     assert "omega" not in page.locator("main").inner_text()
 
@@ -100,10 +95,7 @@ def test_ten_open_pages_leave_connections_for_an_eleventh(ui: UiUnderTest, brows
         other.goto(f"{browser_page.url}/runs/{run.key}", wait_until="commit")
         other.locator("#trials tbody tr:not(.room)").first.wait_for()
         other.evaluate(HIDE, True)
-        other.wait_for_timeout(5500 if context.pages[-1] is other and len(context.pages) % 5 == 0 else 0)
-    began = time.monotonic()
     browser_page.open("/jobs")
-    assert time.monotonic() - began < 15
     last = context.pages[-1]
     last.evaluate(HIDE, False)
     begin(run, "d" * 12, 3)
@@ -117,7 +109,7 @@ def test_the_pages_work_behind_a_path_of_a_proxy(
     run = write_runs(ui.runs)
     with served(ui.state) as url, proxied(url, "/paretune") as address:
         context = chromium.new_context()
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(WAIT_MS)
         page, wrong = context.new_page(), list[str]()
         page.on("response", lambda answer: wrong.append(answer.url) if answer.status >= 400 else None)
         page.on(
@@ -132,7 +124,7 @@ def test_the_pages_work_behind_a_path_of_a_proxy(
         assert page.url == f"{address}/runs/{run.key}"
         for path in ("/new", "/chat", "/evaluate", "/export", "/memory", "/jobs"):
             page.goto(address + path)
-            page.wait_for_timeout(300)
+            page.locator("h1").first.wait_for()
         page.locator("#language").select_option("zh")
         page.locator("html[lang=zh]").wait_for()
         context.close()

@@ -10,8 +10,6 @@ from tests.helpers.small_ui_runs import write_runs
 from tests.sweeps.ui.browser.conftest import NewWindow, Window
 from tests.sweeps.ui.conftest import UiUnderTest
 
-pytestmark = pytest.mark.slow  # Chromium on a machine that does other work takes minutes
-
 PAGES = (
     "/",
     "/new",
@@ -48,7 +46,12 @@ def addresses(ui: UiUnderTest) -> list[str]:
 
 @pytest.mark.parametrize(
     ("language", "scheme", "width"),
-    [("en", "light", 1280), ("zh", "dark", 1280), ("zh", "light", 390), ("en", "dark", 390)],
+    [
+        ("en", "light", 1280),
+        ("zh", "dark", 390),
+        pytest.param("zh", "light", 1280, marks=pytest.mark.slow),
+        pytest.param("en", "dark", 390, marks=pytest.mark.slow),
+    ],
 )
 def test_no_page_has_an_error_or_is_wider_than_the_window(
     ui: UiUnderTest, new_window: NewWindow, language: str, scheme: str, width: int
@@ -57,7 +60,7 @@ def test_no_page_has_an_error_or_is_wider_than_the_window(
     window = new_window(language, color_scheme=scheme, viewport={"width": width, "height": 900})
     for path in paths:
         window.open(path)
-        window.page.wait_for_timeout(700)  # for what the page loads later
+        window.settle()
         assert window.page.locator("h1").first.is_visible(), path
         assert window.page.evaluate(WIDER) == [], path
         assert not window.faults, (path, window.faults)
@@ -85,7 +88,7 @@ def test_tab_reaches_everything_that_can_be_used_and_shows_where_it_is(
     ui: UiUnderTest, browser_page: Window, path: str
 ) -> None:
     page = browser_page.open(addresses(ui)[PAGES.index(path)])
-    page.wait_for_timeout(700)
+    browser_page.settle()
     for _ in range(250):
         page.keyboard.press("Tab")
         focused = page.evaluate(FOCUSED)
@@ -122,11 +125,11 @@ def test_texts_of_a_run_are_texts_in_the_browser(
     trials = [f"/runs/{key}/trials/{trial}" for trial in (odd_runs.TRIAL, odd_runs.BROKEN)]
     for path in ("/", f"/runs/{key}", *trials, f"/compare?{compared}", "/evaluate", "/chat", "/export"):
         page = browser_page.open(path)
-        page.wait_for_timeout(1000)
+        browser_page.settle()
         for tab in page.locator("[role=tab], summary").all():
             if tab.is_visible():
                 tab.click()
-        page.wait_for_timeout(300)
+        browser_page.settle()
         assert page.locator("main script, main img[src=x]").count() == 0, path
         assert page.locator("a[href^='javascript:']").count() == 0, path
         assert odd_runs.SECRET not in page.content(), path
