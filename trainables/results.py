@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, ValidationInfo, field_validator
 
 from trainables.auc import drawn_auc as drawn_auc  # for reports, which may import this module only
-from trainables.config.base import Frozen
+from trainables.config.base import FileName, Frozen
 from trainables.storage import files
 from trainables.storage.damaged_files import DamagedFile, read_bytes, read_object
 from trainables.storage.damaged_files import reading as reading
@@ -57,16 +57,18 @@ class Record(Frozen):
     training gives a value.
     """
 
-    trial_id: str
-    cell: str
+    trial_id: FileName
+    cell: FileName
     stage: str
     method: str  # the method's name within the sweep: full, freeze, lora, qlora-4bit, ...
     model: str
     data: str
     seed: int
     role: Role = "search"
-    start_cell: str | None = None  # whose best trial gave the weights to start from; None: the base model did
-    start_trial: str | None = None  # that trial
+    start_cell: FileName | None = (
+        None  # whose best trial gave the weights to start from; None: the base model did
+    )
+    start_trial: FileName | None = None  # that trial
     config: dict[str, Any]
     status: Status
     error: str | None = None
@@ -90,7 +92,7 @@ class Record(Frozen):
     # "predicted": nothing was measured, and `predicted_peak_bytes` stands alone.
     memory_source: Literal["cuda", "rss", "predicted"] | None = None
     memory_shape: str | None = None  # hash of the settings that memory depends on
-    memory_trial: str | None = None  # the trial in which this shape was measured
+    memory_trial: FileName | None = None  # the trial in which this shape was measured
     baseline_bytes: int | None = None
     weight_bytes: int | None = None
     gradient_bytes: int | None = None
@@ -379,13 +381,25 @@ class Tables:
                 continue
             self.damaged.pop(folder.name, None)
             try:
-                record, points = read_record(folder), _points(folder)
+                record, points = _own_record(folder), _points(folder)
             except DamagedFile as error:
                 self.damaged[folder.name] = str(error)
                 continue
             if record is not None and record.status != "interrupted":
                 self._ended[folder.name] = (record, points)
             yield folder.name, (record, points)
+
+
+def _own_record(folder: Path) -> Record | None:
+    """As :func:`read_record`; raises ``DamagedFile`` for the record of another trial, too.
+
+    Only within a run: a trial's folder that people copied elsewhere may have any name.
+    """
+    record = read_record(folder)
+    if record is not None and record.trial_id != folder.name:
+        with reading(folder / "record.json"):
+            raise ValueError(f"it is the record of trial {record.trial_id!r}")
+    return record
 
 
 def _points(folder: Path) -> pa.Table:

@@ -93,6 +93,8 @@ def artifact_in_run(text: str, run: str, part: str, best_trials: BestTrials, tas
     ``text`` is what the user wrote. Raises ``ModelError`` where there is no such model.
     """
     name, at, step = part.partition("@")
+    if at and not step.isdecimal():
+        raise ModelError(f"{text}: {step!r} is no number of a step; give TRIAL@STEP, as 3f2a9c81d0b4@50")
     with local_copy(run) as small_files:
         trial = _trial_id(text, small_files, name, bool(at), best_trials, task)
         record = results.read_record(small_files / "trials" / trial)

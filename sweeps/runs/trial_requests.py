@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.runs.layout import REQUESTS
 from trainables import results
-from trainables.config.base import Frozen
+from trainables.config.base import FileName, Frozen
 from trainables.storage.damaged_files import DamagedFile, read_bytes, reading
 from trainables.system import provenance
 
@@ -29,7 +29,7 @@ STOP, ADD = "stop-", "add-"
 class StopRequest(Frozen):
     """The trial is to end at its next step, or not to begin."""
 
-    trial_id: str
+    trial_id: FileName
     requested_at: str
 
     @property
@@ -40,9 +40,9 @@ class StopRequest(Frozen):
 class AddRequest(Frozen):
     """The trial of ``config`` is to be trained: that of the trial ``like`` with ``changes``, as ``PATH=VALUE``."""
 
-    trial_id: str
-    cell: str
-    like: str
+    trial_id: FileName
+    cell: FileName
+    like: FileName
     changes: tuple[str, ...]
     requested_at: str
     config: dict[str, Any]

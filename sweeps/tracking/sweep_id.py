@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from trainables.storage import files
+from trainables.storage.damaged_files import reading
+from trainables.storage.names import checked_part
 
 BYTES = 3  # of an id; twice as many hexadecimal digits
 
@@ -17,8 +19,12 @@ def keep_or_make(run: Path, environment: dict[str, Any]) -> str:
 
 
 def read(run: Path, environment: dict[str, Any]) -> str:
-    """The id in a run's ``environment.json``; for a run of an earlier version, which had none, as it was then."""
-    return str(
-        environment.get("wandb_id")
-        or files.sha256([str(run.resolve()), environment.get("plan")])[: 2 * BYTES]
-    )
+    """The id in a run's ``environment.json``; for a run of an earlier version, which had none, as it was then.
+
+    Raises ``DamagedFile`` for one that trackers, which call files by it, must not get.
+    """
+    own = environment.get("wandb_id")
+    with reading(run / "environment.json"):
+        return checked_part(
+            str(own or files.sha256([str(run.resolve()), environment.get("plan")])[: 2 * BYTES])
+        )

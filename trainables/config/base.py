@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
+
+from trainables.storage.names import checked_part
+
+# The id of a trial, the name of a cell: files and folders are called by it, and it may come from somebody else's run.
+FileName = Annotated[str, AfterValidator(checked_part)]
 
 
 class Frozen(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.config.base import Frozen
+from trainables.config.base import FileName, Frozen
 
 
 class TrainedModel(Frozen):
@@ -14,9 +14,9 @@ class TrainedModel(Frozen):
     'sft-lora'
     """
 
-    cell: str | None = None  # of the same run
+    cell: FileName | None = None  # of the same run
     # The trial's id, with @STEP for a checkpoint; for a folder that no trial made, the fingerprint of its contents.
-    trial: str | None = None
+    trial: FileName | None = None
     folder: Path | None = None  # its model/: weights or an adapter
 
     @property

@@ -28,6 +28,15 @@ def checked_name(name: str) -> str:
     return name
 
 
+def checked_part(name: str) -> str:
+    """The name itself. Raises :class:`UnsafeName` unless it is safe, and has no slash of either kind: ids of trials and
+    names of cells are each one part of a path.
+    """
+    if not is_safe(name) or "/" in name or "\\" in name:
+        raise UnsafeName(f"{name!r} is no name of a file within a folder: it could lead out of the folder")
+    return name
+
+
 def within(folder: Path, name: str) -> Path:
     """The path of a file in ``folder`` by a name that somebody else gave. Raises :class:`UnsafeName`."""
     return folder / checked_name(name)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainables.config.base import Frozen
+from trainables.config.base import FileName, Frozen
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
 from trainables.config.train import TrainConfig
@@ -48,7 +48,7 @@ class TrialConfig(Frozen):
     '3f2a9c81d0b4'
     """
 
-    cell: str
+    cell: FileName
     method_name: str
     role: Role = "search"
     model: ModelConfig
@@ -115,6 +115,8 @@ class TrialConfig(Frozen):
             yield ("model", "kernels"), self.model.kernels
         if self.train.precision != "fp32":
             yield ("train", "precision"), self.train.precision.removeprefix("pure_")
+        if (capability := self.train.optimizer_settings.capability) is not None:
+            yield ("train", "optimizer"), capability
         if self.method is not None:
             yield from ((("method", leaf), what) for leaf, what in self.method.needs())
 
@@ -135,6 +137,16 @@ class TrialConfig(Frozen):
     def keeps_base(self) -> bool:
         """Whether the base model is the same after the trial, so that another one may train on it."""
         return self.method is None or self.method.keeps_base
+
+    @property
+    def compile_obstacle(self) -> str | None:
+        """Why this trial's layers can't be compiled; ``None`` where they can."""
+        in_backward = self.train.optimizer_settings.updates_in_backward
+        return (
+            self.stage.compile_obstacle
+            or (self.method.compile_obstacle if self.method is not None else None)
+            or (f"{self.train.optimizer_label} updates weights in the backward pass" if in_backward else None)
+        )
 
     @property
     def attends_in_16_bits(self) -> bool:

@@ -15,6 +15,7 @@ from trainables.config.trained_model import TrainedModel
 from trainables.storage import files, urls
 from trainables.storage.home import home
 from trainables.storage.locks import locked
+from trainables.storage.names import checked_part
 from trainables.storage.url_store import Store
 from trainables.trial.config import TrialConfig
 from trainables.trial.staged_inputs import StagedInputs
@@ -68,7 +69,7 @@ def download_start_models(config: TrialConfig, store: Store, run: Path, staged: 
 
 def _download_start(trial_id: str, store: Store, run: Path, staged: StagedInputs) -> Path:
     """A local copy of a trial's model; for an adapter also of the merged model, or of what merging it takes."""
-    folder = run / "starts" / trial_id
+    folder = run / "starts" / checked_part(trial_id)  # before the lock, which is called by it, too
     with locked(run / "locks" / f"start-{trial_id}"):
         if not folder.exists():
             _download_trial(trial_id, store, folder, staged)
@@ -108,9 +109,11 @@ def _download_merged(trial_id: str, store: Store, run: Path) -> None:
 
 def upload_merged(store: Store, run: Path, trial_id: str | None) -> None:
     """Uploads a merged model once, so that other nodes start from the same weights."""
-    folder = run / "merged" / str(trial_id)
+    if trial_id is None:
+        return
+    folder = run / "merged" / checked_part(trial_id)
     mark = run / "locks" / f"merged-{trial_id}"
-    if trial_id is None or not folder.is_dir() or mark.exists():
+    if not folder.is_dir() or mark.exists():
         return
     remote = store.within(f"merged/{trial_id}")
     if LAST_FILE not in remote.list():

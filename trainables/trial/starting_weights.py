@@ -17,6 +17,7 @@ from trainables.models import adapter_config, locate, resize_vocabulary
 from trainables.models.folder import ModelError
 from trainables.storage import files
 from trainables.storage.locks import locked
+from trainables.storage.names import checked_part
 from trainables.training.checkpoints import is_complete, is_sharded
 from trainables.training.worker_group import save_on_this_worker
 from trainables.trial.config import TrialConfig
@@ -87,7 +88,7 @@ def starting_folder(model: ModelConfig, run: Path, before_merging: Callable[[], 
         raise ModelError(f"{start.label} has no model at {start.folder}")
     if not start.is_adapter:
         return resize_vocabulary.with_all_embeddings(start.folder, model.unsafe)
-    merged = run / "merged" / str(start.trial)
+    merged = run / "merged" / checked_part(str(start.trial))
     merged.parent.mkdir(parents=True, exist_ok=True)
     # Several trials on a node may start from one adapter; the first of them merges it.
     with locked(merged.with_name(f".{merged.name}.lock")):
@@ -141,5 +142,5 @@ def with_moved_start(model: ModelConfig, trained: Path) -> ModelConfig:
     if start is None or start.folder is None or start.folder.is_dir():
         return model
     # `trained` is RUN/trials/TRIAL/NAME, and the start lies in RUN/trials/START/model.
-    folder = trained.parent.parent / str(start.trial) / "model"
+    folder = trained.parent.parent / checked_part(str(start.trial)) / "model"
     return model.model_copy(update={"start": start.model_copy(update={"folder": folder})})
