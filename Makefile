@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 TESTED := trainables/system/tested_versions.txt
 RUN := runs/methods
 
-.PHONY: demo test browser check slow families family-losses reference audit bench bench-data versions install clean
+.PHONY: demo test browser check slow trackers families family-losses reference audit bench bench-data versions install clean
 
 ## demo: the shipped `methods` spec on SmolLM2-135M, and its report; continues a run that was interrupted
 demo: install
@@ -37,6 +37,16 @@ check: install browser
 ## slow: the tests that take minutes, on the real model
 slow: install browser
 	$(BIN)/python -m pytest -m slow
+
+## trackers: the tests of SwanLab and Trackio, which need other versions of packages: these lie over ours in a folder
+## that is removed
+trackers: install
+	@set -e; own=$$(mktemp -d); trap 'rm -rf "$$own"' EXIT; \
+	$(BIN)/python -m venv "$$own"; \
+	packages() { "$$1" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
+	echo "import site; site.addsitedir('$$(packages $(abspath $(BIN))/python)')" > "$$(packages "$$own/bin/python")/ours.pth"; \
+	"$$own/bin/python" -m pip install --quiet --no-compile --editable ".[swanlab,trackio]"; \
+	"$$own/bin/python" -m pytest -rs tests/sweeps/tracking/test_swanlab.py tests/sweeps/tracking/test_trackio.py
 
 ## gpu: verifies on a GPU what the tests can't, in at most eight minutes; GPU_PYTHON=python3 for that of an image
 GPU_PYTHON := $(BIN)/python

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from sweeps.planning.checks import tracking
 from sweeps.planning.plan import Plan
 from sweeps.runs import layout
 from sweeps.spec.settings import TrackingConfig
+from sweeps.tracking.base import Tracker
 from sweeps.tracking.recording import Trackers
 from sweeps.tracking.sending import send
+from sweeps.tracking.supervision import TrackerProcess
 from sweeps.tracking.trackers import TRACKERS
 from sweeps.tracking.trackers.tensorboard import TensorBoard
 from tests.helpers import followed_runs, specs
@@ -42,7 +45,84 @@ def test_only_wandb_is_used_without_being_asked_for(tmp_path: Path) -> None:
     assert not Trackers(specs.plan(folder, sets=("tracking.wandb=off",)), tmp_path / "run").trackers
 
 
-def test_a_tracker_that_hangs_costs_neither_the_sweep_nor_another_tracker(run: Path, tmp_path: Path) -> None:
+# What a stand-in for the process of one tracker does; those of the others keep what they are asked for and end.
+FAULTS = {
+    "hangs": "exec sleep 600",  # reads nothing, and does not end when it is asked to
+    "fails": "echo Out of luck. >&2; exit 3",
+    "slow": "cat > /dev/null; sleep 0.3; echo all > sent-late",  # begins once the sweep has ended
+}
+STAND_IN = """\
+#!/bin/sh
+# -P -m MODULE TRACKER RUN
+cd "$5/$4"
+case "$4" in
+%(name)s) %(fault)s ;;
+*) cat > asked ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("kind", TRACKERS, ids=lambda kind: kind.name)
+def test_a_tracker_that_hangs_fails_or_is_slow_costs_neither_the_sweep_nor_another_tracker(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Tracker], fault: str
+) -> None:
+    database = f"sqlite:///{tmp_path}/mlflow.db"
+    trackers = Trackers(
+        plan(
+            tmp_path,
+            f"wandb: offline, tensorboard: true, mlflow: '{database}', swanlab: offline, trackio: local",
+        ),
+        run,
+    )
+    assert {tracker.name for tracker in trackers.trackers} == {each.name for each in TRACKERS}
+    program = tmp_path / "python"
+    program.write_text(STAND_IN % {"name": kind.name, "fault": FAULTS[fault]})
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    messages: list[str] = []
+    with trackers.recording(messages.append, "paretune run my.yaml --resume"):
+        trackers.summarize()
+        processes = {one.tracker.name: one for one in trackers.processes}
+        broken = processes.pop(kind.name)
+        assert broken.process is not None
+        for other in processes.values():
+            assert other.process is not None
+            assert other.process.poll() is None  # it waits for the end of the sweep
+            other.ask_to_end()
+            assert other.process.wait(120) == 0, other.log_file.read_text()
+            assert (other.folder / "asked").read_text() == "summary\n"
+        if fault == "fails":
+            assert broken.process.wait(120) == 3
+            assert broken._watch is not None
+            broken._watch.join()
+        else:
+            assert broken.process.poll() is None
+        trackers.finish_seconds = 0.2 if fault == "hangs" else 120
+    failed = f"{kind.label} tracking failed with exit code 3"
+    again = f"To record what is missing: paretune run my.yaml --resume{sent_by(broken)}"
+    log = run / kind.name / "tracker.log"
+    said = {
+        "hangs": [f"{kind.label} tracking did not end within 0.2 s. {again}; see {log}"],
+        "fails": [
+            f"{failed} (Out of luck.). The sweep continues without it; see {log}",
+            f"{failed}. {again}; see {log}",
+        ],
+        "slow": [],
+    }
+    assert [message for message in messages if " tracking " in message] == said[fault]
+    assert (run / kind.name / "sent-late").exists() is (fault == "slow")
+    assert broken.process.returncode is not None
+
+
+def sent_by(process: TrackerProcess) -> str:
+    command = process.tracker.how_to_send(process.folder)
+    return "" if command is None else f". To send what was recorded: {command}"
+
+
+def test_an_mlflow_server_that_hangs_costs_neither_the_sweep_nor_another_tracker(
+    run: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("mlflow")
     messages: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as silent:  # connections are accepted, and never answered

@@ -13,7 +13,7 @@ from sweeps.tracking.trackers.swanlab import SwanLab
 from tests.helpers import followed_runs
 from tests.helpers.followed_runs import ANSWER, FAILED, SWEEP_ID, WELL, add_points, follow
 
-pytest.importorskip("swanlab", reason="the extra swanlab is not installed")
+pytest.importorskip("swanlab", reason="swanlab is not installed; `make trackers` runs these tests")
 OFFLINE = SwanLab(project="paretune")
 
 

@@ -18,7 +18,7 @@ from tests.helpers import followed_runs
 from tests.helpers.followed_runs import ANSWER, FAILED, SWEEP_ID, WELL, add_points
 from tests.helpers.paths import ROOT
 
-pytest.importorskip("trackio", reason="the extra trackio is not installed")
+pytest.importorskip("trackio", reason="trackio is not installed; `make trackers` runs these tests")
 LOCAL = Trackio(project="paretune", shared_folder=None)
 READ = """\
 import json, sys, trackio
