@@ -18,12 +18,13 @@ LINK = "javascript:window.attacked=1"
 CONTROL = "\x1b]0;title\x07\x08\u202egnp.exe\u2066\x00"
 ODD = f"{MARKUP} {TEMPLATE} {LINK} {CONTROL}"
 SECRET = "hf_" + "S3cretTokenOfAPerson" + "abcdefgh"  # shaped as a token is
+CELL = f"sft-{MARKUP}".replace("/", "")  # a record whose cell has a slash is damaged
 TRIAL, BROKEN = "a" * 12, "b" * 12
 
 
 def config(**changes: Any) -> dict[str, Any]:
     return {
-        "cell": f"sft-{MARKUP}", "role": "search", "method_name": MARKUP, "stage": {"kind": "sft"},
+        "cell": CELL, "role": "search", "method_name": MARKUP, "stage": {"kind": "sft"},
         "method": {"kind": "lora", "rank": 8, "targets": [ODD]},
         "train": {"learning_rate": 1e-3, "steps": 3, "note": ODD},
         "model": {"name": ODD, "path": ODD}, "data": {"name": ODD, "train": ODD},
@@ -35,10 +36,10 @@ def write(run: Path) -> Path:
     environment = {"name": ODD, "question": ODD, "command": f"paretune run {ODD}", "paretune": ODD}
     files.write_json(run / "environment.json", environment)
     good = run_folders.record(
-        TRIAL, config=config(), cell=f"sft-{MARKUP}", method=MARKUP, model=ODD, data=ODD
+        TRIAL, config=config(), cell=CELL, method=MARKUP, model=ODD, data=ODD
     )
     error = f"ValueError: {ODD} HF_TOKEN={SECRET}"
-    bad = run_folders.failed(BROKEN, config=config(), cell=f"sft-{MARKUP}", method=MARKUP, error=error)
+    bad = run_folders.failed(BROKEN, config=config(), cell=CELL, method=MARKUP, error=error)
     for record in (good, bad):
         folder = run / "trials" / record.trial_id
         files.write_json(folder / "config.json", record.config)
