@@ -24,6 +24,7 @@ class UiProcess:
     process: subprocess.Popen[str]
     lines: list[str]
     browser: httpx.Client
+    environment: dict[str, str]
 
     @property
     def url(self) -> str:
@@ -48,11 +49,12 @@ def starting(tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def begin(*options: str, program: list[str] | None = None, **variables: str) -> UiProcess:
+            environment = {**os.environ, "PARETUNE_HOME": str(tmp_path / "home"), **variables}
             arguments = ["--runs", str(tmp_path / "runs"), "--data", str(tmp_path / "data"), "--port", "0"]
             process = subprocess.Popen(
                 [*(program or [*PARETUNE, "ui"]), *arguments, "--no-browser", *options],
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
-                env={**os.environ, "PARETUNE_HOME": str(tmp_path / "home"), **variables},
+                env=environment,
             )  # fmt: skip
             stack.callback(_ended, process)
             lines = list[str]()
@@ -63,7 +65,7 @@ def starting(tmp_path: Path) -> Iterator[Start]:
             base, _, _ = lines[0].partition("/?token=")
             browser = stack.enter_context(httpx.Client(base_url=base, timeout=180))
             assert browser.get(lines[0].strip()).status_code == 303
-            return UiProcess(process, lines, browser)
+            return UiProcess(process, lines, browser, environment)
 
         yield begin
 

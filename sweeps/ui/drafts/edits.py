@@ -16,7 +16,6 @@ from ruamel.yaml.error import YAMLError
 from sweeps.spec import shorthand
 from sweeps.spec.key_path import KeyPath, format_path
 from sweeps.spec.problems import SpecError
-from sweeps.spec.schema import PARTS
 from sweeps.spec.source import explain_yaml_error, parse, parse_value
 from sweeps.ui.drafts import yaml_nodes
 from sweeps.ui.drafts.yaml_nodes import Place, column, line_end, line_start, with_line
@@ -194,12 +193,10 @@ def _with_key(text: str, mapping: Place, key: str, flow: str, at_root: bool) -> 
 
 def _place_in_order(key: str, names: list[str]) -> int:
     """Before which of the parts that there are a new part of the spec is written: specs have one usual order."""
-    if key not in PARTS:
-        return len(names)
-    before = [
-        index for index, name in enumerate(names) if name in PARTS and PARTS.index(name) < PARTS.index(key)
-    ]
-    return before[-1] + 1 if before else 0
+    from sweeps.spec.schema import PARTS  # takes a second: the UI is ready before
+
+    earlier = PARTS[: PARTS.index(key)] if key in PARTS else names
+    return max((index + 1 for index, name in enumerate(names) if name in earlier), default=0)
 
 
 def _append_text(text: str, path: KeyPath, flow: str) -> str:

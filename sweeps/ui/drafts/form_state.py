@@ -13,7 +13,6 @@ from sweeps.spec import shorthand
 from sweeps.spec.key_path import format_path
 from sweeps.spec.problems import SpecError
 from sweeps.spec.source import explain_yaml_error, parse
-from sweeps.spec.spec import from_source
 from sweeps.ui.drafts import yaml_nodes
 
 
@@ -22,6 +21,8 @@ def form_state(text: str, folder: Path) -> dict[str, Any]:
 
     ``problems`` are those with the spec's shape: they and their corrections are known at once, before a plan is made.
     """
+    from sweeps.spec.spec import from_source  # takes a second: the UI is ready before
+
     try:
         if yaml_nodes.root(text) is None:
             return {"tree": {}, "lines": {}, "unreadable": None, "problems": []}

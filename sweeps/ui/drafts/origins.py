@@ -12,7 +12,6 @@ from ruamel.yaml.error import YAMLError
 
 from sweeps.spec.naming import is_safe
 from sweeps.spec.problems import SpecError
-from sweeps.spec.spec import SHIPPED, SUFFIXES, shipped_specs
 from sweeps.ui.children import WrongArgument, operand
 from sweeps.ui.drafts.edits import plain_tree, set_value
 
@@ -40,13 +39,17 @@ class NewText:
 
 def shipped(name: str) -> NewText | None:
     """A shipped spec; ``None`` for another name."""
+    from sweeps.spec.spec import shipped_specs  # takes a second: the UI is ready before
+
     if name not in shipped_specs():
         return None
-    return NewText((SHIPPED / f"{name}.yaml").read_text(encoding="utf-8"), name, name)
+    return NewText(_text(name), name, name)
 
 
 def shipped_questions() -> list[dict[str, str]]:
     """The shipped specs with the questions that they answer."""
+    from sweeps.spec.spec import shipped_specs
+
     return [
         {"name": name, "question": str(plain_tree(_text(name)).get("question") or "")}
         for name in shipped_specs()
@@ -54,11 +57,15 @@ def shipped_questions() -> list[dict[str, str]]:
 
 
 def _text(name: str) -> str:
+    from sweeps.spec.spec import SHIPPED
+
     return (SHIPPED / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def uploaded(content: bytes, file_name: str) -> NewText:
     """An uploaded spec. Raises ``ValueError`` for what is no text."""
+    from sweeps.spec.spec import SUFFIXES
+
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

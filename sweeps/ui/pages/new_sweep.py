@@ -16,7 +16,6 @@ from sweeps.ui.drafts.availability import Availability, NoReport
 from sweeps.ui.drafts.checking import failure
 from sweeps.ui.drafts.data_files import new_data_file, offered_data
 from sweeps.ui.drafts.data_upload import DATA_BYTES, stream_to_file
-from sweeps.ui.drafts.fields import form_fields
 from sweeps.ui.drafts.origins import InitRequest, NewText
 from sweeps.ui.drafts.store import Draft, DraftStore, TooLong
 from sweeps.ui.pages import draft_page
@@ -46,6 +45,8 @@ def routes() -> list[Route]:
 
 async def new(request: Request) -> Response:
     """What a draft can begin with, and the drafts that there are."""
+    from sweeps.ui.drafts.fields import form_fields  # takes a second: the UI is ready before
+
     ui = ui_of(request)
     drafts, runs, offered = await asyncio.to_thread(
         lambda: (DraftStore.at_home().list(), ui.runs.entries(), offered_data(ui.settings.data_folder))
@@ -96,6 +97,8 @@ async def upload(request: Request) -> Response:
 
 async def fields(request: Request) -> Response:
     """The fields of the form, which every draft has, and the models with a short name."""
+    from sweeps.ui.drafts.fields import form_fields
+
     return JSONResponse({**form_fields(), "models": [*PACKAGED, *CATALOG]})
 
 

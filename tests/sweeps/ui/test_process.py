@@ -73,6 +73,15 @@ def test_neither_torch_nor_ray_is_imported_however_many_pages_were_asked_for(
     assert not imported & {"torch", "ray", "transformers", "datasets", "peft", "trl", "matplotlib", "plotly"}
 
 
+def test_what_only_some_pages_need_is_imported_after_the_ui_is_ready() -> None:
+    program = "import sys, sweeps.ui.server, sweeps.ui.start; print(*{name.partition('.')[0] for name in sys.modules})"
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "starlette" in found.stdout.split()
+    assert not {"pyarrow", "numpy", "fsspec", "optuna"} & set(found.stdout.split())
+
+
 def _witness(seen: Path) -> str:
     """The command, which at its end leaves the names of what it has imported."""
     return (
