@@ -34,10 +34,12 @@ NOTES = {
     "that it did not. Importance is the share of the objective's total variance over a cell's finished trials that a "
     "setting explains, where that is more than it explains of permuted objectives; the rest is not explained.",
     "rates": "Each panel shows one cell: a parabola through the trials that ran to the end, against the logarithm of "
-    "the learning rate, between the lowest and the highest of these, and its optimum with a 95 % interval; "
+    "the learning rate, between the lowest and the highest of these, and its optimum with a 95 % interval, which holds "
+    "the best rate also where the objective falls up to four times as quickly on one side of it as on the other; "
     "'unsure' where the interval is nine tenths of the range or more. A panel that names a step shows all trials at "
-    "the step where they were first compared, as too few ran to the end: the best rate at the end may be another. "
-    "Where the best is at the highest or lowest rate that was tried or beyond, others may be better.",
+    "the step where they were first compared, as too few ran to the end: the best rate at the end may be another, so "
+    "its optimum has no interval. Where the best is at the highest or lowest rate that was tried or beyond, others may "
+    "be better.",
     "expected": "What the best objective of so many random draws is expected to be: the mean over all sets of that "
     "many of a cell's draws. A cell whose best still improves with each draw would gain from more trials. A "
     "method's starting point is no draw, so a cell's best trial may be better than all of these.",

@@ -97,8 +97,8 @@ def _panel(axes: Axes, search: RateSearch, colour: str, scale: ObjectiveScale) -
     curve = search.curve_with_optimum
     if curve is not None:
         axes.axvline(curve.optimum, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
-        if curve.interval is not None:
-            axes.axvspan(*curve.interval, color=MUTED, alpha=0.15, linewidth=0, zorder=0)
+        if search.interval is not None:
+            axes.axvspan(*search.interval, color=MUTED, alpha=0.15, linewidth=0, zorder=0)
 
 
 def _points(
@@ -138,7 +138,7 @@ def said(search: RateSearch) -> str:
     if search.curve is None:
         return "too few trials for a curve"
     if search.curve_with_optimum is not None:
-        return _optimum(search.curve_with_optimum)
+        return _optimum(search, search.curve_with_optimum)
     if not search.curve.has_maximum:
         return "no optimum: the curve has none"
     low, high = search.tried
@@ -146,11 +146,13 @@ def said(search: RateSearch) -> str:
     return f"at the {end} tried or beyond: {_rate(rate)}"
 
 
-def _optimum(curve: ResponseCurve) -> str:
+def _optimum(search: RateSearch, curve: ResponseCurve) -> str:
     """``4.1e-4 (2.4e-4 to 7.3e-4)``."""
-    if curve.interval is None:
+    if search.rung is not None:
+        return f"{_rate(curve.optimum)} at this step, at the end unknown"
+    if search.interval is None:
         return f"{_rate(curve.optimum)} (too few trials for an interval)"
-    low, high = map(_rate, curve.interval)
+    low, high = map(_rate, search.interval)
     return f"{_rate(curve.optimum)}{'' if curve.is_sure else ', unsure'} ({low} to {high})"
 
 
@@ -165,12 +167,11 @@ def _legend(found: list[tuple[Row, RateSearch]]) -> list[Any]:
 
     statuses = statuses_of([point.record for _, search in found for point in search.points])
     handles: list[Any] = list(status_handles(statuses))
-    optima = [search.curve_with_optimum for _, search in found if search.curve_with_optimum is not None]
-    if optima:
+    if any(search.curve_with_optimum is not None for _, search in found):
         handles.append(
             Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), label="parabola's optimum")
         )
-    if any(curve.interval is not None for curve in optima):
+    if any(search.interval is not None for _, search in found):
         handles.append(Patch(color=MUTED, alpha=0.3, linewidth=0, label="its 95 % interval"))
     return handles
 

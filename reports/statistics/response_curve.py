@@ -1,16 +1,19 @@
 """The objective against the logarithm of a setting, as a parabola: where its optimum is, and how sure that is.
 
-The interval has all places where the parabola's slope may be 0 by a t-test (E. C. Fieller, "Some problems in interval
-estimation", J. R. Statist. Soc. B 16, 1954; G. E. P. Box and J. S. Hunter, "A confidence region for the solution of a
-set of simultaneous equations with an application to experimental design", Biometrika 41, 1954). That is exact where the
-errors are normal and have one variance. An end of the range belongs to it where the objective may rise towards it.
+The interval has all places where the slope may be 0 by a t-test (E. C. Fieller, "Some problems in interval estimation",
+J. R. Statist. Soc. B 16, 1954; G. E. P. Box and J. S. Hunter, "A confidence region for the solution of a set of
+simultaneous equations with an application to experimental design", Biometrika 41, 1954), by each of several curves: two
+halves of parabolas that meet in the optimum, of which one falls up to four times as quickly as the other. That is exact
+for the right one of them where the errors are normal and have one variance, so that their union holds the optimum at
+least as often. So few trials can't tell which is right, nor whether a parabola is. An end of the range belongs to the
+interval where the objective may rise towards it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log, sqrt
+from math import exp, log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +25,15 @@ MIN_VALUES = 3  # different ones, that a parabola needs
 # With one, the variance is hardly known: of intervals that are narrow by luck, a third and more miss the truth.
 MIN_DEGREES = 2
 SURE_SHARE = 0.9
+# How much more quickly the objective may fall above the optimum than below it.
+SKEWS = (0.25, 0.5, 1.0, 2.0, 4.0)
+_PLACES: Array = np.linspace(-1, 1, 101)
 
 
 @dataclass(frozen=True)
 class ResponseCurve:
-    """``optimum`` in the range from ``low`` to ``high``; ``interval``: its 95 % interval where the objective is a
-    parabola, ``None`` for fewer than five trials.
+    """``optimum`` in the range from ``low`` to ``high``; ``interval``: its interval (of 95 %), ``None`` for fewer
+    than five trials.
     """
 
     low: float
@@ -57,11 +63,12 @@ class ResponseCurve:
 
 
 def response_curve(
-    values: Sequence[float], objectives: Sequence[float], low: float, high: float
+    values: Sequence[float], objectives: Sequence[float], low: float, high: float, error: float = ERROR
 ) -> ResponseCurve | None:
     """Fits ``objectives`` (trials,), higher is better, against the logarithms of ``values`` (trials,), all above 0.
 
-    ``None`` for fewer than three different values, or where all objectives are equal.
+    ``error``: the share of such intervals that may miss the optimum. ``None`` for fewer than three different values, or
+    where all objectives are equal.
 
     >>> curve = response_curve([1e-4, 1e-3, 1e-2], [0.5, 0.9, 0.5], 1e-4, 1e-2)
     >>> round(curve.optimum, 6)
@@ -76,8 +83,7 @@ def response_curve(
     fitted = solve @ drawn
     place, degrees, interval = _optimum(fitted), len(drawn) - 3, None
     if degrees >= MIN_DEGREES:
-        variance = float(((drawn - columns @ fitted) ** 2).sum()) / degrees
-        ends = _interval(fitted, solve @ solve.T * variance, float(stats.t.ppf(1 - ERROR / 2, degrees)))
+        ends = _interval(places, drawn, float(stats.t.ppf(1 - error / 2, degrees)), place)
         interval = (_value(ends[0], low, high), _value(ends[1], low, high))
     constant, linear, squared = (float(value) for value in fitted)
     return ResponseCurve(low, high, _value(place, low, high), interval, (constant, linear, squared))
@@ -97,27 +103,41 @@ def _optimum(coefficients: Array) -> float:
     return 1.0 if linear >= 0 else -1.0
 
 
-def _interval(coefficients: Array, covariance: Array, bound: float) -> tuple[float, float]:
-    """The lowest and the highest place between -1 and 1 that may be the optimum: where the slope is at most ``bound``
-    standard errors from 0, and the ends that it doesn't point away from by more.
+def _interval(places: Array, objectives: Array, bound: float, optimum: float) -> tuple[float, float]:
+    """The lowest and the highest place between -1 and 1 that may be the optimum, by any of the curves: where the slope
+    is at most ``bound`` standard errors from 0, and the ends that it doesn't point away from by more than one.
     """
-    _, linear, squared = (float(value) for value in coefficients)
-    # slope^2 - bound^2 variance(slope), in powers of the place.
-    of_linear, of_both, of_squared = (
-        bound**2 * covariance[1, 1],
-        bound**2 * covariance[1, 2],
-        bound**2 * covariance[2, 2],
-    )
-    powers = [4 * (squared**2 - of_squared), 4 * (linear * squared - of_both), linear**2 - of_linear]
-    limits = [float(root.real) for root in np.roots(powers) if root.imag == 0 and abs(root) <= 1]
-    for end in (-1.0, 1.0):
-        upwards = end * (linear + 2 * squared * end)
-        error = sqrt(max(0.0, of_linear + 4 * end * of_both + 4 * of_squared))
-        if upwards >= -error:
-            limits.append(end)
-    # The best place itself: rounding may take it from between two limits that are the same.
-    limits.append(_optimum(coefficients))
+    limits = [optimum]
+    for skew in SKEWS:
+        slopes, errors = _slopes(places, objectives, skew)
+        spare = bound * errors - np.abs(slopes)
+        limits += _PLACES[spare >= 0].tolist()
+        # Between two places of which one is in the interval, or of which each has the slope's other sign.
+        limits += _crossings(spare) + _crossings(slopes)
+        limits += [-1.0] if slopes[0] <= errors[0] else []
+        limits += [1.0] if slopes[-1] >= -errors[-1] else []
     return min(limits), max(limits)
+
+
+def _slopes(places: Array, objectives: Array, skew: float) -> tuple[Array, Array]:
+    """The slope at each of ``_PLACES``, were the two halves to meet there, and its standard error."""
+    distance = places - _PLACES[:, None]
+    weight = np.where(distance > 0, skew, 1.0)
+    columns = np.stack([np.ones_like(distance), distance * weight, distance**2 * weight], axis=2)
+    covariance = np.linalg.pinv(columns.transpose(0, 2, 1) @ columns, hermitian=True)
+    fitted = np.einsum("pij,pnj,n->pi", covariance, columns, objectives)
+    residuals = objectives - np.einsum("pni,pi->pn", columns, fitted)
+    variance = (residuals**2).sum(axis=1) / (len(objectives) - 3)
+    return fitted[:, 1], np.sqrt(variance * covariance[:, 1, 1])
+
+
+def _crossings(values: Array) -> list[float]:
+    """Where values at ``_PLACES`` change their sign, by linear interpolation."""
+    before, after = values[:-1], values[1:]
+    changes = np.flatnonzero(before * after < 0)
+    share = before[changes] / (before[changes] - after[changes])
+    found: list[float] = (_PLACES[changes] + share * (_PLACES[changes + 1] - _PLACES[changes])).tolist()
+    return found
 
 
 def _place(value: float, low: float, high: float) -> float:

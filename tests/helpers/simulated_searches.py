@@ -71,8 +71,8 @@ def _end(world: SearchWorld, point: RatePoint, error: float, dice: np.random.Gen
 
 @dataclass
 class SearchTally:
-    """How many searches there were; of how many the curve has an interval, a report names the optimum with that
-    interval, and does so without calling it unsure; and how many of each hold the truth.
+    """How many searches there were; of how many the curve through ends has an interval, a report names the optimum with
+    that interval, and does so without calling it unsure; and how many of each hold the truth.
     """
 
     runs: int = 0
@@ -86,12 +86,12 @@ class SearchTally:
     def add(self, search: RateSearch, best: float) -> None:
         self.runs += 1
         curve = search.curve
-        if curve is None or curve.interval is None:
+        if search.rung is not None or curve is None or curve.interval is None:
             return
         covers = curve.interval[0] <= min(max(best, LOW), HIGH) <= curve.interval[1]
         self.intervals += 1
         self.covering += covers
-        if search.curve_with_optimum is not None:
+        if search.interval is not None:
             self.named += 1
             self.named_covering += covers
             self.sure += curve.is_sure

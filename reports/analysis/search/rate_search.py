@@ -45,9 +45,19 @@ class RateSearch:
     rung: FirstRung | None = None
 
     @property
+    def fitted(self) -> list[RatePoint]:
+        """The trials that the curve goes through."""
+        return [point for point in self.points if self.rung is not None or _ended(point)]
+
+    def curve_of(self, error: float) -> ResponseCurve | None:
+        """The curve with an interval that may miss the optimum in this share of cases."""
+        rates, values = [point.rate for point in self.fitted], [point.value for point in self.fitted]
+        return response_curve(rates, values, self.low, self.high, error)
+
+    @property
     def tried(self) -> tuple[float, float]:
         """The lowest and the highest rate of the trials that the curve goes through: beyond them it is a guess."""
-        rates = [point.rate for point in self.points if self.rung is not None or _ended(point)]
+        rates = [point.rate for point in self.fitted]
         return min(rates, default=self.low), max(rates, default=self.high)
 
     @property
@@ -56,6 +66,12 @@ class RateSearch:
         low, high = self.tried
         inside = self.curve is not None and self.curve.has_maximum and low < self.curve.optimum < high
         return self.curve if inside else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The interval of the optimum; ``None`` at the first rung, from which the best rate may move until the end."""
+        curve = self.curve_with_optimum
+        return curve.interval if curve is not None and self.rung is None else None
 
 
 def rate_search(cell: Cell) -> RateSearch | None:

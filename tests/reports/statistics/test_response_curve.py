@@ -24,7 +24,9 @@ def test_trials_on_a_parabola_give_it_back() -> None:
     rates = [1.3e-4, 5e-4, 1e-3, 2.5e-3, 9e-3]
     curve = fitted(rates, parabola(rates, 8e-4))
     assert curve.optimum == pytest.approx(8e-4)
-    assert curve.interval == pytest.approx((8e-4, 8e-4), rel=1e-3)
+    low, high = curve.interval or (0.0, 0.0)
+    assert low <= curve.optimum <= high
+    assert curve.is_sure  # though other curves than the parabola itself pass near five trials, too
     assert [curve.at(rate) for rate in (2e-4, 7e-3)] == pytest.approx(parabola([2e-4, 7e-3], 8e-4))
 
 
@@ -47,25 +49,39 @@ def test_fewer_than_five_trials_have_no_interval_and_two_have_no_curve() -> None
     assert response_curve([1e-4, 1e-3, 1e-2], [0.5, 0.5, 0.5], LOW, HIGH) is None
 
 
-def test_the_interval_ends_where_the_slope_is_as_far_from_0_as_its_t_test_allows() -> None:
+def test_the_interval_ends_where_the_last_curves_slope_is_as_far_from_0_as_its_t_test_allows() -> None:
     rates = [1e-4, 3e-4, 1e-3, 1e-3, 3e-3, 1e-2]
     objectives = [0.58, 0.84, 0.91, 0.88, 0.79, 0.62]
     places = np.log10(rates) + 3  # from -1 to 1
     low, high = fitted(rates, objectives).interval or (0.0, 0.0)
     for end in (low, high):
-        moved = places - (np.log10(end) + 3)
-        columns = np.stack([np.ones_like(moved), moved, moved**2], axis=1)
-        fit, residual, *_ = np.linalg.lstsq(columns, np.array(objectives), rcond=None)
-        error = np.sqrt(residual[0] / 3 * np.linalg.inv(columns.T @ columns)[1, 1])
-        assert abs(fit[1]) / error == pytest.approx(stats.t.ppf(0.975, 3))
+        distances = []
+        for skew in (0.25, 0.5, 1.0, 2.0, 4.0):
+            moved = places - (np.log10(end) + 3)
+            weight = np.where(moved > 0, skew, 1.0)
+            columns = np.stack([np.ones_like(moved), moved * weight, moved**2 * weight], axis=1)
+            fit, residual, *_ = np.linalg.lstsq(columns, np.array(objectives), rcond=None)
+            error = np.sqrt(residual[0] / 3 * np.linalg.inv(columns.T @ columns)[1, 1])
+            distances.append(abs(fit[1]) / error)
+        assert min(distances) == pytest.approx(stats.t.ppf(0.975, 3), rel=0.01)
     assert low < 1e-3 < high
+
+
+def test_the_interval_holds_the_best_rate_of_a_curve_that_falls_more_quickly_on_one_side() -> None:
+    rates = np.geomspace(LOW, HIGH, 12).tolist()
+    steep = [0.9 - 0.3 * np.log10(rate / 2e-3) ** 2 * (4 if rate > 2e-3 else 1) for rate in rates]
+    curve = fitted(rates, steep)
+    low, high = curve.interval or (0.0, 0.0)
+    assert curve.optimum < 1.7e-3  # the parabola's, too low
+    assert low <= curve.optimum < 2e-3 * 0.999 < high
+    assert curve.is_sure
 
 
 def test_an_end_is_in_the_interval_where_the_objective_may_rise_towards_it() -> None:
     rates = [2e-4, 6e-4, 1e-3, 3e-3, 8e-3]
     errors = np.array([0.03, -0.03, 0.03, -0.03, 0.03])
     low, high = fitted(rates, (parabola(rates, 2e-2) + errors).tolist()).interval or (0.0, 0.0)
-    assert 1e-3 < low < high == HIGH
+    assert 4e-4 < low < high == HIGH
     valley = [0.8, 0.5, 0.45, 0.5, 0.8]
     assert fitted(rates, valley).interval == (LOW, HIGH)
     noise = [0.5, 0.7, 0.4, 0.6, 0.5]
