@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reports import units
 from reports.analysis import settling
 from reports.analysis.comparison import compare
 from reports.analysis.group import Group
@@ -52,6 +53,26 @@ def test_what_would_settle_many_comparisons_has_the_range_of_what_settles_each(m
     assert (f"seeds (for {len(seeds)} of them)" in sentence) == (len(seeds) < len(rows))
     nothing = sum(not each for each in needs)
     assert (settling.TOO_MANY in sentence) == (nothing > 0)
+
+
+def test_what_would_settle_many_comparisons_says_how_long_that_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = group_of(tmp_path, 7)
+    best, *others = group.scored_rows
+
+    def sentence() -> str:
+        return next(each for each in answer(group).questions if f"against {best.name}" in each)
+
+    assert " each)" not in sentence()  # no training was timed
+    minutes = {row.name: 60.0 * (1 + place) for place, row in enumerate(group.scored_rows)}
+    monkeypatch.setattr(settling, "trial_seconds", lambda row: minutes[row.name])
+    rows = [row for row in others if group.verdict(row, best).outcome == "not settled"]
+    needs = [need for row in rows for need in settling.needs(group, row, best) if need.rows is None]
+    seconds = [need.seconds for need in needs if need.seconds is not None]
+    assert len(set(seconds)) > 1
+    low, high = units.duration(min(seconds)), units.duration(max(seconds))
+    assert f"about {low} to {high} each)" in sentence()
 
 
 def test_a_few_comparisons_that_are_not_settled_are_a_sentence_each(tmp_path: Path) -> None:

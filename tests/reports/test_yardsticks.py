@@ -184,3 +184,25 @@ def test_the_answer_says_how_many_test_rows_were_trained_on(tmp_path: Path) -> N
     write_data(run, data_entry(trained_on=counts | {"turns": 0, "answers": 0}))
     (group,) = compare([results.read_run(run)])
     assert "user turn" not in answer(group).text
+
+
+@pytest.mark.parametrize(
+    ("alike", "said"),
+    [
+        (1, "1 test row shares 13 words in a row with a training row: it may be"),
+        (7, "7 test rows share 13 words in a row with a training row: they may be near duplicates"),
+    ],
+)
+def test_the_answer_says_how_many_test_rows_resemble_training_rows(
+    tmp_path: Path, alike: int, said: str
+) -> None:
+    counts = {"test_rows": 64, "turns": 0, "answers": 0, "near_duplicates": alike}
+    run = write_run(
+        tmp_path / "run", [record("aaa", data_sha256="5e" * 32), record("bbb", "full", data_sha256="5e" * 32)]
+    )
+    write_data(run, data_entry(trained_on=counts))
+    (group,) = compare([results.read_run(run)])
+    assert said in answer(group).text
+    write_data(run, data_entry(trained_on=counts | {"near_duplicates": 0}))
+    (group,) = compare([results.read_run(run)])
+    assert "words in a row" not in answer(group).text

@@ -157,18 +157,25 @@ def _trained_on(group: Group) -> Iterator[str]:
     hashes = {row.best.data_sha256 for row in group.all_rows if row.best is not None}
     runs = {row.cell.run.folder: row.cell.run for row in group.all_rows}.values()
     found = [
-        entry["trained_on"]
+        counts
         for run in runs
         for entry in run.data
         if (entry["stage"], entry["model"]) == (group.stage, group.model) and entry["sha256"] in hashes
-        if (entry.get("trained_on") or {}).get("turns")
+        if (counts := entry.get("trained_on"))
     ]
-    if found:
-        most = max(found, key=lambda counts: int(counts["turns"]))
+    most = max(found, key=lambda counts: int(counts["turns"]), default=None)
+    if most is not None and most["turns"]:
         rows = units.count(most["test_rows"], "test row")
         yield (
             f"{most['turns']} of {rows} end with a user turn that was trained on, {most['answers']} with the same "
             "answer, so that qualities on new questions may be lower"
+        )
+    alike = max((int(counts.get("near_duplicates") or 0) for counts in found), default=0)
+    if alike:
+        share, they = ("shares", "it") if alike == 1 else ("share", "they")
+        yield (
+            f"{units.count(alike, 'test row')} {share} 13 words in a row with a training row: {they} may be near "
+            "duplicates, which data.group keeps on one side of the split"
         )
 
 

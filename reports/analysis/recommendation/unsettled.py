@@ -61,30 +61,39 @@ def _together(group: Group, rows: Sequence[Row], best: Row) -> str:
 
 
 def _ways(group: Group, rows: Sequence[Row], best: Row) -> str:
-    """``4 to 40 seeds (for 7 of them), 210 to 3000 test rows``."""
+    """``4 to 40 seeds (for 7 of them, about 2 min to 1 h each) or 210 test rows (about 40 s each)``."""
     needs = [settling.needs(group, row, best) for row in rows]
     every = len(needs)
-    seeds = [need.seeds for each in needs for need in each if need.seeds is not None and need.rows is None]
-    tests = [need.rows for each in needs for need in each if need.rows is not None and need.seeds is None]
-    both = sum(any(_is_of_both(need) for need in each) for each in needs)
+    seeds = [need for each in needs for need in each if need.rows is None]
+    tests = [need for each in needs for need in each if need.seeds is None]
+    both = [need for each in needs for need in each if need.seeds is not None and need.rows is not None]
     nothing = sum(not each for each in needs)
     ways = [
-        *([f"{_range(seeds)} seeds{_for(len(seeds), every)}"] if seeds else []),
-        *([f"{_range(tests)} test rows{_for(len(tests), every)}"] if tests else []),
+        *([f"{_range([need.seeds for need in seeds])} seeds{_for(seeds, every)}"] if seeds else []),
+        *([f"{_range([need.rows for need in tests])} test rows{_for(tests, every)}"] if tests else []),
         *([f"more seeds and more test rows together{_for(both, every)}"] if both else []),
-        *([f"{settling.TOO_MANY}{_for(nothing, every)}"] if nothing else []),
+        *([f"{settling.TOO_MANY} (for {nothing} of them)"] if 0 < nothing < every else []),
+        *([settling.TOO_MANY] if nothing == every else []),
     ]
     return " or ".join(ways)
 
 
-def _is_of_both(need: Need) -> bool:
-    return need.seeds is not None and need.rows is not None
-
-
-def _range(counts: Sequence[int]) -> str:
-    low, high = min(counts), max(counts)
+def _range(counts: Sequence[int | None]) -> str:
+    known = [count for count in counts if count is not None]
+    low, high = min(known), max(known)
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _for(some: int, every: int) -> str:
-    return "" if some == every else f" (for {some} of them)"
+def _for(needs: Sequence[Need], every: int) -> str:
+    """For how many comparisons a way is one, and how long it takes for each of these."""
+    seconds = [need.seconds for need in needs if need.seconds is not None]
+    details = [
+        *([f"for {len(needs)} of them"] if len(needs) < every else []),
+        *([f"about {_time(min(seconds), max(seconds))} each"] if seconds else []),
+    ]
+    return f" ({', '.join(details)})" if details else ""
+
+
+def _time(low: float, high: float) -> str:
+    """``2 min``, or ``40 s to 2 min``."""
+    return " to ".join(dict.fromkeys(map(units.duration, (low, high))))
