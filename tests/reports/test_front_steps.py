@@ -7,7 +7,7 @@ from reports.analysis.comparison import compare
 from reports.analysis.group import Group
 from reports.analysis.recommendation.front_steps import front_json, front_sentence
 from reports.pages.tables import cost_details
-from tests.helpers.run_folders import MIB, example_run, record, write_run
+from tests.helpers.run_folders import MIB, example_run, record, write_run, write_scores
 from trainables import results
 from trainables.results import Record
 
@@ -28,6 +28,23 @@ def test_each_step_says_what_the_best_cell_within_its_memory_has(tmp_path: Path)
         (row.cell.label, row.peak) for row in reversed(group.rows) if row.on_front
     ]
     assert all(0 < step["quality_low"] < step["quality"] < step["quality_high"] < 1 for step in steps)
+
+
+def test_each_step_has_the_share_of_resamples_with_its_cell_on_the_front(tmp_path: Path) -> None:
+    records = [
+        record("aaa", "full", quality=0.9, peak_train_bytes=2000 * MIB, test_rows=100),
+        record("bbb", "lora", quality=0.6, peak_train_bytes=1000 * MIB, test_rows=100),
+        record("ccc", "freeze", quality=0.61, peak_train_bytes=1500 * MIB, test_rows=100),
+    ]
+    run = write_run(tmp_path / "run", records)
+    for trial, right in (("aaa", range(90)), ("bbb", range(60)), ("ccc", range(30, 91))):
+        write_scores(run, trial, [float(row in right) for row in range(100)])
+    (group,) = compare([results.read_run(run)])
+    shares = {step["cell"]: step["share_of_resamples"] for step in front_json(group)}
+    assert group.choice is not None
+    assert shares == group.choice.front_shares
+    assert shares["sft-full"] == shares["sft-lora"] == 1.0
+    assert 0.4 < shares["sft-freeze"] < 0.7  # better than lora by one row of 100
 
 
 def test_a_cells_memory_is_the_largest_of_its_phases(tmp_path: Path) -> None:

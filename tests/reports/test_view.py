@@ -11,8 +11,9 @@ from reports.analysis.comparison import compare
 from reports.plots import pareto
 from reports.plots.drawing import Drawing
 from reports.plots.overlaps import places, side_by_side
-from reports.plots.style import figure, palette
+from reports.plots.style import PAPER, figure, palette
 from reports.plots.view import view
+from reports.statistics.resampled_choice import ResampledChoice
 from tests.helpers.run_folders import MIB, record, write_run
 from trainables import results
 from trainables.results import Record
@@ -97,3 +98,20 @@ def test_two_cells_of_the_same_numbers_are_both_seen(tmp_path: Path) -> None:
     )
     points = [line for line in drawing.figure.axes[0].lines if line.get_markersize() >= 9]
     assert len({round(float(line.get_xdata()[0]), 3) for line in points}) == 3
+
+
+@pytest.mark.parametrize(("share", "filled"), [(0.95, True), (0.94, False)])
+def test_a_cells_point_is_filled_where_it_is_on_the_front_in_95_percent_of_resamples(
+    tmp_path: Path, share: float, filled: bool
+) -> None:
+    (group,) = compare([results.read_run(write_run(tmp_path / "run", [record("aaa", "full"), record("b")]))])
+    shares = {"sft-full": 1.0, "sft-lora": share}
+    group.__dict__["choice"] = ResampledChoice("sft-full", 0.9, {}, shares)
+    colours = palette([group])
+    drawing = pareto.draw(group, colours, "pareto")
+    assert drawing is not None
+    points = [line for line in drawing.figure.axes[0].lines if line.get_markersize() >= 9]
+    fills = [line.get_markerfacecolor() for line in points if line.get_xdata()[0] is not None]
+    assert colours["full"] in fills
+    assert (colours["lora"] in fills) is filled
+    assert (PAPER in fills) is not filled

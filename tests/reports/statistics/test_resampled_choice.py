@@ -91,3 +91,38 @@ def test_each_best_within_its_memory_is_known_and_the_cheapest_is_chosen_among_i
 def test_cells_on_other_rows_have_no_common_choice() -> None:
     one, other = (mean_estimate([[1.0, 0.0]], keys) for keys in ([1, 2], [3, 4]))
     assert resampled_choice({"a": (one, 1), "b": (other, 1)}, None, higher_is_better=True) is None
+
+
+def front_shares(qualities: dict[str, float], peaks: dict[str, int], noise: float = 0.01) -> dict[str, float]:
+    dice = np.random.default_rng(0)
+    cells = {
+        name: (mean_estimate([dice.normal(mean, noise, 200)], range(200)), peaks[name])
+        for name, mean in qualities.items()
+    }
+    choice = resampled_choice(cells, None, higher_is_better=True)
+    assert choice is not None
+    return choice.front_shares
+
+
+def test_a_clear_winner_and_the_cheapest_are_on_the_front_in_every_resample() -> None:
+    qualities = {"winner": 0.9, "cheapest": 0.5, "beaten": 0.4}
+    assert front_shares(qualities, {"winner": 300, "cheapest": 100, "beaten": 200}) == {
+        "winner": 1.0,
+        "cheapest": 1.0,
+        "beaten": 0.0,
+    }
+
+
+def test_equal_cells_of_equal_memory_share_the_front_between_them() -> None:
+    names = ("a", "b", "c", "d")
+    shares = front_shares(dict.fromkeys(names, 0.5), dict.fromkeys(names, 100), noise=1.0)
+    assert sum(shares.values()) == pytest.approx(1.0)  # one of them in each resample
+    assert max(shares.values()) < 0.95
+
+
+@pytest.mark.parametrize(("peak", "on_front"), [(981, False), (979, True)])
+def test_peaks_within_2_percent_are_equal_so_that_the_better_cell_alone_is_on_the_front(
+    peak: int, on_front: bool
+) -> None:
+    shares = front_shares({"better": 0.9, "worse": 0.5}, {"better": 1000, "worse": peak})
+    assert shares == {"better": 1.0, "worse": float(on_front)}
