@@ -17,7 +17,7 @@ from trainables.system.shown_text import shown
 Points = dict[int, float]  # values by step
 Stamp = tuple[int, int]  # a file's size and the time of its last change, in ns
 CURVE_POINTS = 200
-FIGURE_POINTS = 20_000
+FIGURE_POINTS = 10_000
 # Of the curve of one trial, which may be somebody else's: bytes that are read at once, names, and points of a name.
 READ_BYTES, MAX_NAMES, MAX_POINTS = 16 * 2**20, 100, 20_000
 NAME_CHARACTERS = 100

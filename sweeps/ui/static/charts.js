@@ -3,9 +3,13 @@ import {el} from "./dom.js";
 import {href} from "./api.js";
 import {t} from "./words.js";
 
+const STILL_MS = 300; // without scrolling before a figure is drawn: Plotly holds up the page meanwhile
+const NEAR = "100px"; // of the window: figures farther off are not drawn
 let loading = null;
 let queue = Promise.resolve();
+let scrolled = -STILL_MS;
 const drawn = new Set(); // figures that are on the page, drawn anew where the theme changes
+addEventListener("scroll", () => { scrolled = performance.now(); }, {capture: true, passive: true});
 
 /** Plotly's script, loaded once and only after the page has been painted. */
 function plotly() {
@@ -28,7 +32,7 @@ export function theme() {
 
 function layout(given, colours) {
   const axis = {
-    color: colours.ink, gridcolor: colours.rule, linecolor: colours.muted, zeroline: false, automargin: true,
+    color: colours.ink, gridcolor: colours.rule, linecolor: colours.muted, zeroline: false,
     tickfont: {size: 12}, title: {font: {size: 13}, standoff: 8}, fixedrange: false,
   };
   const axes = {};
@@ -38,7 +42,8 @@ function layout(given, colours) {
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: {color: colours.ink, family: getComputedStyle(document.body).fontFamily, size: 13},
-    margin: {l: 8, r: 8, t: 8, b: 8}, hovermode: "closest", dragmode: false,
+    // Margins by what is in them (`automargin`) would have Plotly draw each figure a second time.
+    margin: {l: 64, r: 12, t: 40, b: 52}, hovermode: "closest", dragmode: false,
     hoverlabel: {bgcolor: colours.raised, bordercolor: colours.rule, font: {color: colours.ink, size: 12}, align: "left"},
     legend: {orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: {size: 12}, itemsizing: "constant"},
     ...given, ...axes,
@@ -49,6 +54,15 @@ const CONFIG = {
   displaylogo: false, responsive: true, scrollZoom: false,
   modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"], toImageButtonOptions: {format: "svg"},
 };
+
+/** One figure after the other, each where the browser has nothing else to do and nothing is scrolled. */
+function turn() {
+  const idle = () => new Promise((resolve) => (window.requestIdleCallback ?? setTimeout)(resolve));
+  return (queue = queue.then(async () => {
+    for (let left; (left = scrolled + STILL_MS - performance.now()) > 0;) await new Promise((resolve) => setTimeout(resolve, left));
+    await idle();
+  }));
+}
 
 /** Texts of others in Plotly's labels: it would read some elements of HTML in them. */
 export const plainText = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -62,30 +76,45 @@ export class Figure {
     this.details = el("details", {class: "alternative"}, el("summary", {}, t("run.as_table")), this.table);
     this.details.addEventListener("toggle", () => this.#fillTable());
     element.replaceChildren(this.empty, this.plot, this.details);
-    this.seen = new Promise((resolve) => {
-      const watcher = new IntersectionObserver((entries) => {
-        if (entries.some((entry) => entry.isIntersecting)) { watcher.disconnect(); resolve(); }
-      }, {rootMargin: "400px"});
-      watcher.observe(element);
-    });
-    this.last = null;
+    this.near = false;
+    new IntersectionObserver((entries) => {
+      this.near = entries.at(-1).isIntersecting;
+      this.#drawLast();
+    }, {rootMargin: NEAR}).observe(element);
+    this.last = this.shown = null;
+    this.drawing = false;
     drawn.add(this);
   }
 
-  async draw(what) {
-    this.last = what;
-    const nothing = !what || what.traces(theme()).length === 0;
+  /** Shows `what` once the figure is in sight and nothing is scrolled; of several, the last. */
+  draw(what) {
+    const made = what ? what.traces(theme()) : [];
+    this.last = {...what, made};
+    const nothing = made.length === 0;
     this.empty.hidden = !nothing;
     this.plot.hidden = this.details.hidden = nothing;
     if (nothing) return;
     this.plot.setAttribute("aria-label", what.label);
     this.#fillTable();
-    const library = await plotly();
-    await this.seen;
-    await this.#turn();
-    if (this.last !== what) return; // a newer one has come
+    this.#drawLast();
+  }
+
+  async #drawLast() {
+    if (this.drawing || !this.near || this.last === this.shown || this.plot.hidden) return;
+    this.drawing = true;
+    try {
+      const library = await plotly();
+      await turn();
+      if (this.near && !this.plot.hidden) await this.#react(library, (this.shown = this.last));
+    } finally {
+      this.drawing = false;
+    }
+    this.#drawLast(); // a newer one may have come
+  }
+
+  async #react(library, what) {
     const colours = theme(), began = performance.now();
-    await library.react(this.plot, what.traces(colours), layout(what.layout(colours), colours), CONFIG);
+    await library.react(this.plot, what.made, layout(what.layout(colours), colours), CONFIG);
     performance.measure(`figure ${this.plot.parentElement.id}`, {start: began, end: performance.now()});
     if (!this.listening) {
       this.listening = true;
@@ -94,13 +123,6 @@ export class Figure {
         if (target) this.last.click?.(target);
       });
     }
-  }
-
-  /** One figure after the other, with the browser's own work in between. */
-  #turn() {
-    const mine = queue.then(() => new Promise((resolve) => (window.requestIdleCallback ?? setTimeout)(resolve)));
-    queue = mine;
-    return mine;
   }
 
   redraw() {

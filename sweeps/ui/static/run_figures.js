@@ -5,6 +5,7 @@ import {GIB, gib, number, quality} from "./units.js";
 import {t} from "./words.js";
 
 const EQUAL_PEAKS = 0.02; // how well a measurement of memory repeats (reports/statistics/pareto.py)
+const PLACES = [240, 100]; // of points in a figure, across and up: about half as far apart as a point is wide
 const SYMBOLS = {done: "circle", stopped: "triangle-down-open", failed: "x-open", out_of_memory: "x-open", interrupted: "diamond-open"};
 
 export const settingName = (path) => path.split(".").at(-1).replaceAll("_", " ");
@@ -61,10 +62,12 @@ export function paretoFigure(rows, cells, colourOf, click) {
 
 /** A trace for each method and status, and one for the best of cells: sizes that differ point by point take Plotly longer. */
 function methodTraces(rows, bests, colourOf, colours) {
-  const traces = new Map();
+  const traces = new Map(), taken = new Set(), placeOf = placesOf(rows);
   for (const row of rows) {
     const best = bests.has(row.id);
-    const kind = `${row.method} ${best ? "best" : row.status}`;
+    const kind = `${row.method} ${best ? "best" : row.status}`, place = `${kind} ${placeOf(row)}`;
+    if (!best && taken.has(place)) continue; // it would be covered: a thousand points take Plotly a second
+    taken.add(place);
     if (!traces.has(kind)) traces.set(kind, {row, best, rows: []});
     traces.get(kind).rows.push(row);
   }
@@ -82,6 +85,16 @@ function methodTraces(rows, bests, colourOf, colours) {
       },
     };
   });
+}
+
+/** Where a point stands in a figure, so coarsely that points of one place cover one another. */
+function placesOf(rows) {
+  const places = (value, count) => {
+    const values = rows.map(value), low = values.reduce((a, b) => Math.min(a, b)), size = values.reduce((a, b) => Math.max(a, b)) - low;
+    return (row) => (size > 0 ? Math.round(((value(row) - low) / size) * count) : 0);
+  };
+  const across = places((row) => row.peak_bytes, PLACES[0]), up = places((row) => row.quality, PLACES[1]);
+  return (row) => `${across(row)} ${up(row)}`;
 }
 
 function frontTrace(steps, colours) {
@@ -108,16 +121,16 @@ export function curveFigure({name, curves}, rowOf, colourOf, click) {
 }
 
 function curveTrace(cell, curves, rowOf, colourOf, name) {
-  const x = [], y = [], text = [], customdata = [];
+  const x = [], y = [], customdata = [];
   for (const curve of curves) {
     for (const [step, value] of curve.points) {
       x.push(step); y.push(value); customdata.push(curve.trial);
-      text.push(`<b>${plainText(cell)}</b> ${plainText(curve.trial)}<br>${t("run.step")} ${step}, ${plainText(name)} ${number(value)}`);
     }
-    x.push(null); y.push(null); customdata.push(null); text.push("");
+    x.push(null); y.push(null); customdata.push(null);
   }
   const method = rowOf(curves[0].trial)?.method ?? cell;
-  return {type: "scatter", mode: curves.length > 1 || x.length > 40 ? "lines" : "lines+markers", name: plainText(cell), x, y, text, customdata, hoverinfo: "text",
+  return {type: "scatter", mode: curves.length > 1 || x.length > 40 ? "lines" : "lines+markers", name: plainText(cell), x, y, customdata,
+    meta: [plainText(cell), plainText(name)], hovertemplate: `<b>%{meta[0]}</b> %{customdata}<br>${t("run.step")} %{x}, %{meta[1]} %{y:.4g}<extra></extra>`,
     opacity: curves.length > 20 ? 0.45 : 0.85, line: {color: colourOf(method), width: 1.4}, connectgaps: false};
 }
 
@@ -160,10 +173,10 @@ export function parallelFigure(rows, columns, click) {
 function parallelTrace(rows, paths, axes, colour, belongs) {
   const x = [], y = [], text = [], customdata = [];
   for (const row of rows.filter(belongs)) {
-    const values = [...paths.map((path) => row.settings[path]), row.objective];
+    const values = [...paths.map((path) => row.settings[path]), row.objective], said = trialText(row);
     values.forEach((value, place) => {
       x.push(place); y.push(value === undefined || value === null ? null : axes[place].place(value));
-      text.push(trialText(row)); customdata.push(row.id);
+      text.push(said); customdata.push(row.id);
     });
     x.push(null); y.push(null); text.push(""); customdata.push(null);
   }
@@ -180,7 +193,7 @@ export function importanceFigure(cells, colourOf, methodOf) {
       type: "bar", orientation: "h", name: plainText(cell.cell), y: names.map(settingName).map(plainText), x: names.map((name) => cell.shares[name] ?? 0),
       marker: {color: colourOf(methodOf(cell.cell))}, hovertemplate: "%{y}: %{x:.0%}<extra>%{fullData.name}</extra>",
     })),
-    layout: () => ({height: 140 + 60 * names.length, barmode: "group", xaxis: {tickformat: ".0%", range: [0, 1], title: {text: t("run.axis_importance")}}, yaxis: {autorange: "reversed"}}),
+    layout: () => ({height: 140 + 60 * names.length, barmode: "group", xaxis: {tickformat: ".0%", range: [0, 1], title: {text: t("run.axis_importance")}}, yaxis: {autorange: "reversed", automargin: true}}),
     table: () => ({head: [t("run.cell"), t("run.setting"), t("run.share")], rows: told.flatMap((cell) => Object.entries(cell.shares).map(([name, share]) => [cell.cell, settingName(name), `${Math.round(100 * share)} %`]))}),
   };
 }

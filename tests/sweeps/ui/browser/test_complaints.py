@@ -49,7 +49,8 @@ def test_progress_and_curves_survive_a_reload_and_grow_without_one(
         row.get_by_text("23", exact=False).first.wait_for()
         page.reload()
         row.get_by_text("23", exact=False).first.wait_for()
-        page.locator(".js-plotly-plot").first.wait_for()
+        page.locator("#curves").scroll_into_view_if_needed()  # figures are drawn where they are seen
+        page.locator("#curves .js-plotly-plot").wait_for()
 
 
 def test_a_trial_that_ran_out_of_memory_is_never_shown_as_running(

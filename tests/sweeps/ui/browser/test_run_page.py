@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sweeps.ui.run_index import run_key
 from tests.helpers import run_folders
+from tests.helpers.small_ui_runs import write_runs
 from tests.sweeps.ui.browser.conftest import Window
 from tests.sweeps.ui.conftest import UiUnderTest
 from trainables import results
@@ -60,6 +61,7 @@ def test_a_trial_that_begins_and_ends_is_seen_without_a_reload(ui: UiUnderTest, 
 def test_a_point_of_the_pareto_figure_leads_to_its_trial(ui: UiUnderTest, browser_page: Window) -> None:
     run = run_folders.example_run(ui.runs / "methods")
     page = browser_page.open(f"/runs/{run_key(str(run))}")
+    page.locator("#pareto").scroll_into_view_if_needed()  # figures are drawn where they are seen
     point = page.locator("#pareto .scatterlayer .point").first
     point.wait_for()
     point.scroll_into_view_if_needed()
@@ -67,3 +69,13 @@ def test_a_point_of_the_pareto_figure_leads_to_its_trial(ui: UiUnderTest, browse
     page.locator("#pareto .hoverlayer", has_text="sft-full").wait_for()
     point.click(force=True)
     page.wait_for_url("**/trials/*")
+
+
+def test_figures_are_drawn_once_they_are_in_sight(ui: UiUnderTest, browser_page: Window) -> None:
+    run = write_runs(ui.runs, trials=12)
+    page = browser_page.open(f"/runs/{run.key}")
+    page.locator("#pareto").scroll_into_view_if_needed()
+    page.locator("#pareto .js-plotly-plot").wait_for()
+    assert page.locator("#parallel .js-plotly-plot").count() == 0
+    page.locator("#parallel").scroll_into_view_if_needed()
+    page.locator("#parallel .js-plotly-plot").wait_for()
