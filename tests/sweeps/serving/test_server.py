@@ -10,10 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -431,11 +432,12 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(run: Path, broken: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     port, home = free_port(), tmp_path_factory.mktemp("home")
+    temporary = Path(tempfile.mkdtemp(prefix="pt-", dir="/tmp"))  # a short path, for Ray's sockets
     arguments = [f"base={run}:sft-base", f"lora={run}:sft-lora", f"full={run}:sft-full", f"broken={broken}"]
     options = ["--port", str(port), "--most", "4", "--waiting", "4", "--max-new-tokens", "64"]
     process = subprocess.Popen(
         [sys.executable, "-m", "sweeps.cli", "serve", *arguments, *options],
-        env={**os.environ, "PARETUNE_API_KEY": KEY, "PARETUNE_HOME": str(home)},
+        env={**os.environ, "PARETUNE_API_KEY": KEY, "PARETUNE_HOME": str(home), "TMPDIR": str(temporary)},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -448,6 +450,8 @@ def server(run: Path, broken: Path, tmp_path_factory: pytest.TempPathFactory) ->
     yield Server(process, f"http://127.0.0.1:{port}", home / "serve.log")
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
+    assert list(temporary.iterdir()) == []  # nothing stays behind
+    temporary.rmdir()
 
 
 def until(condition: Callable[[], Any], seconds: float = 10) -> None:
@@ -524,6 +528,14 @@ class TestServed:
         assert texts[0] == texts[1]
         completion = {"model": "lora", "prompt": "wake me", "max_tokens": 4, **NEUTRAL_COMPLETION}
         assert server.post("/v1/completions", completion).status_code == 200
+
+    def test_requests_that_never_end_hold_up_no_other(self, server: Server) -> None:
+        with ExitStack() as stack:
+            address = ("127.0.0.1", int(server.base.rpartition(":")[2]))
+            for _ in range(300):
+                connection = stack.enter_context(socket.create_connection(address))
+                connection.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0")
+            assert healthy(server)
 
     @pytest.mark.parametrize("stream", [False, True])
     def test_an_error_belongs_to_its_own_request_and_the_log_says_where(
