@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sweeps.cluster.write_speeds import WriteSpeeds
@@ -33,11 +33,16 @@ class Board:
         self._stopped_by_hand: frozenset[str] = frozenset()
         self._paused: set[str] = set()  # until they are handed out again
         self._interrupted = False
-        self._draining: frozenset[str] = frozenset()  # nodes that will be taken down
+        self._draining: dict[
+            str, float | None
+        ] = {}  # nodes that will be taken down, with their ends if known
+        self._nodes: dict[str, set[str]] = {}  # of each trial, those of its workers
         self._moving: set[str] = set()
         self._activities: dict[str, Activity] = {}  # of trials in training that have no record yet
         self._heard: dict[str, float] = {}  # when their workers last gave a sign of life, monotonic
-        self._abandoned: frozenset[str] = frozenset()  # trials that have no time to save themselves
+        # Trials that have no time to save themselves: before the sweep's end, and before that of their node.
+        self._abandoned: frozenset[str] = frozenset()
+        self._left_behind: set[str] = set()
         # Checkpoints of this sweep: bytes, and bytes per second.
         self._written: set[tuple[int, float]] = set()
         self._failures: dict[str, str] = {}
@@ -88,9 +93,27 @@ class Board:
     def interrupted(self) -> bool:
         return self._interrupted
 
-    def set_draining(self, nodes: list[str]) -> None:
-        """Sets which nodes will be taken down: trials that run there save themselves and continue elsewhere."""
-        self._draining = frozenset(nodes)
+    def set_draining(
+        self, nodes: Mapping[str, float | None], bytes_per_second: float | None = None
+    ) -> dict[str, Activity]:
+        """Sets which nodes will be taken down, each with the moment of its end (``time.time``), if that is known.
+
+        Trials that run there save themselves and continue elsewhere, except for those whose checkpoints don't fit into
+        the time that is left, by the speeds that :meth:`interrupt` goes by: they train until their node ends. Returns
+        what those of nodes that are new are doing, by trial.
+        """
+        new = {
+            node: end for node, end in nodes.items() if self._draining.get(node) != end and end is not None
+        }
+        self._draining = dict(nodes)
+        speeds, living = WriteSpeeds(frozenset(self._written), bytes_per_second), self._living()
+        left_behind = dict[str, Activity]()
+        for node, end in new.items():
+            there = {trial: living[trial] for trial in living if node in self._nodes.get(trial, ())}
+            fitting = trials_that_fit(there, end - time.time(), speeds.seconds)
+            left_behind |= {trial: there[trial] for trial in there if trial not in fitting}
+        self._left_behind |= left_behind.keys()
+        return left_behind
 
     def is_draining(self, node: str) -> bool:
         return node in self._draining
@@ -101,13 +124,13 @@ class Board:
 
     def moved(self, trial_id: str) -> None:
         """Notes that a trial has saved itself to continue elsewhere."""
-        self._moving.discard(trial_id)
         self.forget(trial_id)
 
     def to_save(self, trial_id: str, node: str) -> bool:
         """Whether a trial that runs on ``node`` should save itself and leave."""
-        ending = self._interrupted and trial_id not in self._abandoned
-        return ending or node in self._draining or trial_id in self._moving
+        self._nodes.setdefault(trial_id, set()).add(node)
+        leaving = self._interrupted or node in self._draining or trial_id in self._moving
+        return leaving and self.may_save(trial_id)
 
     def stop_by_hand(self, trials: list[str]) -> None:
         """Has these trials, and no others, end at their next step, as a person has asked."""
@@ -119,7 +142,7 @@ class Board:
 
     def may_save(self, trial_id: str) -> bool:
         """Whether a trial may begin a checkpoint: not if it was abandoned, as the time left is too short."""
-        return trial_id not in self._abandoned
+        return trial_id not in self._abandoned and trial_id not in self._left_behind
 
     def follow(self, trial_id: str, activity: Activity) -> None:
         """Takes what a trial is doing."""
@@ -147,6 +170,9 @@ class Board:
         """Notes that a trial's worker begins with it, or begins again: it has nothing that isn't saved."""
         self._activities.pop(trial_id, None)
         self._failures.pop(trial_id, None)
+        self._nodes.pop(trial_id, None)
+        self._left_behind.discard(trial_id)
+        self._moving.discard(trial_id)
 
     def ended(self, trial_id: str) -> None:
         """Notes that a trial's record is written, whatever its status."""
@@ -156,8 +182,8 @@ class Board:
         """What the sweep has to wait for before it may end."""
         unsaved = {trial: activity for trial, activity in self._living().items() if activity.unsaved}
         return Waiting(
-            saving={trial: unsaved[trial] for trial in unsaved if trial not in self._abandoned},
-            abandoned={trial: unsaved[trial] for trial in unsaved if trial in self._abandoned},
+            saving={trial: unsaved[trial] for trial in unsaved if self.may_save(trial)},
+            abandoned={trial: unsaved[trial] for trial in unsaved if not self.may_save(trial)},
             failures=dict(self._failures),
         )
 

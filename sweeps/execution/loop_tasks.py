@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeps.console.saving import abandoned_text
 from sweeps.runs import lock
 from sweeps.runs.layout import STOP_LINE
 from trainables.storage import files
@@ -84,17 +85,29 @@ class FolderWatch:
 
 
 class NodeDrains:
-    """Tells the board which nodes will be taken down, so that trials there save themselves and move."""
+    """Tells the board which nodes will be taken down, and when, so that trials there save themselves and move; logs
+    which have no time to. ``bytes_per_second``: the speed of the run's disk, ``None`` where that is unknown.
+    """
 
-    def __init__(self, machines: Machines, board: Any) -> None:
-        self.machines, self.board = machines, board
-        self._draining: set[str] = set()
+    def __init__(
+        self, machines: Machines, board: Any, log: Callable[[str], None], bytes_per_second: float | None
+    ) -> None:
+        self.machines, self.board, self.log = machines, board, log
+        self.bytes_per_second = bytes_per_second
+        self._draining: dict[str, float | None] = {}
 
     def __call__(self) -> None:
-        draining = set(self.machines.draining())
+        import ray
+
+        # Ray has the ends in ms, and 0 where there is none.
+        draining = {node: end / 1000 if end else None for node, end in self.machines.draining().items()}
         if draining != self._draining:
             self._draining = draining
-            self.board.set_draining.remote(sorted(draining))
+            left_behind = ray.get(self.board.set_draining.remote(draining, self.bytes_per_second))
+            for trial_id, activity in left_behind.items():
+                self.log(
+                    f"{trial_id} does not save itself before its node is taken down: {abandoned_text(activity)}"
+                )
 
 
 class DeadSlots:

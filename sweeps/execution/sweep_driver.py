@@ -175,7 +175,7 @@ class SweepDriver:
             once_a_second(StopRequests(self.run_folder, interruption.request, self.progress.log)),
             once_a_second(interruption),
             once_a_second(FolderWatch(self.run_folder, self.progress.log)),
-            once_a_second(NodeDrains(machines, board)),
+            once_a_second(NodeDrains(machines, board, self.progress.log, interruption.bytes_per_second)),
             once_a_second(watch),
         ]
         if self.mirror.store is not None:

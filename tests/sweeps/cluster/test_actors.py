@@ -209,7 +209,7 @@ def test_the_board_remembers_whom_to_stop_or_pause_and_that_everybody_leaves() -
 def test_the_board_has_trials_save_themselves_where_a_node_is_to_be_taken_down() -> None:
     board = Board()
     assert not board.to_save("a", "node 1")
-    board.set_draining(["node 1"])
+    board.set_draining({"node 1": None})
     assert board.is_draining("node 1")
     assert board.to_save("a", "node 1")
     assert not board.to_save("a", "node 2")
@@ -218,7 +218,7 @@ def test_the_board_has_trials_save_themselves_where_a_node_is_to_be_taken_down()
     assert board.to_save("a", "node 2")
     board.moved("a")
     assert not board.to_save("a", "node 2")
-    board.set_draining([])
+    board.set_draining({})
     board.interrupt()
     assert board.to_save("b", "node 1")
 

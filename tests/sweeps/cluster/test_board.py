@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from sweeps.cluster import board as module
 from sweeps.cluster.board import Board, trials_that_fit
 from sweeps.cluster.write_speeds import WriteSpeeds
+from sweeps.execution.loop_tasks import NodeDrains
 from trainables.training.activity import Activity
 
 STEP = Activity("training", step=9, saved_step=6, unsaved_seconds=30, step_seconds=1, checkpoint_bytes=1_000)
@@ -166,3 +168,66 @@ def test_the_board_tells_a_trial_whom_a_person_has_stopped_beside_what_the_sweep
     board.stop_by_hand(["b"])
     board.interrupt()
     assert [board.requests(trial, "node") for trial in "ab"] == [(True, False), (True, True)]
+
+
+@pytest.fixture
+def draining(monkeypatch: pytest.MonkeyPatch) -> Board:
+    """At 100 bytes/s: trials on two nodes, which have just asked what they are to do."""
+    monkeypatch.setattr(module.time, "time", lambda: 1_000.0)
+    long = replace(STEP, unsaved_seconds=90)
+    board = board_with(full=long, lora=replace(STEP, checkpoint_bytes=10), elsewhere=long)
+    for trial, node in (("full", "node 1"), ("lora", "node 1"), ("elsewhere", "node 2")):
+        assert not board.to_save(trial, node)
+    return board
+
+
+def leaving(board: Board) -> set[str]:
+    nodes = {"full": "node 1", "lora": "node 1", "elsewhere": "node 2"}
+    return {trial for trial, node in nodes.items() if board.to_save(trial, node)}
+
+
+@pytest.mark.parametrize(
+    ("end", "saved"),
+    [(1_013.2, {"full", "lora"}), (1_005.0, {"lora"}), (1_001.0, set()), (None, {"full", "lora"})],
+)
+def test_of_the_trials_on_a_node_that_is_taken_down_those_save_themselves_that_have_the_time(
+    draining: Board, end: float | None, saved: set[str]
+) -> None:
+    left_behind = draining.set_draining({"node 1": end}, 100.0)
+    assert leaving(draining) == saved
+    assert left_behind.keys() == {"full", "lora"} - saved
+    assert {trial for trial in ("full", "lora", "elsewhere") if draining.may_save(trial)} == {
+        "elsewhere",
+        *saved,
+    }
+    assert draining.waiting().abandoned.keys() == left_behind.keys()
+
+
+def test_a_trial_that_was_left_behind_saves_itself_again_on_its_next_node(draining: Board) -> None:
+    assert draining.set_draining({"node 1": 1_005.0}, 100.0).keys() == {"full"}
+    draining.move("full")  # as its slot asks for
+    assert not draining.to_save("full", "node 1")
+    draining.forget("full")  # begins again
+    draining.follow("full", STEP)
+    assert draining.may_save("full")
+    assert not draining.to_save("full", "node 3")
+    assert not draining.set_draining({"node 1": 1_005.0}, 100.0)  # its end is known already
+
+
+def test_what_is_left_behind_is_named_once_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = {"node 1": 1_005_000, "node 2": 0}
+    given, lines = [], list[str]()
+
+    def set_draining(*arguments: Any) -> dict[str, Activity]:
+        given.append(arguments)
+        return {"full": STEP}
+
+    machines: Any = SimpleNamespace(draining=lambda: ends)
+    board = SimpleNamespace(set_draining=SimpleNamespace(remote=set_draining))
+    monkeypatch.setattr("ray.get", lambda value: value)
+    drains = NodeDrains(machines, board, lines.append, 100.0)
+    drains()
+    drains()
+    assert given == [({"node 1": 1_005.0, "node 2": None}, 100.0)]
+    assert len(lines) == 1
+    assert lines[0].startswith("full does not save itself before its node is taken down: its checkpoint of")
