@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,25 @@ def start(folder: Path, local_options: Mapping[str, Any]) -> None:
                     logging_level=logging.ERROR,
                     _temp_dir=str(folder / RAY),
                 )
+                close_to_others(folder / RAY)
                 return
             except SpecError:  # its node has not come up: another one may
                 ray.shutdown()
                 _end(processes)
                 if time.monotonic() > end:
                     raise
+
+
+def close_to_others(folder: Path) -> None:
+    """Takes all rights in ``folder`` from the group and from others.
+
+    Ray opens its folders to everybody, whatever the umask. What it makes later lies in these, and its processes keep
+    the umask, as trials write the files of the run.
+    """
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # its processes remove files, too
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode & 0o700)
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from pathlib import Path
 from trainables.storage import files
 
 PREFIX = "paretune-ray-"
-# Ray opens the folder that it is given to everybody (0777), so it gets one within the private folder.
+# Ray opens the folder that it is given to everybody (0777), so it gets one within the private folder, and `local_ray`
+# closes what is in it.
 RAY = "ray"
 LOCK = "lock"  # a file in the folder, locked as long as the process runs that made it
 # A socket's path has at most 107 bytes (unix(7)), and the longest that Ray adds ends with the largest process id.

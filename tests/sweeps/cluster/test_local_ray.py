@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import ray
 
 from sweeps.cluster import local_ray
+from sweeps.cluster.private_folder import RAY, private_folder
 from sweeps.spec.problems import SpecError
 
 
@@ -87,3 +89,51 @@ def test_a_node_that_has_ended_is_not_waited_for_and_its_processes_are_ended_bef
 
 def _not_registered() -> None:
     raise RuntimeError("no such node")
+
+
+def _open_to_others(folder: Path) -> dict[str, int]:
+    """The bits of the group and of others, by name, of what has any; a link has those of what it leads to."""
+    found = [(path, path.lstat()) for path in folder.rglob("*")]
+    bits = {str(path.relative_to(folder)): stat.S_IMODE(info.st_mode) & 0o077 for path, info in found
+            if not stat.S_ISLNK(info.st_mode)}  # fmt: skip
+    return {name: mode for name, mode in bits.items() if mode}
+
+
+def test_what_ray_opens_to_everybody_is_closed_and_no_link_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    own.touch(0o644)
+
+    def init(*, _temp_dir: str, **options: Any) -> None:
+        sockets = Path(_temp_dir) / "session" / "sockets"
+        sockets.mkdir(parents=True)
+        (sockets / "raylet").touch()
+        (sockets.parent / "latest").symlink_to(own)
+        for path in (Path(_temp_dir), sockets.parent, sockets, sockets / "raylet"):
+            path.chmod(0o777)
+
+    monkeypatch.setattr(ray, "init", init)
+    local_ray.start(tmp_path / "private", {})
+    assert _open_to_others(tmp_path / "private" / RAY) == {}
+    assert stat.S_IMODE(own.stat().st_mode) == 0o644
+
+
+@pytest.mark.slow
+@pytest.mark.sweep
+def test_no_folder_or_socket_of_rays_is_open_to_the_group_or_to_others() -> None:
+    """Its processes go on making files by the umask; each lies in a folder that nobody else may enter."""
+    before = os.umask(0o022)
+    try:
+        with private_folder() as folder:
+            local_ray.start(folder, {"num_cpus": 1})
+            seen = [_open_to_others(folder / RAY)]
+            ray.get([ray.remote(os.getpid).remote() for _ in range(4)])
+            seen.append(_open_to_others(folder / RAY))
+            opened = {name for names in seen for name in names if not (folder / RAY / name).is_file()}
+            sockets = [path for path in (folder / RAY).rglob("*") if path.is_socket()]
+            ray.shutdown()
+    finally:
+        os.umask(before)
+    assert sockets
+    assert opened == set()
