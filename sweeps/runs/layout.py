@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ LOCK = ".lock"
 STOP = ".stop"  # in a run's folder: its driver is to end
 STOP_LINE = "`paretune stop` requests the end"  # in sweep.log, by a driver that was asked to
 REQUESTS = "requests"  # a folder: which trials people stop or add (`trial_requests`)
-REQUEST = ".request-{}.json"  # what a detached driver on another machine executes; it may hold keys
+# Beside a run's folder, by its name and a token: what a detached driver on another machine executes; it may hold keys.
+REQUEST = ".{}.request-{}.json"
 SIGNS = ".signs.json"  # what the trials of a run are doing, as its driver knows it
 # Folders of trackers' own files. Each has a folder SENT, with a mark for each trial that the tracker has completely.
 TRACKERS = ("wandb", "tensorboard", "mlflow", "swanlab", "trackio")
@@ -32,6 +34,11 @@ def has_begun(run: Path) -> bool:
     folders alone.
     """
     return (run / "environment.json").exists()
+
+
+def waiting_requests(run: Path) -> list[Path]:
+    """The requests that no detached driver has taken yet."""
+    return sorted(run.parent.glob(REQUEST.format(glob.escape(run.name), "*")))
 
 
 def read_environment(run: Path) -> dict[str, Any] | None:

@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sweeps.runs.foreign_entries import require_writable
-from sweeps.runs.layout import BEGUN, LOCK, REQUEST, STOP
+from sweeps.runs.layout import BEGUN, LOCK, STOP, waiting_requests
 from sweeps.spec.problems import Problem, SpecError
 from trainables.storage import files
 from trainables.system import provenance
 
-EARLIER_REQUEST = ".orders-{}.json"  # the name that earlier versions gave it
+EARLIER_REQUESTS = (
+    ".request-{}.json",
+    ".orders-{}.json",
+)  # in the run's folder, where earlier versions had it
 
 
 def holder(run: Path) -> str | None:
@@ -95,10 +98,14 @@ def held(run: Path) -> Iterator[None]:
         file.flush()
         (run / STOP).unlink(missing_ok=True)  # meant for the process that held it before
         # What a command left that was killed while it started a driver; the holder itself has read its own.
-        for pattern in (REQUEST, BEGUN, EARLIER_REQUEST):
-            for path in run.glob(pattern.format("*")):
-                path.unlink(missing_ok=True)
+        for path in _left_by_starters(run):
+            path.unlink(missing_ok=True)
         try:
             yield
         finally:
             (run / STOP).unlink(missing_ok=True)
+
+
+def _left_by_starters(run: Path) -> list[Path]:
+    earlier = [path for pattern in (BEGUN, *EARLIER_REQUESTS) for path in run.glob(pattern.format("*"))]
+    return [*waiting_requests(run), *earlier]

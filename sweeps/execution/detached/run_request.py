@@ -1,6 +1,6 @@
 """What a detached driver executes. It may hold keys, so only that driver gets to see it.
 
-A driver on this machine reads it from a pipe. A job of a cluster reads it from a file in the run folder, which it
+A driver on this machine reads it from a pipe. A job of a cluster reads it from a file beside the run folder, which it
 removes at once: every user of a machine sees command lines, and every user of a cluster what Ray is given. It has the
 spec's text, so the spec's file may change meanwhile, or be on a machine that the driver can't read.
 """
@@ -59,10 +59,12 @@ class RunRequest(BaseModel):
         )
 
     def write(self, run: Path) -> Path:
-        """Writes the request to the run's folder; returns the file."""
-        path = run / REQUEST.format(self.token)
-        path.touch(mode=0o600, exist_ok=False)  # before anything is in it: it may hold keys
-        path.write_text(self.model_dump_json(), encoding="utf-8")
+        """Writes the request beside the run's folder, which people share; returns the file."""
+        path = run.parent / REQUEST.format(run.name, self.token)
+        # For this user alone before anything is in it: it may hold keys.
+        created = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+        with open(created, "w", encoding="utf-8") as file:
+            file.write(self.model_dump_json())
         return path
 
     @classmethod

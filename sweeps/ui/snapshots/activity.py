@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sweeps.runs.layout import LOCK, LOG, REQUEST, SIGNS, STOP, STOP_LINE
+from sweeps.runs.layout import LOCK, LOG, SIGNS, STOP, STOP_LINE, waiting_requests
 from trainables.storage.regular_files import tail
 from trainables.system.redaction import redacted
 
@@ -67,7 +67,7 @@ def _held(run: Path, begun: bool) -> State:
 
 def _left(run: Path) -> Activity:
     """Trials are left, and nobody runs them."""
-    if any(run.glob(REQUEST.format("*"))):
+    if waiting_requests(run):
         return Activity("queued")
     match _end_of_session(run):
         case "stopped":
@@ -81,7 +81,7 @@ def _left(run: Path) -> Activity:
 
 def _not_begun(run: Path) -> Activity:
     log = run / LOG
-    if any(run.glob(REQUEST.format("*"))):
+    if waiting_requests(run):
         return Activity("queued")
     lines = _last_lines(log)
     if lines and ENDED.search(lines[-1]):

@@ -127,7 +127,13 @@ def test_a_driver_that_ends_before_it_has_the_run_gives_its_words_and_its_code(w
 
 def test_a_request_is_for_its_owner_alone_and_is_taken_once(workdir: Path) -> None:
     made = orders(workdir, sets=("search.trials=2",), environment={"WANDB_API_KEY": SECRET})
-    path = made.write(workdir)
+    run = workdir / "run"
+    run.mkdir()
+    path = made.write(run)
+    assert list(run.iterdir()) == []  # a run folder is shared, and copied
+    assert path.parent == workdir
+    with pytest.raises(FileExistsError):  # whoever put a file there would read the keys
+        made.write(run)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert RunRequest.take(str(path)) == made
     assert not path.exists()
@@ -158,15 +164,24 @@ def test_a_driver_on_this_machine_is_given_its_request_by_no_file(
     assert [path.name for path in (workdir / "run").iterdir()] == [LOG]
 
 
-@pytest.mark.parametrize("name", [".request-0a1b2c3d.json", ".orders-0a1b2c3d.json", ".begun-0a1b2c3d"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".run.request-0a1b2c3d.json",
+        *(f"run/{each}" for each in (".request-0a1b2c3d.json", ".orders-0a1b2c3d.json", ".begun-0a1b2c3d")),
+    ],
+)
 def test_what_a_killed_start_of_a_driver_left_is_removed_once_a_process_holds_the_run(
     workdir: Path, name: str
 ) -> None:
-    left = workdir / "run" / name
-    left.parent.mkdir()
+    left = workdir / name
+    (workdir / "run").mkdir()
     left.write_text(SECRET)
+    of_another = workdir / ".run-2.request-0a1b2c3d.json"
+    of_another.touch()
     with lock.held(workdir / "run"):
         assert not left.exists()
+    assert of_another.exists()
 
 
 def test_a_refused_driver_removes_nothing_of_the_one_that_holds_the_run(workdir: Path) -> None:
