@@ -74,7 +74,8 @@ def profiled_steps(method: str, stage: str, precision: str, steps: int) -> tuple
     from tests.benchmarks.throughput import trial_config
     from trainables.data import loading
     from trainables.models import locate
-    from trainables.training.trainer_setup import clean_process, training_arguments, use_method_optimizer
+    from trainables.training.optimizers.build import use_optimizer
+    from trainables.training.trainer_setup import clean_process, training_arguments
     from trainables.trial.loading import attach, load_base
     from trainables.trial.tokenizer import tokenizer_of
 
@@ -104,7 +105,7 @@ def profiled_steps(method: str, stage: str, precision: str, steps: int) -> tuple
         trainer = config.stage.trainer(
             policy, rows, train, config.data.cutoff, options | {"save_strategy": "no"}
         )
-        use_method_optimizer(trainer, policy, train.weight_decay)
+        use_optimizer(trainer, policy, train)
         trainer.add_callback(Profiled())
         trainer.train()
     return profiler.events(), spent[0], int(getattr(config.method, "rank", 0))

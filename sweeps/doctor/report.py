@@ -126,6 +126,7 @@ def examine(output: str = "runs", driver: bool = True) -> Report:
             "Quantizers": capabilities.quantizers(),
             "Attention": capabilities.attention(),
             "Kernels": capabilities.kernels(),
+            "Optimizers": capabilities.optimizers(),
             "Precision": capabilities.precisions(),
             **({"Search": capabilities.samplers(), "Tracking": tracking()} if driver else {}),
             "Packages": packages,

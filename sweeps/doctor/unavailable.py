@@ -32,6 +32,8 @@ NEEDED_FOR: Mapping[str, tuple[Values, ...]] = {
     "compiler": (Values("train.compile", ("on",)),),
     "bf16": (Values("train.precision", ("bf16", "pure_bf16")),),
     "fp16": (Values("train.precision", ("fp16",)),),
+    "schedulefree": (Values("train.optimizer", ("schedule_free",)),),
+    "torch-optimi": (Values("train.optimizer", ("stable_adamw",)),),
     "cmaes": (Values("search.sampler", ("cmaes",)),),
     "wandb": (Values("tracking.wandb", ("auto", "offline", "online")),),
     "W&B login": (Values("tracking.wandb", ("online",)),),

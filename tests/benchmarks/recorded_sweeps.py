@@ -109,7 +109,8 @@ def _curve(config: Any, folder: Path) -> Iterator[dict[str, Any]]:
     from trainables.models import locate
     from trainables.results import read_curve
     from trainables.training.checkpoints import Progress
-    from trainables.training.trainer_setup import clean_process, training_arguments, use_method_optimizer
+    from trainables.training.optimizers.build import use_optimizer
+    from trainables.training.trainer_setup import clean_process, training_arguments
     from trainables.training.training_callback import NoControl, TrialCallback
     from trainables.trial.loading import attach, load_base
     from trainables.trial.tokenizer import tokenizer_of
@@ -122,7 +123,7 @@ def _curve(config: Any, folder: Path) -> Iterator[dict[str, Any]]:
     policy = attach(load_base(config, locate.model_folder(config.model)), tokenizer_of(config), config)
     options = training_arguments(train, train.steps, folder, 1, policy.device)
     trainer = config.stage.trainer(policy, rows.train, train, cutoff, options)
-    use_method_optimizer(trainer, policy, train.weight_decay)
+    use_optimizer(trainer, policy, train)
     callback = TrialCallback(
         folder=folder,
         progress=Progress(),

@@ -31,7 +31,12 @@ def quantization_bytes(step: TrainingStep) -> int:
 
 
 def gradient_bytes(step: TrainingStep) -> int:
-    """All gradients, once the backward pass is over; they have the type of their weights."""
+    """All gradients, once the backward pass is over; they have the type of their weights.
+
+    Where weights are updated in the backward pass, those of the embedding come last.
+    """
+    if step.train.optimizer_settings.updates_in_backward:
+        return step.footprint.embedding * step.shape.embedding_params * step.widths.trainable
     return step.footprint.trained_params(step.shape) * step.widths.trainable
 
 

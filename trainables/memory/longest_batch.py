@@ -13,7 +13,8 @@ from trainables.models import locate
 from trainables.models.folder import read_architecture
 from trainables.tokenization import batching
 from trainables.training.compiled_layers import layers_for
-from trainables.training.trainer_setup import training_arguments, use_method_optimizer
+from trainables.training.optimizers.build import use_optimizer
+from trainables.training.trainer_setup import training_arguments
 from trainables.training.worker_group import worker_count
 
 if TYPE_CHECKING:
@@ -70,12 +71,12 @@ def train_longest(
         options = training_arguments(train, steps, Path(folder), worker_count(), policy.device)
         options |= {"save_strategy": "no"}
         trainer = config.stage.trainer(policy, rows, train, config.data.cutoff, options)
-        use_method_optimizer(trainer, policy, train.weight_decay)
+        use_optimizer(trainer, policy, train)
         _scale_gradients_by_one(trainer)
         trainer.add_callback(counter)
         phases.track(trainer)
         # `auto` compiles nothing for so few steps.
-        with layers_for(trainer, policy, train, steps, config.stage.compile_obstacle):
+        with layers_for(trainer, policy, train, steps, config.compile_obstacle):
             trainer.train()
 
 

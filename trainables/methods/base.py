@@ -32,6 +32,8 @@ class FineTuning(Frozen, ABC):
     # full fine-tuning ("LoRA Without Regret", Thinking Machines Lab, 2025).
     prior: ClassVar[dict[str, Any]] = {}
     sharding_obstacle: ClassVar[str | None] = None  # why workers can't share the weights, if they can't
+    workers_obstacle: ClassVar[str | None] = None  # why several workers can't train it, if they can't
+    compile_obstacle: ClassVar[str | None] = None  # why its layers can't be compiled, if they can't
     # Whether what is saved fits only on the base that it was trained on.
     saves_adapter: ClassVar[bool] = False
     base_form_settings: ClassVar[tuple[str, ...]] = ()  # settings that decide in what form the base is held
@@ -106,6 +108,10 @@ class FineTuning(Frozen, ABC):
     ) -> torch.optim.Optimizer | None:
         """An optimizer with parameter groups of the method's own, or ``None`` for the trainer's usual one."""
         return None
+
+    def callbacks(self, model: nn.Module, dtypes: Dtypes, seed: int) -> list[Any]:
+        """What the trainer shall call at its steps, as transformers' ``TrainerCallback``."""
+        return []
 
     @abstractmethod
     def save(

@@ -31,8 +31,10 @@ from trainables.training.checkpoints import LOGPROBS_BEFORE, Progress, last_chec
 from trainables.training.compiled_layers import layers_for
 from trainables.training.device_settings import device_facts
 from trainables.training.early_exit import EarlyExit
+from trainables.training.optimizers.averaged_weights import averaged_weights, load_averages, take_averages
+from trainables.training.optimizers.build import use_optimizer
 from trainables.training.policy import Policy
-from trainables.training.trainer_setup import clean_process, training_arguments, use_method_optimizer
+from trainables.training.trainer_setup import clean_process, training_arguments
 from trainables.training.training_callback import TrialCallback, require_finite
 from trainables.training.worker_group import is_first_worker
 from trainables.trial.loading import attach
@@ -156,13 +158,18 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
     trial.facts["trainable_params"] = sum(p.numel() for p in trainable)
     trial.facts["padding_share"] = trainer.padding_share
     trial.facts["reference_bytes"] = reference_policy.reference_bytes(policy)
-    use_method_optimizer(trainer, policy, train.weight_decay)
+    use_optimizer(trainer, policy, train)
     resumed = last_checkpoint(trial.folder, partial(fsdp_checkpoint.can_resume, policy.blueprint is not None))
+
+    def evaluate() -> dict[str, float]:
+        with averaged_weights(trainer.optimizer):
+            return _objective(trial, policy, rows)
+
     callback = TrialCallback(
         folder=trial.folder,
         progress=resumed[1] if resumed else Progress(),
         control=trial.control,
-        evaluate=lambda: _objective(trial, policy, rows),
+        evaluate=evaluate,
         evaluate_at=_evaluation_steps(train, steps, evaluate_at) if config.data.holds_out else frozenset(),
         on_first_step=lambda: _record_setup_time(trial),
         tokens_after=trainer.tokens_after,
@@ -179,8 +186,9 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
         if resumed and (resumed[1].stopped or resumed[1].step >= steps):
             # Training had ended, and the trial died while it was scored. `train` would make one step too many.
             trainer._load_from_checkpoint(str(resumed[0]))
+            load_averages(trainer, resumed[0])
         else:
-            with layers_for(trainer, policy, train, steps, config.stage.compile_obstacle) as layers:
+            with layers_for(trainer, policy, train, steps, config.compile_obstacle) as layers:
                 trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
             trial.facts["compiled"] = layers.text
     finally:
@@ -188,6 +196,8 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
         # After an error, too: the record of a failed trial says how far it came.
         _record_progress(trial, callback.progress)
     trial.paused = callback.decision == "pause"
+    if callback.progress.step >= steps or callback.progress.stopped:
+        take_averages(trainer.optimizer)
     # At the last step there is nothing left to stop or to interrupt.
     if callback.progress.step >= steps:
         return "done"

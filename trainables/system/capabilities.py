@@ -144,6 +144,16 @@ def _cmaes() -> Capability:
     return missing or Capability("cmaes", True, importlib.metadata.version("cmaes"), False)
 
 
+def optimizers() -> list[Capability]:
+    """The optimizers that need a package of their own."""
+    return [check_capability("schedulefree"), check_capability("torch-optimi")]
+
+
+def _optimizer_package(name: str, module: str) -> Capability:
+    missing = _missing_requirements(name, packages={module: "'paretune[optimizers]'"}, gpu=False)
+    return missing or Capability(name, True, importlib.metadata.version(name), False)
+
+
 def _lm_eval() -> Capability:
     missing = _missing_requirements("lm_eval", packages={"lm_eval": "'paretune[harness]'"}, gpu=False)
     return missing or Capability("lm-eval", True, importlib.metadata.version("lm-eval"), False)
@@ -405,6 +415,8 @@ CHECKS: dict[str, Callable[[], Capability]] = {
     "fp16": lambda: _precision("fp16", needed=False),
     "lm-eval": _lm_eval,
     "cmaes": _cmaes,
+    "schedulefree": lambda: _optimizer_package("schedulefree", "schedulefree"),
+    "torch-optimi": lambda: _optimizer_package("torch-optimi", "optimi"),
 }
 
 

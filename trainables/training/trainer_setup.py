@@ -74,6 +74,8 @@ def training_arguments(
 
 
 def _schedule(train: TrainConfig, warmup: int) -> str:
+    if not train.optimizer_settings.has_schedule:
+        return "constant"  # the optimizer warms up itself
     # The schedule that transformers calls "constant" ignores the warm-up.
     return "constant_with_warmup" if train.scheduler == "constant" and warmup else train.scheduler
 
@@ -110,15 +112,6 @@ def make_trainer(
             row_order=RowOrder(places, lengths, packed, width_cost(policy.device)),
             **options,
         )
-
-
-def use_method_optimizer(trainer: Any, policy: Policy, weight_decay: float) -> None:
-    """Gives the trainer the method's own optimizer, for methods that have one (LoRA+)."""
-    assert policy.method is not None
-    cls, options = trainer.get_optimizer_cls_and_kwargs(trainer.args, policy.model)
-    optimizer = policy.method.optimizer(policy.model, cls, {**options, "weight_decay": weight_decay})
-    if optimizer is not None:
-        trainer.optimizer = optimizer
 
 
 def rows_on_disk(rows: Iterable[dict[str, Any]], cls: type[Dataset] = Dataset) -> Dataset:

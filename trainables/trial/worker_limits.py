@@ -17,6 +17,11 @@ def sharing_problems(config: TrialConfig, workers: int | str) -> Iterator[Worker
     """The reasons why this number of workers, or ``auto``, can't train this config."""
     if isinstance(workers, int):
         yield from _rows(config, workers)
+    obstacle = config.method.workers_obstacle if config.method is not None else None
+    if obstacle is None and config.train.optimizer_settings.updates_in_backward:
+        obstacle = f"{config.train.optimizer_label} updates weights before workers exchange gradients"
+    if obstacle is not None and workers != 1:
+        yield ("resources", "workers"), f"{obstacle}; write workers: 1", True
     if config.train.sharding == "none" or config.method is None:
         return
     if workers == 1:

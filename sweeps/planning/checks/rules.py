@@ -13,7 +13,7 @@ from trainables.data.loading import Data
 from trainables.models import rope_scaling
 from trainables.models.architecture.model_classes import class_problem, supported_attention
 from trainables.models.folder import Architecture
-from trainables.trial import worker_limits
+from trainables.trial import optimizer_limits, worker_limits
 from trainables.trial.config import TrialConfig
 
 SHOWN_TOKENS = 8  # of those without an embedding
@@ -119,6 +119,12 @@ def _model_class(context: RuleContext, config: TrialConfig) -> Iterator[Problem]
         yield draft.problem(("model", "attention"), what)
 
 
+def _optimizer(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
+    """What the optimizer can't do with the other settings."""
+    for path, what in optimizer_limits.optimizer_problems(config):
+        yield context.draft.problem(path, what)
+
+
 def _stage(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
     """What the stage itself finds wrong with the config and its data."""
     for key, what in config.stage.problems(config, context.data):
@@ -135,4 +141,13 @@ def _method(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
             yield context.draft.problem(("method", key), what, error=False)
 
 
-RULES: tuple[Rule, ...] = (_workers, _rows, _positions, _vocabulary, _model_class, _stage, _method)
+RULES: tuple[Rule, ...] = (
+    _workers,
+    _rows,
+    _positions,
+    _vocabulary,
+    _model_class,
+    _optimizer,
+    _stage,
+    _method,
+)

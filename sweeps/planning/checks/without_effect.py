@@ -98,7 +98,9 @@ def _in_training(config: TrialConfig, workers: int) -> Iterator[tuple[CellPath, 
     if train.packing and train.group_by_length:
         yield ("train", "group_by_length"), "with packing, every batch has rows of the same length"
     sharded = train.sharding != "none" and workers > 1
-    obstacle = SHARDED if sharded else config.stage.compile_obstacle
+    obstacle = SHARDED if sharded else config.compile_obstacle
+    if not train.optimizer_settings.has_schedule:
+        yield ("train", "scheduler"), f"{train.optimizer_label} has no schedule: it averages the weights"
     if train.compile == "on" and obstacle is not None:
         yield ("train", "compile"), obstacle
     if train.retry_out_of_memory and config.halved() is None:

@@ -54,6 +54,9 @@ class OptimizerSettings(Frozen, ABC):
     updates_in_backward: ClassVar[bool] = (
         False  # whether each weight is updated as soon as its gradient is there
     )
+    groups_matrices: ClassVar[bool] = (
+        False  # whether matrices between embedding and head are groups of their own
+    )
     has_schedule: ClassVar[bool] = True  # whether the learning rate follows ``train.scheduler``
     takes_adam_rates: ClassVar[bool] = True  # whether learning rates that suit AdamW suit it, too
     capability: ClassVar[str | None] = None  # what the machine must have, by its name in ``capabilities``
@@ -69,7 +72,7 @@ class OptimizerSettings(Frozen, ABC):
         return bool(getattr(self, "paged", False))
 
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of transformers' ``TrainingArguments``; empty where it doesn't build this optimizer."""
+        """Keyword arguments of transformers' ``TrainingArguments``, which matter where it builds this optimizer."""
         return {}
 
     @abstractmethod

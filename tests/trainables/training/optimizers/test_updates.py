@@ -1,0 +1,131 @@
+"""The updates of the optimizers that are Paretune's own, against formulas worked by hand and torch's classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trainables.training.optimizers.apollo import Apollo, random_projection
+from trainables.training.optimizers.galore import GaLore
+from trainables.training.optimizers.lomo import Lomo
+from trainables.training.optimizers.muon import MuonWithAdamW
+
+ADAM: dict[str, Any] = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-12}
+
+
+def moved(optimizer_of: Any, gradients: list[Tensor], shape: tuple[int, ...]) -> Tensor:
+    """How far a parameter of zeros moves with these gradients."""
+    parameter = nn.Parameter(torch.zeros(shape))
+    optimizer: Optimizer = optimizer_of(parameter)
+    for gradient in gradients:
+        parameter.grad = gradient.clone()
+        optimizer.step()
+    return parameter.detach()
+
+
+@pytest.mark.parametrize("shape", [(6, 9), (9, 6)])
+def test_galore_s_first_update_is_the_sign_in_the_leading_singular_directions(shape: tuple[int, int]) -> None:
+    gradient = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    found = moved(
+        lambda p: GaLore([{"params": [p], "matrix": True}], rank=2, update_every=5, scale=0.25, **ADAM),
+        [gradient],
+        shape,
+    )
+    left, _, right = torch.linalg.svd(gradient, full_matrices=False)
+    basis = left[:, :2] if shape[0] < shape[1] else right[:2].T
+    # Adam's first direction is the sign of what it is given.
+    wide = shape[0] < shape[1]
+    sign = (basis.T @ gradient).sign() if wide else (gradient @ basis).sign()
+    expected = -0.1 * 0.25 * (basis @ sign if wide else sign @ basis.T)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    assert torch.linalg.matrix_rank(found) == 2
+
+
+@pytest.mark.parametrize("by_tensor", [False, True])
+def test_apollo_scales_each_channel_or_the_whole_matrix_as_adam_scales_its_projection(
+    by_tensor: bool,
+) -> None:
+    gradient = torch.randn((6, 9), generator=torch.Generator().manual_seed(0))
+    found = moved(
+        lambda p: Apollo(
+            [{"params": [p], "matrix": True}],
+            rank=2,
+            update_every=5,
+            scale=4.0,
+            by_tensor=by_tensor,
+            seed=3,
+            **ADAM,
+        ),
+        [gradient],
+        (6, 9),
+    )
+    projected = (
+        random_projection(gradient, 2, (3, 1, 0)).T @ gradient
+    )  # (2, 9): the rows are the shorter side
+    size = projected.norm() if by_tensor else projected.norm(dim=0)
+    signs = (2 * 9) ** 0.5 if by_tensor else 2**0.5  # the norm of as many signs
+    torch.testing.assert_close(found, -0.1 * 2.0 * gradient * signs / size, atol=1e-5, rtol=1e-4)
+
+
+def test_apollo_limits_how_fast_an_update_grows() -> None:
+    gradients = [torch.full((4, 4), size) for size in (1.0, 1.0, 100.0)]
+    steps = [moved(_apollo_of_rank_1, gradients[:count], (4, 4)) for count in (1, 2, 3)]
+    first, second, third = steps[0].norm(), (steps[1] - steps[0]).norm(), (steps[2] - steps[1]).norm()
+    assert second < 1.02 * first
+    assert third < 1.02 * second
+
+
+def _apollo_of_rank_1(parameter: nn.Parameter) -> Optimizer:
+    groups = [{"params": [parameter], "matrix": True}]
+    return Apollo(
+        groups, rank=1, update_every=9, scale=1.0, by_tensor=True, seed=0, **{**ADAM, "betas": (0.0, 0.0)}
+    )
+
+
+def test_muon_and_adamw_move_as_they_do_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    gradients = [torch.randn((4, 6), generator=generator) for _ in range(3)]
+    options: dict[str, Any] = {"betas": (0.9, 0.99), "eps": 1e-8}
+    for matrix in (True, False):
+        group = {"matrix": matrix, "weight_decay": 0.1}
+        both = moved(
+            lambda p, group=group: MuonWithAdamW([{"params": [p], **group}], 0.1, {"momentum": 0.9}, options),
+            gradients,
+            (4, 6),
+        )
+        if matrix:
+            alone = moved(
+                lambda p: torch.optim.Muon([p], lr=0.1, weight_decay=0.1, momentum=0.9), gradients, (4, 6)
+            )
+        else:
+            alone = moved(
+                lambda p: torch.optim.AdamW([p], lr=0.1, weight_decay=0.1, **options), gradients, (4, 6)
+            )
+        assert torch.equal(both, alone)
+
+
+def test_lomo_updates_in_the_backward_pass_and_keeps_no_gradient_only_while_it_trains() -> None:
+    weight = nn.Parameter(torch.ones(2, 3))
+    optimizer = Lomo([{"params": [weight], "weight_decay": 0.0}], lr=0.5, adaptive=False)
+    optimizer.begin()
+    (weight * torch.arange(6.0).view(2, 3)).sum().backward()
+    torch.testing.assert_close(weight.detach(), 1 - 0.5 * torch.arange(6.0).view(2, 3))
+    assert weight.grad is None
+    optimizer.end()
+    weight.sum().backward()
+    torch.testing.assert_close(weight.detach(), 1 - 0.5 * torch.arange(6.0).view(2, 3))
+    assert weight.grad is not None
+
+
+def test_adalomo_s_first_update_is_the_sign_of_a_rank_one_gradient_times_the_weights_size() -> None:
+    weight = nn.Parameter(torch.full((2, 3), 2.0))
+    optimizer = Lomo([{"params": [weight]}], lr=0.5, adaptive=True)
+    optimizer.begin()
+    # Rows' and columns' means give back the squares of such a gradient exactly, so that the update is its sign.
+    gradient = torch.tensor([[1.0], [-3.0]]) * torch.tensor([[1.0, 2.0, -4.0]])
+    (weight * gradient).sum().backward()
+    torch.testing.assert_close(weight.detach(), 2 - 0.5 * 2.0 * gradient.sign(), atol=1e-5, rtol=1e-5)

@@ -1,0 +1,31 @@
+"""Lion (Chen et al., 2023): bitsandbytes'."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from trainables.config.optimizers.base import OptimizerSettings, TrainedTensor
+from trainables.config.optimizers.bitsandbytes_state import bitsandbytes_bytes
+
+
+class Lion(OptimizerSettings):
+    """One running mean, of whose mixture with the gradient only the sign counts. Its authors take a third to a tenth of
+    AdamW's learning rate.
+
+    ``bits`` of each number in the state. ``paged``: a GPU's driver moves the state to the machine's memory.
+    """
+
+    kind: Literal["lion"] = "lion"
+    bits: Literal[32, 8] = 32
+    paged: bool = False
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.99, ge=0, lt=1)
+
+    def arguments(self) -> dict[str, Any]:
+        name = f"{'paged_' if self.paged else ''}lion_{self.bits}bit"
+        return {"optim": name, "adam_beta1": self.beta1, "adam_beta2": self.beta2}
+
+    def tensor_bytes(self, tensor: TrainedTensor, width: int) -> float:
+        return bitsandbytes_bytes(tensor, self.bits, moments=1)

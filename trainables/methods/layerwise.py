@@ -1,0 +1,115 @@
+"""What methods share that train all weights, but a few layers at a time.
+
+Layers that don't train are held in the dtype of frozen weights, have neither gradients nor an optimizer state, and get
+both anew when their turn comes.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from trainables.methods.base import FineTuning, reward_head, save_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+    from trainables.models.folder import Architecture
+    from trainables.models.precision import Dtypes
+
+
+class LayerWise(FineTuning):
+    """``layers`` decoder layers train at a time, others ``every`` so many steps."""
+
+    layers: int = Field(default=1, ge=1)
+    every: int = Field(default=100, ge=1)
+
+    prior: ClassVar[dict[str, Any]] = {"train.learning_rate": 2e-4}
+    sharding_obstacle: ClassVar[str | None] = "which weights train changes during training"
+    workers_obstacle: ClassVar[str | None] = sharding_obstacle
+    compile_obstacle: ClassVar[str | None] = "which weights train changes during training"
+
+    @abstractmethod
+    def active_layers(self, count: int, period: int, seed: int) -> list[int]:
+        """The places of the layers that train in a ``period``, out of ``count``; counted from 0."""
+
+    @abstractmethod
+    def ends_train(self, count: int, period: int) -> bool:
+        """Whether embeddings, the last norm and the head train in a ``period``, too."""
+
+    @property
+    @abstractmethod
+    def trains_ends(self) -> bool:
+        """Whether embeddings, the last norm and the head ever train."""
+
+    def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
+        if self.layers > architecture.layers:
+            yield "layers", f"the model has {architecture.layers} layers, so {self.layers} can't train"
+
+    def attach(self, model: nn.Module, dtypes: Dtypes, begun: Path | None = None) -> nn.Module:
+        # All that ever trains has a gradient here, so that it gets a place in the optimizer.
+        layers, ends = parts(model)
+        model.requires_grad_(False)
+        for parameter in [
+            *(p for layer in layers for p in layer),
+            *(ends if self.trains_ends else always(model)),
+        ]:
+            parameter.requires_grad_(True)
+        if begun is None:
+            return model
+        # The checkpoint's weights are copied into these tensors, so those that trained need their dtype at once.
+        trained = names_in_dtype(begun, dtypes.trainable)
+        for name, parameter in model.named_parameters():
+            if name in trained:
+                parameter.data = parameter.data.to(dtypes.trainable)
+        return model
+
+    def callbacks(self, model: nn.Module, dtypes: Dtypes, seed: int) -> list[Any]:
+        from trainables.methods.layer_switch import LayerSwitch
+
+        return [LayerSwitch(self, dtypes, seed)]
+
+    def active_parameters(self, model: nn.Module, period: int, seed: int) -> set[int]:
+        """The ids of the parameters that train in a ``period``."""
+        layers, ends = parts(model)
+        active = [p for place in self.active_layers(len(layers), period, seed) for p in layers[place]]
+        active += ends if self.ends_train(len(layers), period) else []
+        return {id(parameter) for parameter in (*active, *always(model))}
+
+    def save(
+        self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype
+    ) -> None:
+        save_whole(model, tokenizer, folder, dtype)
+
+
+def parts(model: nn.Module) -> tuple[list[list[nn.Parameter]], list[nn.Parameter]]:
+    """The parameters of each decoder layer, and all others."""
+    from trainables.models.architecture.decoder_layers import decoder_layers
+
+    layers = [list(layer.parameters()) for layer in decoder_layers(model)]
+    inside = {id(parameter) for layer in layers for parameter in layer}
+    return layers, [parameter for parameter in model.parameters() if id(parameter) not in inside]
+
+
+def always(model: nn.Module) -> Iterable[nn.Parameter]:
+    """A reward head's: it is new in every trial."""
+    head = reward_head(model)
+    return [] if head is None else list(head.parameters())
+
+
+def names_in_dtype(checkpoint: Path, dtype: torch.dtype) -> set[str]:
+    """The names of the weights that a checkpoint holds in a dtype."""
+    from safetensors import safe_open
+
+    names = set()
+    for path in checkpoint.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            names |= {name for name in file.keys() if file.get_tensor(name).dtype == dtype}  # noqa: SIM118
+    return names

@@ -1,0 +1,95 @@
+"""Gives a trainer the optimizer that its config asks for, where the trainer wouldn't make it itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch.optim import Optimizer
+
+from trainables.config.optimizers.apollo import Apollo as ApolloSettings
+from trainables.config.optimizers.apollo import ApolloMini
+from trainables.config.optimizers.galore import GaLore as GaLoreSettings
+from trainables.config.optimizers.lomo import AdaLomo
+from trainables.config.optimizers.lomo import Lomo as LomoSettings
+from trainables.config.optimizers.muon import Muon
+from trainables.training.optimizers.apollo import Apollo
+from trainables.training.optimizers.galore import GaLore
+from trainables.training.optimizers.lomo import Lomo, LomoCallback
+from trainables.training.optimizers.muon import MuonWithAdamW
+from trainables.training.optimizers.parameter_groups import parameter_groups
+
+if TYPE_CHECKING:
+    from trainables.config.train import TrainConfig
+    from trainables.training.policy import Policy
+
+Groups = list[dict[str, Any]]
+
+
+def use_optimizer(trainer: Any, policy: Policy, train: TrainConfig) -> None:
+    """Gives the trainer the method's own optimizer (LoRA+), or one of ours; else it makes transformers' itself. The
+    trainer also gets the method's callbacks.
+    """
+    assert policy.method is not None
+    settings = train.optimizer_settings
+    for callback in policy.method.callbacks(policy.model, policy.dtypes, train.seed):
+        trainer.add_callback(callback)
+    make = OWN.get(type(settings))
+    if make is not None:
+        decaying = trainer.get_decay_parameter_names(policy.model)
+        groups = parameter_groups(policy.model, decaying, train.weight_decay)
+        trainer.optimizer = make(groups, settings, train)
+        if isinstance(trainer.optimizer, Lomo):
+            trainer.add_callback(LomoCallback(trainer.optimizer))
+        return
+    cls, options = trainer.get_optimizer_cls_and_kwargs(trainer.args, policy.model)
+    optimizer = policy.method.optimizer(policy.model, cls, {**options, "weight_decay": train.weight_decay})
+    if optimizer is not None:
+        trainer.optimizer = optimizer
+
+
+def _galore(groups: Groups, settings: GaLoreSettings, train: TrainConfig) -> Optimizer:
+    return GaLore(
+        groups,
+        train.learning_rate,
+        (settings.beta1, settings.beta2),
+        settings.epsilon,
+        settings.rank,
+        settings.update_every,
+        settings.scale,
+    )
+
+
+def _apollo(groups: Groups, settings: ApolloSettings | ApolloMini, train: TrainConfig) -> Optimizer:
+    return Apollo(
+        groups,
+        train.learning_rate,
+        (settings.beta1, settings.beta2),
+        settings.epsilon,
+        settings.rank,
+        settings.update_every,
+        settings.scale,
+        by_tensor=isinstance(settings, ApolloMini),
+        seed=train.seed,
+    )
+
+
+def _muon(groups: Groups, settings: Muon, train: TrainConfig) -> Optimizer:
+    # By this the updates of matrices are as large as AdamW's, so that one learning rate suits both.
+    matrices = {"momentum": settings.momentum, "nesterov": settings.nesterov, "ns_steps": settings.iterations}
+    others = {"betas": (settings.beta1, settings.beta2), "eps": settings.epsilon}
+    return MuonWithAdamW(groups, train.learning_rate, {**matrices, "adjust_lr_fn": "match_rms_adamw"}, others)
+
+
+def _lomo(groups: Groups, settings: LomoSettings | AdaLomo, train: TrainConfig) -> Optimizer:
+    return Lomo(groups, train.learning_rate, adaptive=isinstance(settings, AdaLomo))
+
+
+OWN: dict[type, Callable[[Groups, Any, TrainConfig], Optimizer]] = {
+    GaLoreSettings: _galore,
+    ApolloSettings: _apollo,
+    ApolloMini: _apollo,
+    Muon: _muon,
+    LomoSettings: _lomo,
+    AdaLomo: _lomo,
+}
