@@ -240,3 +240,28 @@ def test_a_cell_is_hidden_in_every_figure_and_table(html: str) -> None:
     assert found["hidden"] == [0, found["before"][1]]
     assert found["said"] == "1 hidden"
     assert found["after"] == found["before"]
+
+
+def test_what_is_folded_is_opened_for_paper_and_folded_again(html: str) -> None:
+    script = """
+    const folded = () => all("details:not([open])").length;
+    document.querySelector("details").open = true; // by the reader: it stays
+    pareto.dispatchEvent(new PointerEvent("pointermove", at));
+    found.screen = folded();
+    window.dispatchEvent(new Event("beforeprint"));
+    found.paper = folded();
+    found.said = said();
+    window.dispatchEvent(new Event("afterprint"));
+    found.again = folded();
+    found.kept = document.querySelector("details").open;
+    return found;
+    """
+    found = evaluated(html, LOOK + script)
+    assert found["screen"] > 0
+    assert found == {
+        "screen": found["screen"],
+        "paper": 0,
+        "said": None,
+        "again": found["screen"],
+        "kept": True,
+    }

@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from tests.helpers.browser import NAMES
+from tests.helpers.chromium import launched
 from tests.helpers.ui_server import served
 from tests.sweeps.ui.conftest import UiUnderTest
 
 QUIET_LOOKS = 6  # in a row, 50 ms apart
 WAIT_MS = 180_000  # for anything that will come: on a machine that does other work, it comes late
 
-ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--force-prefers-reduced-motion"]
 
-
-# Of a module: as long as Playwright is started, no other test in this process can run an event loop.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """Chromium without a window. `make browser` installs it; without one, these tests are skipped."""
-    program = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if program is None:
-        pytest.skip("there is no Chromium; `make browser` installs it")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+    """Chromium without a window."""
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @dataclass
