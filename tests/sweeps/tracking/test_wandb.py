@@ -21,11 +21,13 @@ from sweeps.planning.checks import wandb_variables
 from sweeps.planning.plan import Plan
 from sweeps.runs.layout import read_environment
 from sweeps.spec.problems import SpecError
+from sweeps.spec.settings import TrackingConfig
 from sweeps.spec.wandb_names import name_fault
 from sweeps.tracking import connectivity, sweep_id
 from sweeps.tracking.connectivity import choose_mode
 from sweeps.tracking.recording import Trackers
 from sweeps.tracking.supervision import TrackerProcess
+from sweeps.tracking.trackers.wandb import WeightsAndBiases
 from tests.helpers import run_folders, specs
 from tests.helpers.paths import ROOT
 from tests.helpers.sweeps import wandb_runs
@@ -254,6 +256,25 @@ WISHES = {
 
 def test_variables_of_another_run_are_left_out_and_wishes_are_kept() -> None:
     assert wandb_variables.of_another_run(AGENT | WISHES) == sorted(AGENT)
+
+
+@pytest.mark.parametrize(
+    ("settings", "entity", "project"),
+    [
+        ({}, "team", "ours"),
+        ({"entity": "lab", "project": "theirs"}, "lab", "theirs"),
+        ({"entity": "lab"}, "lab", "ours"),
+    ],
+)
+def test_the_spec_comes_before_the_variables_of_entity_and_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], entity: str, project: str
+) -> None:
+    monkeypatch.setenv("WANDB_ENTITY", "team")
+    monkeypatch.setenv("WANDB_PROJECT", "ours")
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    tracker = WeightsAndBiases.of(TrackingConfig.model_validate(settings), "online", "logged in")
+    assert tracker.environment(tmp_path / "wandb", tmp_path, os.environ)["WANDB_ENTITY"] == entity
+    assert tracker.destination == f"https://wandb.example.org/{entity}/{project}"
 
 
 def test_every_setting_of_wandb_that_identifies_a_run_has_a_variable_that_is_left_out() -> None:
