@@ -9,9 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import typer
 
 from reports.analysis.comparison import compare
 from reports.plots.figures import draw_figures
+from sweeps.cli import app
 from tests.helpers import allowed_values
 from tests.helpers.paths import ROOT
 from tests.helpers.run_folders import example_run
@@ -106,3 +108,18 @@ def test_the_figure_on_the_first_page_shows_the_example_run(tmp_path: Path) -> N
     assert f"]({figure})" in text_of("README.md")
     # If it fails, the example run or the figure changed: write the report of `realistic` and copy its pareto.svg.
     assert f"<title>{description}</title>" in text_of(figure)
+
+
+def test_the_security_section_says_what_is_trusted_what_listens_where_and_how_to_report_a_fault() -> None:
+    section = text_of("sweeps/README.md").split("\n## Security\n")[1].split("\n## ")[0]
+    parts = re.split(r"\n### (.+)\n", section)
+    texts = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert list(texts) == ["Trusted and not trusted", "What listens where", "How to report a fault"]
+    assert all(text.strip() for text in texts.values())
+    listed = texts["What listens where"]
+    options = {
+        name: {parameter.name: parameter.default for parameter in command.params}
+        for name, command in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
+    }
+    for name in ("serve", "ui"):
+        assert f"`{name}` | `{options[name]['host']}:{options[name]['port']}`" in listed

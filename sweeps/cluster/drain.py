@@ -3,7 +3,7 @@
 Run beside the Ray of a worker node, it waits until the cloud announces the machine's end, or the system ends this
 process (SIGTERM), and drains the node. It ends when the node does, and prints little:
 
-    python -m sweeps.cluster.drain [--node-id ID] [--seconds N]
+    python -P -m sweeps.cluster.drain [--node-id ID] [--seconds N]
 """
 
 from __future__ import annotations

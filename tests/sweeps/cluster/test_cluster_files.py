@@ -66,7 +66,7 @@ def test_the_dashboard_is_for_the_head_alone(name: str) -> None:
 def test_a_worker_tells_ray_when_its_machine_is_about_to_go(name: str) -> None:
     *_, started, watches = read(name)["worker_start_ray_commands"]
     assert "ray start" in started
-    assert "setsid nohup python -m sweeps.cluster.drain " in watches
+    assert "setsid nohup python -P -m sweeps.cluster.drain " in watches
     assert watches.endswith("< /dev/null &")
 
 
