@@ -43,12 +43,10 @@ class DataParallelGroup:
         outside = min(computed, self.trained_outside)
         return outside + (computed - outside) / self.workers
 
-    def tied_head_gradient(self) -> int:
-        """The head's gradient under DDP where the head is the embedding: it stays outside the buckets until the
-        embedding's gradient is there, too.
-        """
-        buckets = self.workers > 1 and not self.sharded
-        return self.tied_head if buckets else 0
+    @property
+    def has_buckets(self) -> bool:
+        """Whether gradients are copied to DDP's buckets."""
+        return self.workers > 1 and not self.sharded
 
     def gathered(self, backward: bool) -> int:
         """Weights that FSDP has whole at a time: those outside the layers, and two layers, as the next one is fetched

@@ -31,14 +31,18 @@ def moment(
     logits: float,
     reference: float = 0,
     send_buffer: float = 0,
+    in_flight: float = 0,
 ) -> MemoryPrediction:
-    """A moment when ``gradients`` bytes of gradients have been computed, beside all that is always held; in bytes."""
+    """A moment when ``gradients`` bytes of gradients have been computed, beside all that is always held; in bytes.
+
+    ``in_flight``: gradients that are yet to be added or copied to where they stay, see ``StepSizes.gradients_stay``.
+    """
     total, group = sizes.gradients, sizes.group
     # Gradients of earlier batches live on where they are accumulated.
     accumulated = group.share(total) if sizes.accumulates else 0
     return MemoryPrediction(
         weights=int(group.share(sizes.weights)),
-        gradients=int(max(group.gradients(gradients, total), accumulated)),
+        gradients=int(max(group.gradients(gradients, total), accumulated) + in_flight),
         optimizer=int(group.share(sizes.optimizer)),
         activations=int(activations),
         logits=int(logits),
@@ -76,11 +80,16 @@ def _head_gradient_moments(sizes: StepSizes, count: int) -> list[MemoryPredictio
     widths, head, kept = sizes.widths, sizes.head_params, sizes.kept
     gradient, logit_gradients = widths.compute * head, widths.compute * count
     if not widths.autocast:
-        return [moment(sizes, gradient, kept, logit_gradients)]
+        return [_head_moment(sizes, gradient, kept, logit_gradients)]
     return [
         moment(sizes, 0, kept, sizes.head_cast + logit_gradients + gradient),
-        moment(sizes, widths.trainable * head, kept, gradient),
+        _head_moment(sizes, widths.trainable * head, kept, gradient),
     ]
+
+
+def _head_moment(sizes: StepSizes, gradient: float, activations: float, logits: float) -> MemoryPrediction:
+    """A moment when the head's ``gradient`` has been computed, and none else."""
+    return moment(sizes, gradient, activations, logits, in_flight=gradient * sizes.gradients_stay)
 
 
 def _gpu_head_moments(sizes: StepSizes) -> list[MemoryPrediction]:
@@ -98,7 +107,7 @@ def _gpu_head_moments(sizes: StepSizes) -> list[MemoryPrediction]:
     gradient = widths.trainable * sizes.head_params * sizes.head_trains
     return [
         moment(sizes, 0, kept + layer_casts, tile),
-        moment(sizes, gradient, kept, tile + hidden_gradient + _head_sum(sizes)),
+        _head_moment(sizes, gradient, kept, tile + hidden_gradient + _head_sum(sizes)),
     ]
 
 
@@ -116,13 +125,13 @@ def _cpu_head_moments(sizes: StepSizes) -> list[MemoryPrediction]:
     head_sum = FP32 * sizes.head_params * sizes.head_trains
     gradient = widths.trainable * sizes.head_params * sizes.head_trains
     return [
-        moment(
+        _head_moment(
             sizes,
             head_sum,
             kept + layer_casts,
             logits + max(in_parts, sizes.head_cast) + hidden_gradient,
         ),
-        moment(sizes, gradient, kept, hidden_gradient + _head_sum(sizes)),
+        _head_moment(sizes, gradient, kept, hidden_gradient + _head_sum(sizes)),
     ]
 
 
@@ -142,15 +151,15 @@ def _layer_moments(sizes: StepSizes) -> Iterator[MemoryPrediction]:
     """
     # The head's gradient (vocab, hidden) is there already, where it trains and predicts tokens.
     gradients = float(_head_gradient(sizes))
-    waiting, kept = sizes.group.tied_head_gradient(), float(sizes.kept)
-    yield moment(sizes, gradients, kept + sizes.before_layers, 0, send_buffer=waiting)
+    waiting, kept = sizes.tied_head_gradient, float(sizes.kept)
+    yield moment(sizes, gradients, kept + sizes.before_layers, 0, in_flight=waiting)
     for layer in sizes.layers:
         # The first moments are without, the last one is with the layer's gradients.
         *during, at_end = layer.peaks
         for peak in during:
-            yield moment(sizes, gradients, kept + peak, 0, send_buffer=waiting)
+            yield moment(sizes, gradients, kept + peak, 0, in_flight=waiting)
         gradients += layer.gradients
-        yield moment(sizes, gradients, kept + at_end - layer.gradients, 0, send_buffer=waiting)
+        yield moment(sizes, gradients, kept + at_end - layer.gradients, 0, in_flight=waiting)
         kept -= layer.kept
 
 
@@ -165,8 +174,8 @@ def _final_moments(sizes: StepSizes) -> list[MemoryPrediction]:
     """The embedding's gradient is made as large as the embedding and added to the head's where they are tied; then
     gradients outside the layers are sent, and the optimizer steps.
     """
-    total, waiting = sizes.gradients, 2 * sizes.group.tied_head_gradient()
+    total, waiting = sizes.gradients, sizes.tied_head_gradient
     return [
-        moment(sizes, total, sizes.embedding, 0, send_buffer=waiting),
-        moment(sizes, total, 0, 0, send_buffer=waiting + sizes.group.final_send_buffer()),
+        moment(sizes, total, sizes.embedding, 0, in_flight=waiting),
+        moment(sizes, total, 0, 0, send_buffer=sizes.group.final_send_buffer(), in_flight=waiting),
     ]

@@ -45,8 +45,9 @@ class StepSizes:
     ``still_mapped``: of a file, beside copies that train. ``kept``: for the backward pass when it begins.
     ``layer_casts``, ``head_cast``: autocast's copies of weights beside it. ``layers``: last one first.
     ``head_params``: weights of the head that predicts tokens, (vocab, ``hidden``); ``head_trains``: whether it trains.
-    ``embedding``: what is there for a moment while the embedding's gradient is computed. ``before_layers``: for a
-    moment between the head and the layers of the backward pass; ``forward``: in the forward pass, before the head.
+    ``embedding``: what is there for a moment, beside all gradients, while the embedding's is computed.
+    ``before_layers``: for a moment between the head and the layers of the backward pass; ``forward``: in the forward
+    pass, before the head.
     """
 
     batch: Batch
@@ -76,18 +77,37 @@ class StepSizes:
     def vocab(self) -> int:
         return self.head_params // self.hidden
 
+    @property
+    def gradients_stay(self) -> bool:
+        """Whether all gradients stay in memory that is there from the start, and each is computed beside it: in those
+        of earlier batches, or in DDP's buckets. Else autograd keeps each as it was computed.
+        """
+        return self.group.has_buckets or (self.accumulates and not self.group.sharded)
+
+    @property
+    def tied_head_gradient(self) -> int:
+        """The gradient of a head that is the embedding waits for the embedding's before it gets where it stays."""
+        return self.group.tied_head * self.gradients_stay
+
+
+def embedding_gradient_is_added(accumulates: bool, group: DataParallelGroup) -> bool:
+    """Whether the embedding's gradient is for a moment there twice, as it is added to another one or to a bucket."""
+    return group.tied_head > 0 or accumulates or group.has_buckets
+
 
 def formula_sizes(step: TrainingStep) -> StepSizes:
     """The sizes of a step of a plain decoder with gated MLPs."""
     shape, footprint = step.shape, step.footprint
+    group, accumulates = _group(step), step.train.gradient_accumulation > 1
+    added = footprint.embedding and embedding_gradient_is_added(accumulates, group)
     return StepSizes(
         batch=step.batch,
         logits=step.batch.logits,
         device=step.device,
         widths=step.widths,
-        group=_group(step),
+        group=group,
         checkpointing=step.train.gradient_checkpointing,
-        accumulates=step.train.gradient_accumulation > 1,
+        accumulates=accumulates,
         weights=weight_bytes(step),
         quantization=quantization_bytes(step),
         gradients=gradient_bytes(step),
@@ -100,7 +120,7 @@ def formula_sizes(step: TrainingStep) -> StepSizes:
         hidden=shape.hidden,
         head_params=shape.embedding_params,
         head_trains=footprint.head,
-        embedding=step.widths.trainable * shape.embedding_params if footprint.embedding else 0,
+        embedding=step.widths.trainable * shape.embedding_params if added else 0,
     )
 
 
@@ -109,15 +129,12 @@ def _layers(step: TrainingStep) -> Iterator[LayerBackward]:
     shape, footprint, widths = step.shape, step.footprint, step.widths
     adapter_gradients = widths.trainable * footprint.adapter_params(shape) / shape.layers
     # Gradients of activations in flight: of the MLP's product (tokens, intermediate) and the residual (tokens, hidden).
-    transient = transient_activations = step.batch.all_tokens * widths.compute * (shape.intermediate + shape.hidden)
-    largest = widths.trainable * max(inputs * outputs for inputs, outputs in shape.linear.values())
+    transient = step.batch.all_tokens * widths.compute * (shape.intermediate + shape.hidden)
     reached = step.reached_layers
     for number in range(reached):
         trains = footprint.trains_layer(shape, shape.layers - 1 - number)
         recomputed = layer_bytes(step, trains) if step.train.gradient_checkpointing else 0
         gradients = adapter_gradients + (widths.trainable * shape.layer_params if trains else 0)
-        if step.train.optimizer_settings.updates_in_backward:
-            transient, gradients = largest + transient_activations, 0.0  # those of one matrix at a time
         # Equal parts: what is kept is spread over the layers.
         kept = kept_bytes(step) / reached
         yield LayerBackward((recomputed + transient, gradients - kept + transient), gradients, kept)

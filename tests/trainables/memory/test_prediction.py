@@ -20,8 +20,10 @@ from trainables.memory.activations import kept_bytes
 from trainables.memory.held import quantization_bytes, weight_bytes
 from trainables.memory.longest_batch import longest_rows
 from trainables.memory.measuring_process import MeasuringProcess
+from trainables.memory.moments import training_moments
 from trainables.memory.predicted_model import PredictedModel
 from trainables.memory.prediction import predict
+from trainables.memory.sizes import formula_sizes
 from trainables.memory.step import MemoryPrediction, TrainingStep
 from trainables.methods.footprint import Footprint
 from trainables.models import locate
@@ -195,7 +197,8 @@ def test_eight_bit_states_take_a_quarter_outside_the_embedding_and_accumulated_g
     embedding = 8 * 49152 * 576  # bitsandbytes keeps its state in 32 bits
     eight_bit = predict_step(full, batch, optimizer="adamw_8bit").optimizer - embedding
     assert eight_bit < (predict_step(full, batch).optimizer - embedding) / 3.9
-    assert predict_step(full, batch, gradient_accumulation=2).gradients == 4 * 134_515_008
+    # The head's gradient is computed before it is added to those of the first batch.
+    assert predict_step(full, batch, gradient_accumulation=2).gradients == 4 * (134_515_008 + 49152 * 576)
 
 
 @pytest.mark.parametrize(
@@ -246,6 +249,29 @@ def test_a_layer_between_those_that_train_and_the_loss_is_gone_through() -> None
     assert Footprint(trained_layers=2).layers_with_gradients(numbers) == 2
     assert Footprint(trained_layers=2, first_layers=True).layers_with_gradients(numbers) == 30
     assert Footprint(rank=8, adapted=frozenset({"q_proj"})).layers_with_gradients(numbers) == 30
+
+
+@pytest.mark.parametrize(
+    ("tied", "batches", "copies"), [(False, 1, 0), (False, 2, 1), (True, 1, 1), (True, 2, 2)]
+)
+def test_an_embeddings_gradient_is_there_twice_only_where_it_is_added_to_another(
+    tied: bool, batches: int, copies: int
+) -> None:
+    config = make_config(Path("/m"), "rows.jsonl", {"kind": "full"}, gradient_accumulation=batches)
+    assert config.method is not None
+    numbers = decoder_shape.from_config({**SMOLLM2, "num_hidden_layers": 2, "tie_word_embeddings": tied})
+    footprint, batch = config.method.footprint(numbers), Batch(1, 2, 2)
+    sizes = formula_sizes(TrainingStep(config.train, numbers, footprint, batch, "cpu", "eager", "bfloat16"))
+    last = max(training_moments(sizes)[-2:], key=lambda moment: moment.total)
+    beside = last.total - sizes.weights - sizes.gradients - sizes.optimizer - last.other
+    assert beside == copies * 4 * 49152 * 576
+
+
+def test_a_reward_models_embedding_is_no_head_whose_gradient_it_is_added_to() -> None:
+    # Nothing but the gradients themselves is there when the last of them, the embedding's, is computed.
+    found = predict_step({"kind": "full"}, Batch(1, 2, labels=0))
+    assert found.activations == 0
+    assert found.gradients == 4 * (134_515_008 + 576)
 
 
 # Where answers are sampled
@@ -334,7 +360,9 @@ def test_accumulated_gradients_are_no_part_of_what_comes_before_the_updates() ->
     config = make_config(Path("/m"), "rows.jsonl", {"kind": "full"}, gradient_accumulation=2)
     batch = Batch(4, 64, 64, WholeLogits(kept=5, cast=6), Rollout(4, 16))
     assert found.gradients == 0
-    assert predict(config, decoder_shape.from_config(SMOLLM2), batch, "cpu", "eager").gradients == 4 * COUNT
+    updating = predict(config, decoder_shape.from_config(SMOLLM2), batch, "cpu", "eager")
+    # The head's, which is yet to be added, beside them.
+    assert updating.gradients == 4 * (COUNT + 49152 * 576)
 
 
 # Against measured peaks

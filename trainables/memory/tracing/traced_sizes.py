@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.memory.byte_widths import byte_widths
 from trainables.memory.data_parallel import DataParallelGroup
 from trainables.memory.held import optimizer_bytes_per_weight
-from trainables.memory.sizes import LayerBackward, StepSizes
+from trainables.memory.sizes import LayerBackward, StepSizes, embedding_gradient_is_added
 from trainables.methods import QLoRA
 from trainables.stages.forward_pass import WholeLogits
 
@@ -30,15 +30,17 @@ def traced_sizes(config: TrialConfig, trace: Trace, batch: Batch, device: str, w
     widths = byte_widths(config.train.precision, config.model.dtype)
     sharded = config.train.sharding == "fsdp" and workers > 1
     weights, head, layers = trace.weights, trace.head, [trace.kinds[kind] for kind in trace.layers]
+    group = _group(trace, layers, widths, workers, sharded)
+    accumulates = config.train.gradient_accumulation > 1
     quantized_bytes, constant_bytes = _quantized(config, weights)
     return StepSizes(
         batch=batch,
         logits=batch.logits if head.alone else OWN_LOGITS,
         device=device,
         widths=widths,
-        group=_group(trace, layers, widths, workers, sharded),
+        group=group,
         checkpointing=config.train.gradient_checkpointing,
-        accumulates=config.train.gradient_accumulation > 1,
+        accumulates=accumulates,
         weights=weights.training * widths.trainable + weights.frozen_bytes + quantized_bytes,
         quantization=constant_bytes,
         gradients=weights.training * widths.trainable,
@@ -53,7 +55,7 @@ def traced_sizes(config: TrialConfig, trace: Trace, batch: Batch, device: str, w
         hidden=head.hidden,
         head_params=head.params,
         head_trains=head.trains,
-        embedding=_embedding_peak(trace, widths),
+        embedding=_embedding_peak(trace, widths, embedding_gradient_is_added(accumulates, group)),
         before_layers=trace.last_norm_peak,
         forward=_forward_peak(trace, layers),
     )
@@ -87,11 +89,13 @@ def _backward_passes(layers: list[LayerTrace], widths: ByteWidths) -> Iterator[L
         yield LayerBackward((layer.backward_peak, gradients - layer.kept), gradients, layer.kept)
 
 
-def _embedding_peak(trace: Trace, widths: ByteWidths) -> float:
-    """What is there, beside all gradients, while what comes before the first layer gets its own."""
+def _embedding_peak(trace: Trace, widths: ByteWidths, added: bool) -> float:
+    """What is there, beside all gradients, while what comes before the first layer gets its own; ``added``: as in
+    ``embedding_gradient_is_added``.
+    """
     outside, head = trace.outside, trace.head
-    if head.tied and head.trains:
-        return outside.backward_peak  # the head's gradient is there already, and this one is added to it
+    if added:
+        return outside.backward_peak
     own = widths.trainable * (outside.weights.training - (head.params if head.trains else 0))
     return max(0, outside.backward_peak - own)
 
