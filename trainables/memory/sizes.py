@@ -129,12 +129,15 @@ def _layers(step: TrainingStep) -> Iterator[LayerBackward]:
     shape, footprint, widths = step.shape, step.footprint, step.widths
     adapter_gradients = widths.trainable * footprint.adapter_params(shape) / shape.layers
     # Gradients of activations in flight: of the MLP's product (tokens, intermediate) and the residual (tokens, hidden).
-    transient = step.batch.all_tokens * widths.compute * (shape.intermediate + shape.hidden)
+    transient = transient_activations = step.batch.all_tokens * widths.compute * (shape.intermediate + shape.hidden)
+    largest = widths.trainable * max(inputs * outputs for inputs, outputs in shape.linear.values())
     reached = step.reached_layers
     for number in range(reached):
         trains = footprint.trains_layer(shape, shape.layers - 1 - number)
         recomputed = layer_bytes(step, trains) if step.train.gradient_checkpointing else 0
         gradients = adapter_gradients + (widths.trainable * shape.layer_params if trains else 0)
+        if step.train.optimizer_settings.updates_in_backward:
+            transient, gradients = largest + transient_activations, 0.0  # those of one matrix at a time
         # Equal parts: what is kept is spread over the layers.
         kept = kept_bytes(step) / reached
         yield LayerBackward((recomputed + transient, gradients - kept + transient), gradients, kept)
