@@ -5,23 +5,34 @@ report and the view.
 from __future__ import annotations
 
 import copy
+import dataclasses
+import itertools
 import json
+import os
 import shutil
+import signal
+import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from sweeps import cli
+from sweeps.runs import lock
 from sweeps.tracking import links
 from sweeps.tracking.base import FollowedRun
 from sweeps.tracking.run_report import RunReport
+from sweeps.tracking.wandb_content import trial_values
 from sweeps.tracking.wandb_content.pages import Pages
 from sweeps.tracking.wandb_content.sweep_report import Place
-from tests.helpers import wandb_sweeps
+from tests.helpers import specs, wandb_sweeps
+from tests.helpers.paths import ROOT
+from tests.helpers.sweeps import PARETUNE
 from tests.helpers.wandb_server.server import Server, running
 from tests.helpers.wandb_server.store import Run
 from trainables import results
@@ -29,7 +40,9 @@ from trainables import results
 pytestmark = pytest.mark.slow  # half a minute of processor time, most of it that of W&B's own processes
 
 PROJECT = "ours"
-PLACE = Place("team", PROJECT)
+ENTITY = "lab"
+PLACE = Place(ENTITY, PROJECT)
+SPEC = f"tracking: {{project: {PROJECT}, entity: {ENTITY}, log_model: best}}\n"
 
 
 @dataclass(frozen=True)
@@ -60,14 +73,14 @@ class Sent:
 def sent(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Sent]:
     folder = tmp_path_factory.mktemp("wandb")
     patch = pytest.MonkeyPatch()
-    for name in ("WANDB_ENTITY", "WANDB_PROJECT", "WANDB_MODE", "WANDB_TAGS", "WANDB_NOTES"):
+    for name in ("WANDB_MODE", "WANDB_TAGS", "WANDB_NOTES"):
         patch.delenv(name, raising=False)
+    for name in ("WANDB_ENTITY", "WANDB_PROJECT"):
+        patch.setenv(name, "theirs")  # what the spec says comes first
     for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         patch.setenv(name, str(folder / "wandb"))  # of this process, where it asks the server itself
     patch.setenv("WANDB_SILENT", "true")
-    run = wandb_sweeps.write(
-        folder / "runs", tiny_model, tracking=f"tracking: {{project: {PROJECT}, log_model: best}}\n"
-    )
+    run = wandb_sweeps.write(folder / "runs", tiny_model, tracking=SPEC)
     with running() as server:
         result = send(run)
         assert result.exit_code == 0, result.output + (run / "wandb" / "tracker.log").read_text()
@@ -77,6 +90,11 @@ def sent(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator
 
 def send(run: Path, *options: str) -> Any:
     return CliRunner().invoke(cli.app, ["wandb", str(run), *options])
+
+
+def table(run: Run, logged: dict[str, Any]) -> Any:
+    """The content of a table that a run has logged."""
+    return json.loads(run.files[logged["path"]])
 
 
 def value(run: Run, name: str) -> Any:
@@ -91,6 +109,7 @@ def test_each_trial_and_the_base_model_are_runs_in_the_group_of_the_sweep(sent: 
         *(run.id for run in sent.trials.values()),
         "a1b2c3-summary",
     }
+    assert {(run.entity, run.project) for run in sent.server.store.runs.values()} == {(ENTITY, PROJECT)}
     for record in sent.records:
         run = sent.trials[record.trial_id]
         assert (run.values["groupName"], run.values["jobType"]) == ("methods", record.cell)
@@ -151,13 +170,44 @@ def test_the_summary_run_has_the_tables_and_the_front(sent: Sent) -> None:
     assert summary.summary["comparison"]["nrows"] == 3
     assert summary.summary["failures"]["nrows"] == 1
     assert any(name.startswith("media/table/comparison") for name in summary.files)
+    samples = table(summary, summary.summary["sample_answers"])
+    assert samples["columns"][:3] == ["comparison", "prompt", "reference"]
+    first = rows_of(sent, "sft-lora")[0]
+    assert samples["data"][0][1:3] == [prompt_of(first), first["reference"]]
+    found = dict(zip(samples["columns"][3:], samples["data"][0][3:], strict=True))
+    full, lora, base = (wandb_sweeps.ANSWERS[f"sft-{method}"] for method in ("full", "lora", "base"))
+    assert found == {"full": full, "lora": lora, "untuned": base}
+
+
+def test_the_run_of_a_trial_has_its_answers(sent: Sent) -> None:
+    for cell, answer in wandb_sweeps.ANSWERS.items():
+        run = sent.trials[sent.record(cell).trial_id]
+        (logged,) = (
+            values["sample_answers"] for values in run.history.values() if "sample_answers" in values
+        )
+        found = table(run, logged)
+        assert found["columns"] == ["row", "prompt", "reference", "answer", "score"]
+        assert found["data"] == [
+            [row["row"], prompt_of(row), row["reference"], answer, pytest.approx(row["score"])]
+            for row in rows_of(sent, cell)
+        ]
+
+
+def rows_of(sent: Sent, cell: str) -> list[dict[str, Any]]:
+    """The rows that the trial of a cell was scored on."""
+    path = sent.folder / "trials" / sent.record(cell).trial_id / "predictions.parquet"
+    return pq.read_table(path).to_pylist()
+
+
+def prompt_of(row: dict[str, Any]) -> str:
+    return "\n".join(f"{each['role']}: {each['content']}" for each in json.loads(row["prompt"]))
 
 
 def test_the_command_says_where_the_report_and_the_view_are(sent: Sent) -> None:
     pages = links.read(sent.folder, "wandb")["pages"]
     assert f"W&B report: {pages['W&B report']}" in sent.output
     assert f"W&B workspace: {pages['W&B workspace']}" in sent.output
-    assert pages["W&B report"].startswith(f"{sent.server.address}/team/{PROJECT}/reports/methods--")
+    assert pages["W&B report"].startswith(f"{sent.server.address}/{ENTITY}/{PROJECT}/reports/methods--")
     page = (sent.folder / "report" / "index.html").read_text()
     assert f'<a href="{pages["W&B report"]}"' in page
     assert json.loads((sent.folder / "report" / "report.json").read_text())["pages"] == pages
@@ -195,7 +245,7 @@ def test_a_model_in_wandb_is_named_as_a_result(
 
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path))
     trial = sent.record("sft-lora").trial_id
-    name = f"wandb:team/{PROJECT}/sft-lora-{trial}:v0"
+    name = f"wandb:{ENTITY}/{PROJECT}/sft-lora-{trial}:v0"
     result = resolve(name, lambda run: [])
     assert (result.name, result.is_adapter, result.config.cell) == (name, True, "sft-lora")
     assert result.record is not None
@@ -203,6 +253,22 @@ def test_a_model_in_wandb_is_named_as_a_result(
     asked = len(sent.server.store.operations)
     assert resolve(name, lambda run: []).trained_folder == result.trained_folder
     assert len(sent.server.store.operations) == asked
+
+
+def test_a_model_in_wandb_is_the_base_model_of_another_sweep(
+    sent: Sent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    trial = sent.record("sft-full").trial_id
+    name = f"wandb:{ENTITY}/{PROJECT}/sft-full-{trial}:v0"
+    folder = specs.spec_folder(tmp_path / "spec")
+    text = specs.SPEC.replace("{path: model}", f"{{name: '{name}'}}")
+    said = f"{name} is not on this machine yet, so its memory is not predicted; run fetches it"
+    assert any(said in problem for problem in specs.problems(folder, text))
+    plan = specs.plan(folder, text, fetch=True)  # as `run` does
+    assert plan.errors == ()
+    assert {cell.tree["model"]["name"] for cell in plan.cells} == {name}
+    assert all(cell.predicted is not None for cell in plan.cells)  # its files were read
 
 
 # The report and the view
@@ -229,7 +295,7 @@ def test_the_report_says_the_answer_and_shows_the_runs(sent: Sent) -> None:
     titles = [block.text for block in report.blocks if type(block).__name__ == "H2"]
     assert titles == [
         "The answer", "Quality and memory", "Settings and objective", "Learning curves", "Comparison",
-        *(["Sample answers side by side"] if "Sample answers side by side" in titles else []),
+        "Sample answers side by side",
         *(["What the models saw"] if "What the models saw" in titles else []),
         "Using the results", "Failures and early stops", "How to repeat it",
     ]  # fmt: skip
@@ -247,6 +313,10 @@ def test_the_panels_of_the_report_are_about_values_that_the_runs_have(sent: Sent
     assert (scatter.x, scatter.y) == (wr.SummaryMetric("peak_gib"), wr.SummaryMetric("quality"))
     (bars,) = panels["BarPlot"]
     assert bars.groupby == wr.Config("cell")
+    assert [metric.name for metric in bars.metrics] == [
+        "peak_load_gib", "peak_train_gib", "peak_eval_gib", "predicted_peak_gib",
+    ]  # fmt: skip
+    assert {metric.name for metric in bars.metrics} <= trial_values.PEAKS.keys()
     curves = {metric.name for panel in panels["LinePlot"] for metric in panel.y}
     assert curves == {"objective", "train_loss"} <= summary.keys()
     assert all(panel.groupby == wr.Config("cell") for panel in panels["LinePlot"])
@@ -258,7 +328,10 @@ def test_the_panels_of_the_report_are_about_values_that_the_runs_have(sent: Sent
     (importance,) = panels["ParameterImportancePlot"]
     assert importance.with_respect_to == "objective.last"
     assert summary["quality"] is not None
-    assert {panel.table_name for panel in panels["WeavePanelSummaryTable"]} >= {"comparison"}
+    assert {panel.table_name for panel in panels["WeavePanelSummaryTable"]} == {
+        "comparison",
+        "sample_answers",
+    }
 
 
 def test_the_runs_of_a_report_are_those_of_its_sweep_coloured_by_method(sent: Sent) -> None:
@@ -279,14 +352,28 @@ def test_the_runs_of_a_report_are_those_of_its_sweep_coloured_by_method(sent: Se
         assert colours[f"a1b2c3-{lora}"] == colours[f"a1b2c3-{wandb_sweeps.STOPPED}"]
 
 
-def test_the_view_groups_by_sweep_and_cell(sent: Sent) -> None:
+def content(panel: Any) -> dict[str, Any]:
+    """What a panel shows, without its place on the page."""
+    names = (each.name for each in dataclasses.fields(panel))
+    shown = [name for name in names if not name.startswith("_") and name not in ("id", "layout")]
+    return {"kind": type(panel).__name__, **{name: getattr(panel, name) for name in shown}}
+
+
+def test_the_view_groups_by_sweep_and_cell_and_has_the_panels_of_the_report(sent: Sent) -> None:
     from wandb_workspaces import workspaces
 
     view = workspaces.Workspace.from_url(links.read(sent.folder, "wandb")["pages"]["W&B workspace"])
     assert [each.name for each in view.runset_settings.groupby] == ["sweep_id", "cell"]
-    assert [section.name for section in view.sections] == [
-        "Quality and memory", "Settings and objective", "Learning curves",
-    ]  # fmt: skip
+    report = loaded(links.read(sent.folder, "wandb")["pages"]["W&B report"])
+    in_report = dict[str, list[Any]]()
+    for title, grid in itertools.pairwise(report.blocks):
+        if hasattr(grid, "panels") and grid.runsets[0].name == "Trials":
+            in_report[title.text] = [content(panel) for panel in grid.panels]
+    assert {
+        section.name: [content(panel) for panel in section.panels] for section in view.sections
+    } == in_report
+    assert list(in_report) == ["Quality and memory", "Settings and objective", "Learning curves"]
+    assert [len(shown) for shown in in_report.values()] == [2, 2, 2]
 
 
 def test_another_sweep_of_the_project_has_its_own_report_and_the_same_view(
@@ -359,3 +446,31 @@ def test_sent_again_the_same_runs_are_updated_and_nothing_is_there_twice(sent: S
                 assert store.runs[key].summary.get("objective") == run.summary.get("objective")
         assert store.views.keys() == first.views.keys()
         assert [each.version for each in store.versions(PROJECT, "methods-a1b2c3-records")] == [0]
+
+
+def test_a_run_that_another_process_sends_is_refused_until_that_has_ended(sent: Sent, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(sent.folder, tmp_path / "methods"))
+    shutil.rmtree(copied / "wandb")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections are accepted, and never answered
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        first = subprocess.Popen(
+            [*PARETUNE, "wandb", str(copied)],
+            env={**os.environ, "WANDB_BASE_URL": address, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert first.stderr is not None
+            assert "online" in first.stderr.readline()  # it holds the run, and begins to send it
+            second = send(copied)
+            assert second.exit_code == 2
+            assert f"another run holds it: process {first.pid} on " in second.output
+            assert first.poll() is None
+            first.send_signal(signal.SIGINT)
+            assert first.wait(60) == 130
+        finally:
+            first.kill()
+            first.wait()
+    assert lock.holder(copied) is None
+    third = send(copied)
+    assert third.exit_code == 0, third.output
