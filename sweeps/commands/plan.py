@@ -108,19 +108,23 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
                 _measure(made)
         memory_limit = memory_limit or made.memory_limit
         if as_json:
+            from sweeps.planning.assessment.claim_rows import claims_json
             from sweeps.planning.assessment.power import power_json
             from sweeps.planning.plan_json import plan_json
 
             tree = plan_json(made, memory_limit) | {"power": power_json(made, detectable())}
+            if made.spec.claims:
+                tree["claims"] = claims_json(made, detectable())
             print_json(tree)
         else:
             from sweeps.console.guarded_console import GuardedConsole
             from sweeps.console.plan_table import show_plan
+            from sweeps.planning.assessment.claim_rows import claim_lines
             from sweeps.planning.assessment.power import power_lines
 
             console = GuardedConsole()
             show_plan(made, console, memory_limit)
-            for line in power_lines(made, detectable()):
+            for line in (*power_lines(made, detectable()), *claim_lines(made, detectable())):
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
             for problem in made.problems:
                 print(f"{'error' if problem.error else 'warning'}: {problem}", file=sys.stderr)

@@ -12,6 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from sweeps.execution import input_changes
+from sweeps.execution.stated_claims import stated_claims
 from sweeps.planning import identity
 from sweeps.planning.plan import CHOSEN, Plan
 from sweeps.planning.resources.default_precision import DTYPE, PRECISION
@@ -44,6 +45,7 @@ def prepare(plan: Plan, run: Path, resume: bool, display_name: str | None = None
         YAML(typ="safe").dump(_resolved_for_file(plan), temporary)
     # Written last, because it makes the folder a run: what a crash left before is simply made again.
     environment = {"place": display_name or str(run), **_describe(plan, run, previous or {})}
+    environment |= redaction.redacted_values(stated_claims(plan.spec.claims, previous))
     files.write_json(run / "environment.json", environment)
 
 

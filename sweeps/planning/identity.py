@@ -17,7 +17,7 @@ from sweeps.spec.settings import EARLIER_SEARCH
 RESOURCES = ("workers", "cpus", "gpus")
 
 
-CHANGE_NO_TRIAL = ("question", "tracking", "finalists", "report")
+CHANGE_NO_TRIAL = ("question", "tracking", "finalists", "report", "claims")
 MISSING = object()  # `None` is a value that a spec may give
 
 
@@ -42,8 +42,8 @@ class Change:
 def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of a resolved spec that decide what its trials are.
 
-    The number of trials may grow, and so may the finalists. The question, the tracking, the report and most of the
-    resources change no trial.
+    The number of trials may grow, and so may the finalists. The question, the claims, the tracking, the report and
+    most of the resources change no trial.
     """
     tree = {key: part for key, part in resolved.items() if key not in CHANGE_NO_TRIAL}
     resources = tree.get("resources") or {}

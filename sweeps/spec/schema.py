@@ -39,7 +39,7 @@ from trainables.stages import Stage
 
 PARTS = (
     "name", "question", "model", "data", "train", "search", "finalists", "stages", "methods", "resources", "tracking",
-    "report",
+    "report", "claims",
 )  # fmt: skip
 SECTIONS = ("model", "data", "train", "search", "resources")  # an entry may override these
 ENTRY_CLASSES: dict[str, dict[str, type[BaseModel]]] = {

@@ -11,6 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from sweeps.spec import overrides, schema, shorthand, source
+from sweeps.spec.claims.base import BaseClaim
+from sweeps.spec.claims.reading import read_claims
 from sweeps.spec.domain_parser import is_domain
 from sweeps.spec.naming import is_safe
 from sweeps.spec.problems import Problem, SpecError, unique
@@ -61,11 +63,17 @@ class Spec:
     finalists: FinalistsConfig
     report: ReportConfig
     problems: tuple[Problem, ...] = ()
+    claims: tuple[BaseClaim, ...] = ()  # what the report answers
+    claim_places: tuple[int, ...] = ()  # of each in the spec's list
 
     @property
     def overrides(self) -> tuple[str, ...]:
         """The ``--set`` options, as given."""
         return self.source.overrides
+
+    def claim_index(self, claim: BaseClaim) -> int:
+        """The place of a claim in the spec's list, whose invalid entries are no claims."""
+        return self.claim_places[self.claims.index(claim)]
 
     def resolved(self) -> dict[str, Any]:
         """The spec with defaults and overrides applied; domains and comparisons stay as written."""
@@ -173,6 +181,7 @@ def from_source(written: Source) -> Spec:
     tracking, tracking_problems = schema.shared_settings(written, TrackingConfig, "tracking")
     finalists, finalists_problems = schema.shared_settings(written, FinalistsConfig, "finalists")
     report, report_problems = schema.shared_settings(written, ReportConfig, "report")
+    claims, claims_problems = read_claims(written)  # by their places in the list
     name = tree.get("name", written.file.stem)
     entries = {part: _entry_branches(tree, part) for part in ENTRY_CLASSES}
     return Spec(
@@ -188,8 +197,17 @@ def from_source(written: Source) -> Spec:
         finalists=finalists or FinalistsConfig(),
         report=report or ReportConfig(),
         problems=unique(
-            [*problems, *resource_problems, *tracking_problems, *finalists_problems, *report_problems]
+            [
+                *problems,
+                *resource_problems,
+                *tracking_problems,
+                *finalists_problems,
+                *report_problems,
+                *claims_problems,
+            ]
         ),
+        claims=tuple(claims.values()),
+        claim_places=tuple(claims),
     )
 
 

@@ -1,0 +1,38 @@
+"""The claims of a run as it keeps them: when each was stated, and whether that was after the run had begun."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sweeps.spec.claims.base import BaseClaim
+
+STATED_AT, ADDED = "stated_at", "added"  # the keys beside those of the claim itself
+
+
+def stated_claims(
+    claims: Sequence[BaseClaim], previous: Mapping[str, Any] | None, now: datetime | None = None
+) -> dict[str, Any]:
+    """``{"claims": [...]}`` for a run's ``environment.json``; empty where nothing is claimed.
+
+    ``previous``: what it held, of a run that is resumed; ``None`` for a new run. What was claimed stays, also where the
+    spec no longer has it: a claim that was stated can't be taken back once there are results.
+    """
+    kept = list((previous or {}).get("claims") or [])
+    known = [_without_marks(claim) for claim in kept]
+    added = [claim for each in claims if (claim := each.to_record()) not in known]
+    stated = marked(added, later=previous is not None, now=now)
+    return {"claims": [*kept, *stated]} if kept or stated else {}
+
+
+def marked(
+    claims: Sequence[Mapping[str, Any]], later: bool, now: datetime | None = None
+) -> list[dict[str, Any]]:
+    """Claims with the time, and whether they are stated ``later`` than the run began."""
+    time = (now or datetime.now(UTC)).isoformat(timespec="seconds")
+    return [{**claim, STATED_AT: time, ADDED: later} for claim in claims]
+
+
+def _without_marks(claim: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in claim.items() if key not in (STATED_AT, ADDED)}

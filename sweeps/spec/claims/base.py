@@ -1,0 +1,45 @@
+"""The interface of every claim: which cells it is about, and what it needs of a sweep to be answered."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from trainables.config.base import Frozen
+
+Subject = Literal["quality", "learning rates", "second evaluation set"]
+
+
+class BaseClaim(Frozen, ABC):
+    """A statement about cells. Subclasses add ``kind`` and their own settings; margins have the unit of the quality
+    (0.02 is 2 points of a share of rows).
+    """
+
+    subject: ClassVar[Subject] = "quality"  # what the cells are compared by
+
+    @property
+    @abstractmethod
+    def cells(self) -> dict[str, str]:
+        """The cells as the spec names them, by where in the claim: ``{"a": "lora", "b": "full"}``."""
+
+    @property
+    def smallest_difference(self) -> float | None:
+        """The difference in quality that has to be told from 0; ``None`` where the claim names none."""
+        return None
+
+    def to_record(self) -> dict[str, Any]:
+        """The claim as a run keeps it."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class PairClaim(BaseClaim):
+    """A statement about cell ``a`` against cell ``b``, by their names or those of their methods."""
+
+    a: str = Field(min_length=1)
+    b: str = Field(min_length=1)
+
+    @property
+    def cells(self) -> dict[str, str]:
+        return {"a": self.a, "b": self.b}
