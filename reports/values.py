@@ -6,7 +6,7 @@ current_values([Path("runs/methods")])["answers"][0]["sentences"]
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,18 @@ RUN_FILES = ("trials", "environment.json", "trials.parquet")  # any of which a r
 WITHOUT_RESULT = ("failed", "out_of_memory")
 
 
-def current_values(runs: Sequence[Path]) -> dict[str, Any]:
+def current_values(runs: Sequence[Path], claims: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """The content of ``report.json``, with the groups, each setting's importance and the trials without a result.
 
-    The trials themselves are read, whether their run has ended or not. Raises ``ValueError`` for runs that can't be
-    compared, ``FileNotFoundError`` for a folder that is no run, and ``DamagedFile``.
+    The trials themselves are read, whether their run has ended or not. ``claims``: to answer beside those of the runs.
+    Raises ``ValueError`` for runs that can't be compared, ``FileNotFoundError`` for a folder that is no run, and
+    ``DamagedFile``.
     """
     for run in runs:
         if not any((run / name).exists() for name in RUN_FILES):
             raise FileNotFoundError(f"{run}: is it a run folder (runs/NAME)? It holds no trials and no spec")
     read = [results.gather_run(run) for run in runs]
-    report = build_report(read)
+    report = build_report(read, claims)
     values = report_values(report) | {
         "format": FORMAT,
         "question": report.question,

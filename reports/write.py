@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from reports.pages.next_steps import SAMPLES_FILE
 from trainables import results
 
-_PARTS = {"index.html", SAMPLES_FILE, "summary.md", "comparison.csv", "pairs.csv", "report.json", "figures"}
+_PARTS = {
+    *("index.html", SAMPLES_FILE, "summary.md", "report.json", "figures"),
+    *("comparison.csv", "pairs.csv", "claims.csv"),
+}
 
 
-def write(runs: Sequence[Path], output: Path | None = None) -> Path:
+def write(runs: Sequence[Path], output: Path | None = None, claims: Sequence[Mapping[str, Any]] = ()) -> Path:
     """Writes the report into ``output`` and returns its ``index.html``.
 
     Without ``output``, the report goes into ``report/``: in the run's folder, or beside the first of several runs. An
-    existing report is replaced only by a complete new one. Raises ``FileNotFoundError`` for a path that is no run
-    folder, ``ValueError`` for no run, for runs that can't be compared, and for an ``output`` that holds other files.
+    existing report is replaced only by a complete new one. ``claims``: to answer beside those of the runs.
+
+    Raises ``FileNotFoundError`` for a path that is no run folder, ``ValueError`` for no run, for runs that can't be
+    compared, for claims that are unknown, and for an ``output`` that holds other files.
     """
     if not runs:
         raise ValueError("no run given: name one or several run folders, such as runs/methods")
@@ -31,11 +37,12 @@ def write(runs: Sequence[Path], output: Path | None = None) -> Path:
     _refuse_other_files(target)
     # Importing Matplotlib takes a second, which only those who write a report should wait for.
     from reports.analysis import cell_table, pairs
+    from reports.claims.values import claim_rows
     from reports.pages import page, summary
     from reports.pages.report import build_report, report_json
     from reports.plots import figures
 
-    report = build_report(runs_read)
+    report = build_report(runs_read, claims)
     drawn = figures.draw_figures(report.trained_groups, report.data_previews, report.across_stages)
     with _replacing(target) as folder:
         drawn.write(folder / "figures")
@@ -43,6 +50,9 @@ def write(runs: Sequence[Path], output: Path | None = None) -> Path:
         (folder / "pairs.csv").write_text(
             cell_table.csv_text(pairs.pair_rows(report.groups)), encoding="utf-8"
         )
+        if report.findings:
+            rows = cell_table.csv_text(claim_rows(report.findings))
+            (folder / "claims.csv").write_text(rows, encoding="utf-8")
         (folder / "report.json").write_text(report_json(report), encoding="utf-8")
         (folder / "summary.md").write_text(summary.summary(report), encoding="utf-8")
         (folder / "index.html").write_text(page.index_page(report, drawn), encoding="utf-8")

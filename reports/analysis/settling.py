@@ -68,7 +68,7 @@ def needs(group: Group, row: Row, against: Row) -> list[Need]:
 
     Empty where nothing is known of the error, and where no number of both does.
     """
-    return [need for each in _comparison(group, row, against) for need in _needs(group, each)]
+    return [need for each in _comparison(group, row, against) for need in needs_of(group, each)]
 
 
 def needs_text(group: Group, row: Row, against: Row) -> str:
@@ -78,7 +78,11 @@ def needs_text(group: Group, row: Row, against: Row) -> str:
 
 def settling_clause(group: Group, row: Row, against: Row) -> str:
     """``5 seeds (now 3, about 4 min) would settle it``."""
-    found = needs(group, row, against)
+    return needs_clause(group, row, against, needs(group, row, against))
+
+
+def needs_clause(group: Group, row: Row, against: Row, found: list[Need]) -> str:
+    """The same of needs that are known."""
     text = _joined(group, row, against, found)
     return f"{text} would settle it" if found else f"it takes {text}"
 
@@ -131,7 +135,8 @@ def _corrected_for(group: Group, row: Row, against: Row) -> int:
     return max(1, sum(own is not None and p >= own.p for p in others))
 
 
-def _needs(group: Group, each: OpenComparison) -> Iterator[Need]:
+def needs_of(group: Group, each: OpenComparison) -> Iterator[Need]:
+    """The ways to settle a comparison by its law and its criterion."""
     now, estimate = each.law.measured, each.row.cell.estimate
     assert estimate is not None
     rows_per_prompt = estimate.rows / estimate.clusters

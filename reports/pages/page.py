@@ -26,6 +26,7 @@ from reports.analysis.group import Group
 from reports.analysis.recommendation.front_steps import front_sentence
 from reports.analysis.search.rate_search import search_sentences
 from reports.analysis.yardsticks import chosen_and_judged
+from reports.claims.wording import NOTE, claim_sentences
 from reports.pages import next_steps, reproduce, tables, trial_tables
 from reports.pages.notes import NOTES
 from reports.pages.report import NO_ANSWER, Report
@@ -42,6 +43,8 @@ def index_page(report: Report, figures: Figures) -> str:
         figures=figures,
         notes=NOTES,
         no_answer=NO_ANSWER,
+        claims=claim_sentences(report.findings),
+        claims_note=NOTE,
         comparison_notes=[note for run in report.runs for note in comparison_notes.notes(run)],
         memory_source=reproduce.memory_source(report.runs),
         missing_data_note=missing_data_note(report.runs),

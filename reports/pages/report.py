@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,9 @@ from reports.analysis.pairs import pair_rows
 from reports.analysis.recommendation.answer import Answer, answer
 from reports.analysis.recommendation.front_steps import front_json
 from reports.analysis.runs.progress import Progress, progress
+from reports.claims.finding import Finding
+from reports.claims.findings import findings, stated_claims
+from reports.claims.values import claims_json
 from reports.pages import reproduce
 from reports.pages.next_steps import SampleAnswers, first_command, sample_answers
 from trainables.results import Run
@@ -31,7 +34,8 @@ MAX_NAMED_CELLS = 4  # that an unfinished run is said to have trials to go in
 class Report:
     """The runs, the groups of comparable cells, the answer for each group, and what the models saw and answered.
 
-    ``across_stages``: further groups, of preference stages side by side. ``first_commands`` try what is recommended.
+    ``findings``: on what the runs' specs claim. ``across_stages``: further groups, of preference stages side by side.
+    ``first_commands`` try what is recommended.
     """
 
     runs: tuple[Run, ...]
@@ -41,6 +45,7 @@ class Report:
     across_stages: tuple[Group, ...] = ()
     sample_answers: tuple[SampleAnswers, ...] = ()
     first_commands: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def trained_groups(self) -> list[Group]:
@@ -103,15 +108,20 @@ class Report:
         return ", ".join(parts) + (" so far" if self.unfinished else "")
 
 
-def build_report(runs: Sequence[Run]) -> Report:
-    """Compares the cells of the runs and answers each group; a run that is given twice counts once."""
+def build_report(runs: Sequence[Run], claims: Sequence[Mapping[str, Any]] = ()) -> Report:
+    """Compares the cells of the runs and answers each group; a run that is given twice counts once.
+
+    ``claims``: further ones than those of the runs, about all of their cells. Raises ``ValueError`` for runs that can't
+    be compared, and for a claim that is unknown.
+    """
     unique = tuple({run.folder.resolve(): run for run in runs}.values())
     groups = tuple(compare(unique))
     across_stages = tuple(compare_across_stages(groups))
     answers = _explained_once(answer(group) for group in (*across_stages, *groups) if group.rows)
     samples = tuple(found for group in groups if (found := sample_answers(group)) is not None)
     tries = tuple(dict.fromkeys(command for group in groups if (command := first_command(group)) is not None))
-    return Report(unique, groups, answers, data_previews(unique), across_stages, samples, tries)
+    answered = tuple(findings(stated_claims(unique, claims), groups))
+    return Report(unique, groups, answers, data_previews(unique), across_stages, samples, tries, answered)
 
 
 def _explained_once(answers: Iterable[Answer]) -> tuple[Answer, ...]:
@@ -137,13 +147,14 @@ def report_json(report: Report) -> str:
 
 
 def report_values(report: Report) -> dict[str, Any]:
-    """The answers, the cells and the pairs of cells as plain values, with ``None`` where not measured."""
+    """The claims, the answers, the cells and the pairs of cells as plain values, with ``None`` where not measured."""
     groups = report.groups
     return {
         "title": report.title,
         "unfinished": [
             {"run": each.run, "to_go": each.to_go, "trials": each.total} for each in report.unfinished
         ],
+        "claims": claims_json(report.findings),
         "answers": [
             {
                 "title": each.title,

@@ -11,6 +11,7 @@ from reports.analysis.data_preview import missing_data_note
 from reports.analysis.group import Group
 from reports.analysis.recommendation.front_steps import front_sentence
 from reports.analysis.yardsticks import chosen_and_judged
+from reports.claims.wording import NOTE, claim_sentences
 from reports.pages import next_steps, reproduce, tables, trial_tables
 from reports.pages.notes import NOTES
 from reports.pages.report import NO_ANSWER, Report
@@ -92,6 +93,9 @@ def _answer(report: Report) -> Iterator[str]:
         resuming = [each.command for each in report.unfinished if each.command is not None]
         yield "To finish it:" if resuming else ""
         yield _commands(resuming)
+    if report.findings:
+        yield f"Claims:\n\n{_bullets(claim_sentences(report.findings))}"
+        yield NOTE
     if not report.answers:
         yield NO_ANSWER
     for answer in report.answers:

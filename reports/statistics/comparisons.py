@@ -57,13 +57,13 @@ def compare_estimates(
 
     Without ``seeds``, of the two trained models alone; with it, of their configurations trained with any seed.
     """
-    paired = one.keys == other.keys and one.clusters == other.clusters
+    paired = _is_paired(one, other)
     p, test = _rows_p(one, other, paired)
     if seeds is not None:
         p = max(p, _seeds_p(one, other, paired, seeds))
-    low, high = _interval(one, other, paired, seeds, LEVEL)
+    low, high = difference_interval(one, other, seeds, LEVEL)
     # A one-sided 95 % bound is an end of a two-sided 90 % interval.
-    at_least, at_most = _interval(one, other, paired, seeds, 1 - 2 * one_sided)
+    at_least, at_most = difference_interval(one, other, seeds, 1 - 2 * one_sided)
     difference = one.quality - other.quality
     return Comparison(
         difference, (low, high), at_least, at_most, p, f"{test} on {_numbers(one, other, paired)}"
@@ -94,6 +94,11 @@ def mcnemar(one_only: int, other_only: int) -> float:
     """
     total = one_only + other_only
     return float(stats.binomtest(one_only, total).pvalue) if total else 1.0
+
+
+def _is_paired(one: Estimate, other: Estimate) -> bool:
+    """Whether both were measured on the same rows."""
+    return one.keys == other.keys and one.clusters == other.clusters
 
 
 def _rows_p(one: Estimate, other: Estimate, paired: bool) -> tuple[float, str]:
@@ -155,10 +160,9 @@ def _difference_variance(one: Estimate, other: Estimate, paired: bool) -> float:
     return one.rows_variance + other.rows_variance
 
 
-def _interval(
-    one: Estimate, other: Estimate, paired: bool, seeds: SeedVariance | None, level: float
-) -> Interval:
-    by_rows = _rows_interval(one, other, paired, level)
+def difference_interval(one: Estimate, other: Estimate, seeds: SeedVariance | None, level: float) -> Interval:
+    """The interval of the first quality minus the second; with ``seeds``, of their configurations with any seed."""
+    by_rows = _rows_interval(one, other, _is_paired(one, other), level)
     return with_seeds(one.quality - other.quality, by_rows, seeds, level, one, other)
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import shlex
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sweeps.commands.errors import Debug
 
 
 class ReportWriter(Protocol):
-    """``reports.write.write``: writes the report of one run or several and returns the path of its page."""
+    """``reports.write.write``: writes the report of one run or several, with claims beside theirs, and returns the path
+    of its page.
+    """
 
-    def __call__(self, runs: Sequence[Path], output: Path | None = None, /) -> Path: ...
+    def __call__(
+        self, runs: Sequence[Path], output: Path | None = None, claims: Sequence[Mapping[str, Any]] = (), /
+    ) -> Path: ...
 
 
 def final_report(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 # What a report says of runs, as plain values: ``reports.values.current_values``.
-ReportValues = Callable[[Sequence[Path]], dict[str, Any]]
+ReportValues = Callable[..., dict[str, Any]]
 
 
 def add(
@@ -45,10 +45,16 @@ def add(
                 help="Print what the report says now as JSON. Without --output, nothing is written.",
             ),
         ] = False,
+        claims: Annotated[
+            Path | None,
+            typer.Option(help="A spec, or a file with claims alone, which are answered as added afterwards."),
+        ] = None,
     ) -> None:
         """Write the report of a run again, or one report that compares several runs. Prints the report's path."""
+        with users_errors():
+            further = _claims_of(claims) if claims is not None else []
         if as_json and output is None:
-            _print_values(runs, report_values())
+            _print_values(runs, report_values(), further)
             return
         write = report_writer()
         from contextlib import ExitStack, suppress
@@ -69,7 +75,7 @@ def add(
                 if results.trial_folders(run_folder):
                     for damaged in results.write_tables(run_folder):
                         print(f"warning: {damaged}; the report leaves its trial out", file=sys.stderr)
-            written = write(folders, output)
+            written = write(folders, output, further)
             for each, run_folder in zip(locations, folders, strict=True):
                 # Runs of early versions have no environment.json, and say nothing of what is to go.
                 with suppress(NoRun):
@@ -83,10 +89,28 @@ def add(
             if not as_json:
                 typer.echo(published)
         if as_json:
-            _print_values(runs, report_values())
+            _print_values(runs, report_values(), further)
 
 
-def _print_values(runs: Sequence[str], values_of: ReportValues) -> None:
+def _claims_of(file: Path) -> list[dict[str, Any]]:
+    """The claims of a file, marked as added now. Raises ``SpecError``."""
+    from sweeps.execution.stated_claims import marked
+    from sweeps.spec import source
+    from sweeps.spec.claims.reading import EXAMPLE, PART, read_claims
+    from sweeps.spec.problems import SpecError
+
+    written = source.read(file)
+    claims, problems = read_claims(written)
+    if not claims and not problems:
+        problems = [written.problem((PART,), f"this file claims nothing. Write {EXAMPLE}")]
+    if problems:
+        raise SpecError(*problems)
+    return marked([claim.to_record() for claim in claims.values()], later=True)
+
+
+def _print_values(
+    runs: Sequence[str], values_of: ReportValues, claims: Sequence[Mapping[str, Any]] = ()
+) -> None:
     from contextlib import ExitStack
 
     from sweeps.commands.json_output import print_json
@@ -94,4 +118,4 @@ def _print_values(runs: Sequence[str], values_of: ReportValues) -> None:
 
     with users_errors(ValueError), ExitStack() as copies:
         folders = [copies.enter_context(location.existing_run(run).local_copy()) for run in runs]
-        print_json(values_of(folders))
+        print_json(values_of(folders, claims))

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+from scipy import special
 
-from reports.analysis.comparison import compare
+from reports.analysis.cells import collect_cells
+from reports.analysis.comparison import compare, group_of
 from reports.analysis.group import Group
+from reports.statistics.estimates import Estimate, auc_estimate, mean_estimate
 from tests.helpers.run_folders import MIB, record, write_run, write_scores
 from trainables import results
-from trainables.results import Record
+from trainables.results import Record, Run
 
 Array = NDArray[np.float64]
 METHODS = (
@@ -43,8 +47,10 @@ class World:
     """``rows`` test rows of ``prompts`` prompts, cells that are worse than the best by ``gaps``, each trained with
     ``seeds`` seeds (finalists; 1: the searched trial alone) that spread by ``seed_spread``.
 
-    ``law``: ``accuracy`` (gaps and spread in shares of rows), or of losses ``normal``, ``lognormal``, ``mostly zero``
-    (in shares of the mean loss), or ``reward`` (in the reward's unit).
+    ``seed_spreads``: each cell's own, where they differ.
+
+    ``law``: ``accuracy`` (gaps and spread in shares of rows), ``auc``, or of losses ``normal``, ``lognormal``,
+    ``mostly zero`` (in shares of the mean loss), or ``reward`` (in the reward's unit).
 
     ``search_trials``: by cell, of how many equal trainings the searched one is the best by as many validation rows as
     there are test rows; by default the only one. ``searched_counts``: it is one of the cell's finalists, too.
@@ -55,6 +61,7 @@ class World:
     gaps: tuple[float, ...] = (0.0,) * 4
     seeds: int = 1
     seed_spread: float = 0.0
+    seed_spreads: tuple[float, ...] = ()
     prompts: int | None = None
     search_trials: tuple[int, ...] = ()
     searched_counts: bool = False
@@ -63,26 +70,80 @@ class World:
 
     @property
     def higher_is_better(self) -> bool:
-        return self.law in ("accuracy", "reward")
+        return self.law in ("accuracy", "auc", "reward")
 
     def is_conditional(self) -> bool:
         """Whether one training was made, so that the report speaks of the trained models alone."""
         return self.seeds == 1
 
+    def spread_of(self, position: int) -> float:
+        """How much seeds change the quality of a cell, by its position."""
+        return self.seed_spreads[position] if self.seed_spreads else self.seed_spread
+
 
 @dataclass
 class Trained:
-    """A cell's trainings: each one's scores by row, and what each would have over all rows there could be."""
+    """A cell's trainings: each one's scores by row, and what each would have over all rows there could be.
+
+    Of an AUC, the scores are the worth of a good and of a bad answer: (rows, 2).
+    """
 
     scores: list[Array]
     truths: list[float]
 
 
-def simulate(world: World, folder: Path, dice: np.random.Generator) -> tuple[Group, list[float]]:
-    """Writes a run folder and compares its cells: the group, and each cell's true quality, by position.
+@dataclass(frozen=True)
+class Simulated:
+    """The trials of a run with their scores by row, the prompts of these, and each cell's true quality, by position.
 
     The truth is that of the trained model where one was trained, and of the configuration over all seeds otherwise.
     """
+
+    trials: list[Record]
+    scores: dict[str, Array]
+    prompts: list[str]
+    truths: list[float]
+
+
+def simulate(world: World, folder: Path, dice: np.random.Generator) -> tuple[Group, list[float]]:
+    """Writes a run folder and compares its cells: the group, and each cell's true quality."""
+    made = _trained_cells(world, dice)
+    shutil.rmtree(folder, ignore_errors=True)
+    run = write_run(folder, made.trials, **world.environment)
+    for trial_id, values in made.scores.items():
+        if world.law == "auc":
+            worth = {"good_worth": values[:, 0].tolist(), "bad_worth": values[:, 1].tolist()}
+            write_scores(run, trial_id, [0.0] * world.rows, prompt=made.prompts, **worth)
+        else:
+            write_scores(run, trial_id, values.tolist(), prompt=made.prompts)
+    (group,) = compare([results.read_run(run)])
+    return group, made.truths
+
+
+def simulated_group(world: World, dice: np.random.Generator) -> tuple[Group, list[float]]:
+    """The same without files, which take ten times as long: the cells are given the estimates of their scores."""
+    made = _trained_cells(world, dice)
+    run = Run(Path("simulated"), made.trials, pa.table({}), None, dict(world.environment))
+    cells = collect_cells([run])
+    for cell in cells:
+        scores = [made.scores[record.trial_id] for record in cell.judged_trials]
+        estimate = _estimate(world, scores, made.prompts)
+        # What a cell would read of its trials' files.
+        cell.__dict__["estimate"] = replace(estimate, untrained=cell.is_base)
+    first = made.trials[0]
+    return group_of(first.stage, first.model, first.data, cells), made.truths
+
+
+def _estimate(world: World, scores: Sequence[Array], prompts: Sequence[str]) -> Estimate:
+    rows = range(world.rows)
+    if world.law == "auc":
+        good, bad = ([each[:, side].tolist() for each in scores] for side in (0, 1))
+        return auc_estimate(good, bad, rows, prompts=prompts)
+    of_means: Any = scores
+    return mean_estimate(of_means, rows, prompts=prompts, proportion=world.law == "accuracy")
+
+
+def _trained_cells(world: World, dice: np.random.Generator) -> Simulated:
     prompts = world.prompts or world.rows
     common = _Rows(world, prompts, dice)
     trials: list[Record] = []
@@ -92,7 +153,7 @@ def simulate(world: World, folder: Path, dice: np.random.Generator) -> tuple[Gro
         cell = METHODS[position]
         peak = {"peak_train_bytes": (1000 - 50 * position) * MIB}
         candidates = world.search_trials[position] if world.search_trials else 1
-        trained = _train(common, world, gap, candidates, dice)
+        trained = _train(common, world, position, candidates, dice)
         truths.append(trained.truths[0] if world.is_conditional() else common.truth(gap, 0.0))
         if world.searched_counts:
             trained.scores.append(trained.scores[0])
@@ -105,36 +166,37 @@ def simulate(world: World, folder: Path, dice: np.random.Generator) -> tuple[Gro
         values = common.scores(world.untuned_gap, 0.0, dice)
         scores["base"] = values
         trials.append(_record(world, "base", "base", values))
-    shutil.rmtree(folder, ignore_errors=True)
-    run = write_run(folder, trials, **world.environment)
-    for trial_id, values in scores.items():
-        write_scores(run, trial_id, values.tolist(), prompt=common.prompts)
-    (group,) = compare([results.read_run(run)])
-    return group, truths
+    return Simulated(trials, scores, common.prompts, truths)
 
 
-def _train(common: _Rows, world: World, gap: float, candidates: int, dice: np.random.Generator) -> Trained:
+def _train(common: _Rows, world: World, position: int, candidates: int, dice: np.random.Generator) -> Trained:
     """The searched trial, and as many finalists as there are seeds where there are several."""
     trainings = 1 if world.is_conditional() else 1 + world.seeds
-    luck = [float(dice.normal(0, world.seed_spread)) for _ in range(trainings)]
+    gap, spread = world.gaps[position], world.spread_of(position)
+    luck = [float(dice.normal(0, spread)) for _ in range(trainings)]
     if candidates > 1:
-        luck[0] = _luckiest(world, gap, candidates, dice)
+        luck[0] = _luckiest(world, position, candidates, dice)
     return Trained(
         [common.scores(gap, each, dice) for each in luck], [common.truth(gap, each) for each in luck]
     )
 
 
-def _luckiest(world: World, gap: float, candidates: int, dice: np.random.Generator) -> float:
+def _luckiest(world: World, position: int, candidates: int, dice: np.random.Generator) -> float:
     """The luck of the best of several equal trainings by validation rows of their own."""
     validation = _Rows(world, world.prompts or world.rows, dice)
-    lucks = dice.normal(0, world.seed_spread, candidates)
+    lucks = dice.normal(0, world.spread_of(position), candidates)
     sign = 1 if world.higher_is_better else -1
-    return float(max(lucks, key=lambda luck: sign * validation.scores(gap, luck, dice).mean()))
+    return float(
+        max(lucks, key=lambda luck: sign * validation.scores(world.gaps[position], luck, dice).mean())
+    )
 
 
 def _record(world: World, trial_id: str, method: str, values: Array, **more: Any) -> Record:
     measure: dict[str, Any] = {"quality": float(values.mean()), "test_rows": len(values)}
-    if world.law == "reward":
+    if world.law == "auc":
+        area = _estimate(world, [values], [str(row) for row in range(len(values))]).quality
+        measure |= {"quality": area, "quality_name": "auc", "quality_unit": None}
+    elif world.law == "reward":
         measure |= {"quality_name": "reward", "quality_unit": "reward"}
     elif world.law != "accuracy":
         measure |= {
@@ -152,11 +214,19 @@ class _Rows:
         self._law = world.law
         self._of_prompt = np.arange(world.rows) % prompts
         self._hardness = self._draw(prompts, dice)[self._of_prompt]
+        # Of an AUC: what all cells think of a good and of a bad answer, beside the hardness of the row.
+        self._answers = dice.normal(0, 1, (world.rows, 2)) if world.law == "auc" else np.empty((0, 2))
         self.prompts = [f"prompt {number}" for number in self._of_prompt]
 
     def scores(self, gap: float, luck: float, dice: np.random.Generator) -> Array:
-        """Each row's score of one training: (rows,)."""
+        """Each row's score of one training: (rows,), or of an AUC (rows, 2)."""
         rows = len(self._hardness)
+        if self._law == "auc":
+            own = (self._answers + dice.normal(0, 1, (rows, 2))) / np.sqrt(2)
+            # Two answers to different prompts differ by 2 standard deviations of the normal law that has this area.
+            apart = 2 * special.ndtri(self.truth(gap, luck))
+            worth: Array = self._hardness[:, None] + own + np.array([apart, 0.0])
+            return worth
         if self._law == "accuracy":
             chance = _logistic(self._hardness + _shift(-gap + luck))
             return (dice.random(rows) < chance).astype(float)
@@ -167,6 +237,8 @@ class _Rows:
 
     def truth(self, gap: float, luck: float) -> float:
         """The quality over all rows there could be."""
+        if self._law == "auc":
+            return AREA - gap + luck
         if self._law == "accuracy":
             return float(_logistic(_HARDNESS + _shift(-gap + luck)).mean())
         mean = _MEANS[self._law]
@@ -175,6 +247,8 @@ class _Rows:
     def _draw(self, count: int, dice: np.random.Generator) -> Array:
         if self._law == "accuracy":
             return dice.normal(1.3, 1.5, count)
+        if self._law == "auc":
+            return dice.normal(0, 1, count)
         if self._law in ("normal", "reward"):
             return dice.normal(1.0, 0.5, count)
         if self._law == "lognormal":
@@ -183,6 +257,7 @@ class _Rows:
         return np.where(dice.random(count) < 0.08, dice.lognormal(0.7, 0.8, count), 0.001)
 
 
+AREA = 0.75  # under the curve, of the best cell
 _MEANS = {
     "normal": 1.0,
     "reward": 1.0,

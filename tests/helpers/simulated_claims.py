@@ -1,0 +1,123 @@
+"""Claims about runs and searches whose truth is known: how often a report supports or contradicts what is not so, and
+how often its intervals hold the truth.
+
+Each claim is simulated at the edge of being true: a cell is worse by exactly the margin, two cells are equal, a ratio
+is the bound itself. There it is neither to be supported nor to be contradicted more often than the error allows, and
+anywhere else the one that is wrong is less frequent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
+
+from reports.analysis.group import Group
+from reports.claims.best_setting import BestSetting, RateRatio, ratio_figure, without_optimum
+from reports.claims.better import Better
+from reports.claims.cells import named_cells
+from reports.claims.claim import Claim
+from reports.claims.flat import Flat
+from reports.claims.judgement import Figure
+from reports.claims.least_memory import LeastMemory
+from reports.claims.within import Within
+from reports.statistics.comparisons import holm
+from reports.statistics.looks import level
+from tests.helpers.simulated_runs import World, simulated_group
+from tests.helpers.simulated_searches import SearchWorld, simulate_search
+
+GAP = 0.05  # by which the second of three cells is worse; the first and the third are equal
+
+
+@dataclass
+class ClaimTally:
+    """How often one claim came out how, and how many of its intervals held the truth."""
+
+    runs: int = 0
+    supported: int = 0
+    contradicted: int = 0
+    intervals: int = 0
+    covering: int = 0
+
+    def add_figure(self, figure: Figure, truth: float) -> None:
+        low, high = figure.interval
+        self.intervals += 1
+        # Sums in another order differ by less than the tolerance.
+        self.covering += (
+            (-inf if low is None else low) - 1e-9 <= truth <= (inf if high is None else high) + 1e-9
+        )
+
+    @property
+    def coverage(self) -> float | None:
+        return self.covering / self.intervals if self.intervals else None
+
+
+@dataclass
+class ClaimTallies:
+    """By kind; ``any_supported`` and ``any_contradicted``: of how many runs, where all are claimed at once."""
+
+    runs: int = 0
+    any_supported: int = 0
+    any_contradicted: int = 0
+    by_kind: dict[str, ClaimTally] = field(default_factory=dict)
+
+
+def claims_at_the_edge(truths: Mapping[str, float]) -> dict[str, Claim]:
+    """A claim of each kind about qualities, which is at the edge of being true."""
+    margin = abs(truths["lora"] - truths["full"])
+    return {
+        "within": Within("lora", "full", margin),
+        "within, both": Within("lora", "full", margin, True),
+        "better": Better("qlora-4bit", "full"),
+        "least memory": LeastMemory("lora", "full", 0.97, margin),
+        "flat": Flat(("full", "lora", "qlora-4bit"), margin),
+    }
+
+
+def tally_claims(world: World, repeats: int, seed: int = 0) -> ClaimTallies:
+    """Claims about three cells of so many simulated runs: one at a time, and all of them together."""
+    dice, found = np.random.default_rng(seed), ClaimTallies()
+    for _ in range(repeats):
+        group, truths = simulated_group(world, dice)
+        _add(found, group, dict(zip(("full", "lora", "qlora-4bit"), truths, strict=True)))
+    return found
+
+
+def _add(found: ClaimTallies, group: Group, truths: Mapping[str, float]) -> None:
+    claims = claims_at_the_edge(truths)
+    judged = [claim.judge(named_cells([group], claim.names, None)) for claim in claims.values()]
+    found.runs += 1
+    # As a report corrects them; its look is the first.
+    found.any_supported += min(holm([each.p_supported for each in judged])) < level(1)
+    found.any_contradicted += min(holm([each.p_contradicted for each in judged])) < level(1)
+    true = {
+        "better": truths["qlora-4bit"] - truths["full"],
+        "flat": max(truths.values()) - min(truths.values()),
+    }
+    for name, each in zip(claims, judged, strict=True):
+        tally = found.by_kind.setdefault(name, ClaimTally())
+        tally.runs += 1
+        tally.supported += each.p_supported < level(1)
+        tally.contradicted += each.p_contradicted < level(1)
+        # The last figure is that of the quality; memory's is no estimate.
+        tally.add_figure(each.figures[-1], true.get(name, truths["lora"] - truths["full"]))
+
+
+def tally_ratios(one: SearchWorld, other: SearchWorld, repeats: int, seed: int = 0) -> ClaimTally:
+    """A claim about the ratio of two searches' best rates, whose bound is the true one."""
+    dice, found = np.random.default_rng(seed), ClaimTally()
+    truth = one.best / other.best
+    claim = BestSetting("one", "other", at_least=truth)
+    for _ in range(repeats):
+        searches = simulate_search(one, dice), simulate_search(other, dice)
+        found.runs += 1
+        if any(without_optimum("", each) is not None for each in searches):
+            continue
+        ratio = RateRatio(*searches)
+        supported, contradicted = claim.test(ratio)
+        found.supported += supported < level(1)
+        found.contradicted += contradicted < level(1)
+        found.add_figure(ratio_figure(ratio, ""), truth)
+    return found

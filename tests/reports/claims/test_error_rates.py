@@ -1,0 +1,120 @@
+"""How often a report supports or contradicts a claim that is at the edge of being true, on simulated runs.
+
+``python -m tests.reports.claims.test_error_rates`` prints the tables of `reports/README.md`, in about a quarter of an
+hour of processor time.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.helpers.simulated_claims import GAP, ClaimTally, tally_claims, tally_ratios
+from tests.helpers.simulated_runs import World
+from tests.helpers.simulated_searches import SearchWorld
+
+GAPS = (0.0, GAP, 0.0)
+SHARES = {
+    f"shares, {rows} rows": World(rows=rows, gaps=GAPS, seeds=3, seed_spread=0.02, untuned_gap=None)
+    for rows in (20, 64, 200, 500)
+}
+LOSSES = {
+    f"{law} losses, {rows} rows": World(
+        law, rows=rows, gaps=GAPS, seeds=3, seed_spread=0.03, untuned_gap=None
+    )
+    for law, rows in (("normal", 20), ("lognormal", 20), ("lognormal", 200), ("mostly zero", 64))
+}
+# Searches of two cells' learning rates; the ratio of the best ones is the bound that is claimed.
+RATIOS = {
+    "8 random rates, ratio 2": (SearchWorld(8, best=2e-3), SearchWorld(8)),
+    "8 random rates, ratio 10": (SearchWorld(8, best=3e-3), SearchWorld(8, best=3e-4)),
+    "16 random rates, ratio 10": (SearchWorld(16, best=3e-3), SearchWorld(16, best=3e-4)),
+    "12 rates, results steer from the fourth on, ratio 2": (
+        SearchWorld(12, best=2e-3, steered=True),
+        SearchWorld(12, steered=True),
+    ),
+}
+# Signs of losses are flipped, which takes ten times as long as the formulas for shares.
+OF_SHARES, OF_LOSSES, OF_RATIOS = 2000, 300, 1000
+
+
+def test_a_claim_at_its_edge_is_seldom_supported_or_contradicted() -> None:
+    found = tally_claims(SHARES["shares, 64 rows"], repeats=60)
+    assert found.any_supported <= 9
+    assert found.any_contradicted <= 9
+    for tally in found.by_kind.values():
+        assert tally.supported <= 9
+        assert tally.covering / tally.intervals > 0.85
+
+
+def test_a_claim_at_its_edge_about_losses_is_seldom_supported() -> None:
+    found = tally_claims(LOSSES["normal losses, 20 rows"], repeats=6)
+    assert all(tally.supported <= 3 for tally in found.by_kind.values())
+
+
+def test_the_interval_of_a_ratio_of_best_rates_holds_the_true_one() -> None:
+    found = tally_ratios(*RATIOS["8 random rates, ratio 2"], repeats=40)
+    assert found.intervals > 20
+    assert found.supported <= 5
+    assert found.covering / found.intervals > 0.85
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", SHARES)
+def test_of_thousands_of_claims_at_their_edge_one_in_twenty_is_supported_at_most(name: str) -> None:
+    found = tally_claims(SHARES[name], OF_SHARES)
+    assert found.any_supported <= 0.05 * OF_SHARES
+    assert found.any_contradicted <= 0.05 * OF_SHARES
+    for tally in found.by_kind.values():
+        assert tally.supported <= 0.05 * OF_SHARES
+        assert tally.contradicted <= 0.05 * OF_SHARES
+        assert tally.covering / tally.intervals >= 0.93
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", LOSSES)
+def test_of_hundreds_of_claims_about_losses_few_are_supported(name: str) -> None:
+    found = tally_claims(LOSSES[name], OF_LOSSES)
+    # Of 300, two standard errors are 2.5 points.
+    for tally in found.by_kind.values():
+        assert tally.supported <= 0.075 * OF_LOSSES
+        assert tally.covering / tally.intervals >= 0.905
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", RATIOS)
+def test_of_a_thousand_ratios_of_best_rates_few_are_called_larger(name: str) -> None:
+    found = tally_ratios(*RATIOS[name], OF_RATIOS)
+    assert found.supported <= 0.05 * OF_RATIOS
+    assert found.contradicted <= 0.05 * OF_RATIOS
+    assert found.covering / found.intervals >= 0.93
+
+
+def _cells(tally: ClaimTally) -> list[str]:
+    coverage = "–" if tally.coverage is None else f"{tally.coverage:.3f}"
+    return [f"{tally.supported / tally.runs:.3f}", f"{tally.contradicted / tally.runs:.3f}", coverage]
+
+
+def _print_row(*cells: str) -> None:
+    print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    _print_row("searches", "claims", "answered", "supported", "contradicted", "coverage")
+    for name, pair in RATIOS.items():
+        tally = tally_ratios(*pair, OF_RATIOS)
+        _print_row(name, str(tally.runs), f"{tally.intervals / tally.runs:.3f}", *_cells(tally))
+    _print_row("run", "claim", "runs", "supported", "contradicted", "coverage")
+    for worlds, repeats in ((SHARES, OF_SHARES), (LOSSES, OF_LOSSES)):
+        for name, world in worlds.items():
+            found = tally_claims(world, repeats)
+            for kind, tally in found.by_kind.items():
+                _print_row(name, kind, str(tally.runs), *_cells(tally))
+            together = (found.any_supported / found.runs, found.any_contradicted / found.runs)
+            _print_row(name, "any of the five", str(found.runs), *(f"{share:.3f}" for share in together), "–")
+
+
+if __name__ == "__main__":
+    main()
