@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.drafting.budget import Budget
+from sweeps.drafting.claims import claim_remarks
 from sweeps.drafting.spec_text import Entries, Part, Remark, Section, Setting, spec_text, spec_tree
 from sweeps.spec.naming import MAX_LENGTH, safe_name
 from trainables.storage import files
@@ -111,6 +112,7 @@ class Proposal:
 
 def compose(found: Ingredients) -> tuple[Part, ...]:
     """The parts of the spec, in the order in which they are read."""
+    claims = claim_remarks(found.methods)
     return (
         Remark(found.head),
         Setting("name", found.name, f"the run's folder is runs/{found.name}"),
@@ -123,6 +125,7 @@ def compose(found: Ingredients) -> tuple[Part, ...]:
         Section("search", _search_lines(found.budget), f"predicted minutes of the sweep: {found.minutes}"),
         Section("finalists", [Setting("seeds", found.budget.seeds, _seeds_comment(found.budget.seeds))]),
         *([Section("tracking", found.tracking)] if found.tracking else []),
+        *([Remark(claims)] if claims else []),
         Remark(
             [
                 "resources: nothing is given, so the plan takes what this machine has, and says what; as in",
