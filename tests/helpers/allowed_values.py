@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
+from sweeps.spec.claims.reading import KINDS
 from sweeps.spec.schema import ENTRY_CLASSES, SECTION_CLASSES
 from tests.helpers.paths import ROOT
 from trainables.config.data import QUALITIES
@@ -21,9 +22,10 @@ from trainables.templates.built_in import ALIASES, NAMES
 BEGIN, END = "<!-- allowed values: begin -->\n", "<!-- allowed values: end -->"
 # Which parts of a spec a document describes.
 DOCUMENTS = {
-    "sweeps/README.md": ("train", "search", "resources", "tracking"),
+    "sweeps/README.md": ("train", "search", "resources", "tracking", "claims"),
     "trainables/README.md": ("stages", "methods", "model", "data"),
 }
+ENTRIES = {**ENTRY_CLASSES, "claims": KINDS}  # parts that are lists of entries, each of a kind
 # Of settings whose class alone doesn't say them.
 OTHERS: dict[str, dict[str, tuple[str, ...]]] = {
     "model": {
@@ -60,15 +62,15 @@ def with_table(document: str, text: str) -> str:
 
 
 def _settings(part: str) -> Iterator[tuple[str, list[Any]]]:
-    if part in ENTRY_CLASSES:
-        yield "`kind`", list(ENTRY_CLASSES[part])
+    if part in ENTRIES:
+        yield "`kind`", list(ENTRIES[part])
         of_kinds: dict[tuple[str, str], list[str]] = {}
-        for kind, cls in ENTRY_CLASSES[part].items():
+        for kind, cls in ENTRIES[part].items():
             for name, values in _of_class(cls):
                 if name != "kind":
                     of_kinds.setdefault((name, repr(values)), []).append(kind)
         for (name, _), kinds in of_kinds.items():
-            values = dict(_of_class(ENTRY_CLASSES[part][kinds[0]]))[name]
+            values = dict(_of_class(ENTRIES[part][kinds[0]]))[name]
             yield f"`{name}` ({', '.join(kinds)})", values
         return
     for name, values in (*_of_class(SECTION_CLASSES[part]), *OTHERS.get(part, {}).items()):
