@@ -52,6 +52,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "qwen2": {},
     "qwen3": {"head_dim": 32},
     "mistral": {"head_dim": 16},
+    "gemma": {"head_dim": 32},
+    "gemma2": {"head_dim": 32},
     "gemma3_text": {"head_dim": 32, "tie_word_embeddings": True},
     "smollm3": {"pad_token_id": 0},
 }
