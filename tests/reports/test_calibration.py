@@ -2,7 +2,7 @@
 
 The fast tests repeat few times, so their bounds are wide; the slow ones repeat a thousand times, with the bounds that
 `reports/README.md` states. ``python -m tests.reports.test_calibration REPEATS`` prints the tables there, ``rates
-REPEATS`` that of learning-rate curves alone.
+REPEATS`` that of learning-rate curves alone, ``runs REPEATS WORDS`` that of the runs whose names have these words.
 """
 
 from __future__ import annotations
@@ -34,6 +34,13 @@ EQUALS = {
         "lognormal", gaps=(0.0,) * 3, seeds=3, seed_spread=0.03
     ),
     "3 equal, rewards, 64 rows": World("reward", gaps=(0.0,) * 3),
+    "3 equal, AUC, 100 rows": World("auc", rows=100, gaps=(0.0,) * 3, untuned_gap=0.25),
+}
+# What three seeds hardly tell from cells that spread alike: an assumption that does not hold here.
+UNEVEN = {
+    "4 equal, 1000 rows, 3 seeds that spread by 6 points in one cell and not in the others": World(
+        rows=1000, seeds=3, seed_spreads=(0.06, 0.0, 0.0, 0.0)
+    )
 }
 WORSE = {
     "one of 2 worse by the margin of 5 points, 200 rows": World(
@@ -44,6 +51,12 @@ WORSE = {
     ),
     "3 of 4 worse by the margin of 5 points, 200 rows": World(
         rows=200, gaps=(0.0, 0.05, 0.05, 0.05), environment=MARGIN
+    ),
+    "one of 2 worse by the margin of 5 %, normal losses, 200 rows, 3 seeds that spread by 2 %": World(
+        "normal", rows=200, gaps=(0.0, 0.05), seeds=3, seed_spread=0.02, environment=MARGIN
+    ),
+    "one of 2 worse by the margin of 0.05, rewards, 200 rows": World(
+        "reward", rows=200, gaps=(0.0, 0.05), environment=MARGIN
     ),
 }
 # Whether the searched training, the best of several by the validation rows, may be one of the seeds.
@@ -61,6 +74,7 @@ SEARCHED = {
         ("4 finalists", 4, False),
     )
 }
+APART = [name for name in SEARCHED if name.endswith(", 3 finalists")]
 # Learning-rate curves: parabolas, whose errors are a sixth or a third of what is lost in a decade; and others.
 _LARGE_ERRORS = 0.1
 CURVES = {
@@ -134,14 +148,11 @@ def test_the_best_of_several_is_flattered_and_the_correction_takes_that_back(tmp
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("name", EQUALS)
+@pytest.mark.parametrize("name", [*EQUALS, *APART])
 def test_of_a_thousand_reports_on_equal_cells_few_call_any_worse(name: str, tmp_path: Path) -> None:
-    found = tally(EQUALS[name], tmp_path, repeats=1000)
+    found = tally((EQUALS | SEARCHED)[name], tmp_path, repeats=1000)
     assert found.false_verdicts <= 60
-    assert found.differences_covering / found.differences >= 0.93
-    assert found.covering / found.intervals >= 0.93
-    assert found.best_covering / found.best_intervals >= 0.93
-    assert found.front_covering / found.front_intervals >= 0.93
+    assert_intervals_cover(found)
 
 
 @pytest.mark.slow
@@ -151,6 +162,27 @@ def test_of_a_thousand_reports_few_call_a_worse_cell_as_good(name: str, tmp_path
     found = tally(WORSE[name], tmp_path, repeats=1000)
     assert found.called_as_good / found.worse_cells <= 0.06
     assert found.reversed_verdicts == 0
+    assert_intervals_cover(found)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", UNEVEN)
+def test_cells_whose_seeds_spread_unequally_are_called_worse_more_often_than_others(
+    name: str, tmp_path: Path
+) -> None:
+    found = tally(UNEVEN[name], tmp_path, repeats=1000)
+    # Above the 6 % of the other worlds, which the report's README says; a bound, that it becomes no worse.
+    assert 60 < found.false_verdicts <= 140
+    assert found.differences_covering / found.differences >= 0.88
+    assert found.best_covering / found.best_intervals >= 0.93
+
+
+def assert_intervals_cover(found: Tally) -> None:
+    assert found.differences_covering / found.differences >= 0.93
+    assert found.covering / found.intervals >= 0.93
+    assert found.best_covering / found.best_intervals >= 0.93
+    assert found.front_covering / found.front_intervals >= 0.93
 
 
 @pytest.mark.slow
@@ -202,12 +234,13 @@ def _print_heading(kind: str, shares: dict[str, float | None]) -> None:
     print(f"| {kind} | {' | '.join(shares)} |\n|---|{'---:|' * len(shares)}", flush=True)
 
 
-def _print_runs(repeats: int) -> None:
+def _print_runs(repeats: int, words: str = "") -> None:
     """The calibration table as Markdown, a line as soon as it is known."""
     _print_heading("world", Tally().shares())
     with tempfile.TemporaryDirectory() as folder:
-        for name, world in (EQUALS | WORSE | SEARCHED).items():
-            print(_line(name, tally(world, Path(folder), repeats).shares()), flush=True)
+        for name, world in (EQUALS | UNEVEN | WORSE | SEARCHED).items():
+            if words in name:
+                print(_line(name, tally(world, Path(folder), repeats).shares()), flush=True)
 
 
 def _print_curves(repeats: int) -> None:
@@ -217,6 +250,8 @@ def _print_curves(repeats: int) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] != "rates":
-        _print_runs(int(sys.argv[1]))
-    _print_curves(int(sys.argv[-1]))
+    kind, *more = sys.argv[1:] if len(sys.argv) > 2 else ("all", sys.argv[1])
+    if kind != "rates":
+        _print_runs(int(more[0]), *more[1:])
+    if kind != "runs":
+        _print_curves(int(more[0]))
