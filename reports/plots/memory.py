@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from reports import units
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 PARTS = {"weights": 1.0, "gradients": 0.72, "optimizer": 0.48, "activations and the rest": 0.26}
 PHASES = {"load": "peak_load_bytes", "train": "peak_train_bytes", "eval": "peak_eval_bytes"}
 PHASE_NAMES = {"load": "loading", "train": "training", "eval": "evaluation"}
+LABEL_WIDTH = 20  # letters in a line of a cell's name
 _HEIGHTS = {"load": 0.14, "train": 0.3, "eval": 0.14}
 _OFFSETS = {"load": -0.27, "train": 0.0, "eval": 0.27}
 
@@ -33,7 +35,8 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     marks = Marks()
     for position, row in enumerate(rows):
         _bars(axes, position, row, colours[row.cell.method], marks)
-    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    # In lines, as a long name would leave no room for the bars.
+    axes.set_yticks(range(len(rows)), [fill(row.name, LABEL_WIDTH) for row in rows])
     axes.tick_params(axis="y", length=0)
     # Upside down, so that the first cell is at the top.
     axes.set_ylim(len(rows) - 0.5, -0.5)
