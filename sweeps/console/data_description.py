@@ -51,6 +51,7 @@ def description_lines(found: DataDescription) -> Iterator[str]:
         counts = ", ".join(counted(len(rows), f"{part} row") for part, rows in parts)
         yield f"with {found.held_out}: {counts}"
         yield split_line(split)
+    yield from resemblances(found)
     lengths = "; ".join(f"per {part} {_range(counts)}" for part, counts in found.characters.items())
     of = f", of {found.measured:,} rows" if found.measured < len(found.rows.rows) else ""
     yield f"characters{of}: {lengths}"
@@ -74,6 +75,13 @@ def description_problems(found: DataDescription) -> Iterator[str]:
         yield warning
 
 
+def resemblances(found: DataDescription) -> Iterator[str]:
+    """A sentence on test rows that resemble training rows, where there are some."""
+    overlaps = find_overlaps(found.split.train, found.split.test) if found.split is not None else None
+    if overlaps is not None and (note := overlaps.note()) is not None:
+        yield note
+
+
 def description_json(found: DataDescription) -> dict[str, Any]:
     """What ``paretune data FILE --json`` prints. An example is a list of parts of at most ``MAX_CHARACTERS``."""
     split = found.split
@@ -89,7 +97,7 @@ def description_json(found: DataDescription) -> dict[str, Any]:
         "characters": {part: _summary(counts) for part, counts in found.characters.items()},
         "histogram": [list(part) for part in histogram(found.total_characters)],
         "facts": list(found.facts),
-        "notes": list(found.rows.notes),
+        "notes": [*found.rows.notes, *resemblances(found)],
         "problems": list(description_problems(found)),
         "examples": [
             [

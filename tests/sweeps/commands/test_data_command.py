@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +156,33 @@ def test_a_person_sees_lines_and_what_is_learned_is_marked(workdir: Path) -> Non
     pairs = [{"prompt": f"say {number}", "chosen": "yes", "rejected": "no"} for number in range(40)]
     found = paretune(write_lines(workdir / "pairs.jsonl", pairs))
     assert "characters per row (prompt + chosen + rejected), and" in found.stdout
+
+
+def test_test_rows_that_are_trained_on_are_said_of_a_file_of_a_spec_and_by_the_plan(
+    workdir: Path, tiny_model: Path
+) -> None:
+    def turns(number: int) -> list[dict[str, str]]:
+        # Four rows each end alike; no two open alike, which is what the split goes by.
+        shared = " ".join(f"word{number // 4}x{place}" for place in range(13))
+        return [
+            {"role": "user", "content": f"opening {number}"},
+            {"role": "assistant", "content": "go on"},
+            {"role": "user", "content": f"Tell me of {shared}"},
+            {"role": "assistant", "content": "ab"},
+        ]
+
+    path = write_lines(workdir / "my.jsonl", [{"messages": turns(number)} for number in range(60)])
+    (workdir / "my.yaml").write_text(
+        specs.SPEC.replace("{path: model}", f"{{path: {tiny_model}}}")
+        .replace("{train: rows.jsonl, eval_fraction: 0.4}", "{train: my.jsonl, eval_fraction: 0.4}")
+        .replace("batch_size: 2", "batch_size: 8")
+    )
+    planned = CliRunner().invoke(cli.app, ["plan", "my.yaml"])
+    for said in (paretune(path), paretune("my.yaml"), planned):
+        assert said.exit_code == 0, said.stderr
+        assert re.search(
+            r"\d+ of \d+ test rows end with a user turn that stands in a training row", said.output
+        )
+        assert re.search(
+            r"\d+ of \d+ test rows share 13 words in a row with one of \d+ training rows", said.output
+        )
