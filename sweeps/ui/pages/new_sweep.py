@@ -19,6 +19,7 @@ from sweeps.ui.drafts.data_upload import DATA_BYTES, stream_to_file
 from sweeps.ui.drafts.origins import InitRequest, NewText
 from sweeps.ui.drafts.store import Draft, DraftStore, TooLong
 from sweeps.ui.pages import draft_page
+from sweeps.ui.pages.run_lookup import READ_SECONDS
 from sweeps.ui.refusal import refused
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.request_body import read_json, read_limited
@@ -59,7 +60,7 @@ async def new(request: Request) -> Response:
         words=("new",),
         specs=origins.shipped_questions(),
         drafts=drafts,
-        runs=[run for run in runs if run.folder is not None],
+        runs=runs,
         offered=offered,
         models=[*PACKAGED, *CATALOG],
         stages=list(form_fields()["entries"]["stages"]),
@@ -149,10 +150,14 @@ def _new_draft(made: NewText) -> Draft:
 def _run_spec(ui: Ui, key: str) -> NewText | None:
     """The spec of a run as it was written."""
     entry = ui.runs.get(key)
-    if entry is None or entry.folder is None:
+    folder = entry.folder if entry is not None else None
+    if entry is not None and folder is None:  # of a run at a URL, a copy is read
+        followed = ui.snapshots.state(key, READ_SECONDS)
+        folder = followed.reader.folder if followed is not None and followed.reader is not None else None
+    if entry is None or folder is None:
         return None
     try:
-        with require_own(entry.folder / "spec.yaml").open("rb") as file:
+        with require_own(folder / "spec.yaml").open("rb") as file:
             text = file.read(origins.UPLOAD_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError, DamagedFile):
         return None

@@ -13,7 +13,6 @@ from sweeps.runs.status import OUTSIDE, RunState, all_cells, cell_summary
 from sweeps.ui.snapshots.activity import Activity
 from sweeps.ui.snapshots.rows import finite, plain
 from trainables.results import Record, best, tracker_pages
-from trainables.storage.urls import is_url
 from trainables.system.redaction import redacted
 from trainables.system.shown_text import shown
 
@@ -74,7 +73,7 @@ def run_head(run: ReadRun, state: RunState, doing: Activity) -> dict[str, Any]:
         "report": (folder / "report" / "index.html").is_file(),
         "samples": (folder / "report" / "samples.html").is_file(),
         # A draft is made from files of this machine.
-        "spec": not is_url(run.place) and (folder / "spec.yaml").is_file(),
+        "spec": (folder / "spec.yaml").is_file(),
     }
     return {name: plain(value) for name, value in head.items()}
 

@@ -26,7 +26,9 @@ export class Column {
     this.element = el("section", {class: "column"},
       el("div", {class: "head"}, this.name, this.state, this.memory, this.loadButton, this.unloadButton, this.removeButton),
       this.choice, this.problem, this.messages);
-    this.picker.fill(data.choice).then(() => this.showHead());
+    this.filled = false; // until then, the menus do not show what is chosen
+    this.showHead();
+    this.picker.fill(data.choice).then(() => { this.filled = true; this.showHead(); });
     this.show();
   }
 
@@ -53,7 +55,7 @@ export class Column {
     setText(this.memory, model?.bytes ? t("chat.model_memory", {memory: size(model.bytes)}) : "");
     this.choice.hidden = held;
     this.loadButton.hidden = held;
-    this.loadButton.disabled = !this.picker.value || this.picker.value === "folder:";
+    this.loadButton.disabled = !this.filled || !this.picker.value || this.picker.value === "folder:";
     this.unloadButton.hidden = !held;
     const said = model?.message ?? model?.note;
     this.problem.hidden = !said;

@@ -14,5 +14,6 @@ function proposeFolder() {
 }
 
 byId("out").addEventListener("input", () => (typed = true));
-model.fill(new URL(location.href).searchParams.get("model") ?? "");
+byId("start").disabled = true; // until the menus show what is chosen
+model.fill(new URL(location.href).searchParams.get("model") ?? "").finally(() => { byId("start").disabled = false; });
 runForm("/export", () => ({model: model.value, out: byId("out").value, options: readOptions(byId("form"))}));

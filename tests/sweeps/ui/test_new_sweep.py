@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import Any
 
 import pytest
+
+from sweeps.ui.run_index import run_key
+from trainables.storage.url_store import Store
 
 SPEC = """\
 name: mine
@@ -55,6 +59,16 @@ def test_a_copy_of_a_runs_spec_follows_no_link(ui: Any) -> None:
     (run / "spec.yaml").unlink()
     (run / "spec.yaml").symlink_to("/etc/passwd")
     assert ui.post("/new", {"from": "run", "name": key}).status_code == 404
+
+
+def test_the_spec_of_a_run_at_a_url_can_be_copied(new_ui_under_test: Any) -> None:
+    url = f"memory://{secrets.token_hex(4)}/runs/far"
+    Store(url).write("environment.json", b'{"name": "far", "plan": {"trials": {"sft-lora": 4}}}')
+    Store(url).write("spec.yaml", b"name: far\n")
+    ui = new_ui_under_test(runs=(url,))
+    assert f'value="{run_key(url)}">far' in ui.client.get("/new").text
+    path = ui.post("/new", {"from": "run", "name": run_key(url)}).json()["path"]
+    assert ui.client.get(f"{path}/state").json()["text"] == "name: far\n"
 
 
 @pytest.mark.parametrize(
