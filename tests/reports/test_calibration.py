@@ -172,10 +172,9 @@ def test_cells_whose_seeds_spread_unequally_are_called_worse_more_often_than_oth
     name: str, tmp_path: Path
 ) -> None:
     found = tally(UNEVEN[name], tmp_path, repeats=1000)
-    # Above the 6 % of the other worlds, which the report's README says; a bound, that it becomes no worse.
-    assert 60 < found.false_verdicts <= 140
-    assert found.differences_covering / found.differences >= 0.88
-    assert found.best_covering / found.best_intervals >= 0.93
+    # A wider bound than that of the other worlds, which the report's README says.
+    assert found.false_verdicts <= 100
+    assert_intervals_cover(found)
 
 
 def assert_intervals_cover(found: Tally) -> None:
