@@ -129,7 +129,9 @@ def _layers(step: TrainingStep) -> Iterator[LayerBackward]:
     shape, footprint, widths = step.shape, step.footprint, step.widths
     adapter_gradients = widths.trainable * footprint.adapter_params(shape) / shape.layers
     # Gradients of activations in flight: of the MLP's product (tokens, intermediate) and the residual (tokens, hidden).
-    transient = transient_activations = step.batch.all_tokens * widths.compute * (shape.intermediate + shape.hidden)
+    transient = transient_activations = (
+        step.batch.all_tokens * widths.compute * (shape.intermediate + shape.hidden)
+    )
     largest = widths.trainable * max(inputs * outputs for inputs, outputs in shape.linear.values())
     reached = step.reached_layers
     for number in range(reached):
