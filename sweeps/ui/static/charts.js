@@ -103,6 +103,7 @@ export class Figure {
     if (this.drawing || !this.near || this.last === this.shown || this.plot.hidden) return;
     this.drawing = true;
     try {
+      await turn(); // the script alone takes the browser half a second
       const library = await plotly();
       await turn();
       if (this.near && !this.plot.hidden) await this.#react(library, (this.shown = this.last));
