@@ -27,7 +27,8 @@ def show_plan(plan: Plan, console: Console, memory_limit: int | None = None) -> 
     """Prints the cells and the notes; with ``memory_limit`` (bytes), also what fits into it."""
     times = plan.times()
     if console.is_terminal:
-        console.print(plan_table(plan, times))
+        if plan.cells:
+            console.print(plan_table(plan, times))
         console.print("\n".join(_summary(plan, times)), highlight=False, markup=False)
     else:
         for line in plan_lines(plan, times):

@@ -113,9 +113,11 @@ def test_a_change_is_named_before_anything_is_planned(workdir: Path, monkeypatch
     (workdir / "spec.yaml").write_text(text)
     (workdir / "run").rename(workdir / "tiny")
     command = ["run", str(workdir / "spec.yaml"), "--output", str(workdir), "--resume"]
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 2
-    assert "train.steps: this run was started with 8, and it is 9 now" in done.output
+    assert "spec.yaml:8 train.steps: this run was started with 8, and it is 9 now" in done.output
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
     (workdir / "tiny").rename(workdir / "run")
     spec = read(workdir / "spec.yaml", ["resources.cpus=2"])
     with pytest.raises(SpecError) as refused:

@@ -145,3 +145,6 @@ def test_shipped_specs_search_in_earnest_or_say_that_they_draw(name: str) -> Non
         drawn = cell.search.sampler == "qmc" and cell.search.scheduler == "none"
         assert cell.trials >= 6 or drawn
         assert not drawn or any(note.startswith("random search") for note in planned.notes)
+        # All held-out rows count, but for PPO, whose spec says why.
+        assert cell.quality_rows is not None
+        assert cell.stage == "ppo" or cell.quality_rows.rows == cell.quality_rows.held_out

@@ -617,6 +617,17 @@ def test_a_plan_with_an_error_keeps_the_cells_without_one(workdir: Path) -> None
     assert len(planned.errors) == 1
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_plan_of_errors_alone_counts_no_trials(workdir: Path, terminal: bool) -> None:
+    planned = plan(workdir, SPEC, ("methods[0].train.steps=0", "methods[1].rank=0"))
+    assert (planned.cells, len(planned.errors)) == ((), 2)
+    out = io.StringIO()
+    show_plan(planned, Console(file=out, width=120, force_terminal=terminal))
+    assert "0 trials" not in out.getvalue()
+    assert "0 cells" not in out.getvalue()
+    assert "search space" not in out.getvalue()  # no table without a row
+
+
 def test_without_a_terminal_the_plan_is_one_line_each(workdir: Path) -> None:
     out = io.StringIO()
     show_plan(plan(workdir, SPEC, (RESOURCES,)), Console(file=out, width=40))
