@@ -1,10 +1,11 @@
 """Whether one cell's best learning rate is at least, or at most, so many times another's.
 
-The best rates are the optima of curves through the cells' finished trials against the logarithm of the rate, with
+The best rates are the optima of parabolas through the cells' finished trials against the logarithm of the rate, with
 Fieller's intervals (``reports.statistics.response_curve``); the logarithm of their ratio is a difference of two
 estimates with intervals of their own, whose interval is that of Zou and Donner (2008, "MOVER"). A bootstrap of so few
-trials holds the truth less often. Where an interval reaches the end of the range that was searched, the best rate may
-lie beyond, and the ratio has no bound on that side.
+trials holds the truth less often. Unlike the interval of one optimum, it doesn't allow for curves that fall more
+quickly on one side: two cells whose curves do so alike are moved alike, and their ratio is not. Where an interval
+reaches the end of the range that was searched, the best rate may lie beyond, and the ratio has no bound on that side.
 """
 
 from __future__ import annotations
@@ -121,7 +122,9 @@ def without_optimum(name: str, search: RateSearch | None) -> str | None:
         return f"{name} has too few trials with different learning rates for an interval (search.trials: 5 or more)"
     if search.rung is not None:
         step = search.rung.step
-        return f"too few trials of {name} ran to the end, and the best rate at step {step} may move until then"
+        return (
+            f"too few trials of {name} ran to the end, and the best rate at step {step} may move until then"
+        )
     if search.interval is None:
         return f"the best learning rate of {name} lies at the edge of those that were tried: search a wider range"
     return None
@@ -142,7 +145,7 @@ def _bounds(search: RateSearch, level: float) -> Interval:
     """The logarithms of the least and the largest rate that may be the best, infinite where these are the searched
     ones.
     """
-    curve = search.curve_of(1 - level)
+    curve = search.parabola(1 - level)
     assert curve is not None
     assert curve.interval is not None
     low, high = curve.interval

@@ -63,12 +63,17 @@ class ResponseCurve:
 
 
 def response_curve(
-    values: Sequence[float], objectives: Sequence[float], low: float, high: float, error: float = ERROR
+    values: Sequence[float],
+    objectives: Sequence[float],
+    low: float,
+    high: float,
+    error: float = ERROR,
+    skews: Sequence[float] = SKEWS,
 ) -> ResponseCurve | None:
     """Fits ``objectives`` (trials,), higher is better, against the logarithms of ``values`` (trials,), all above 0.
 
-    ``error``: the share of such intervals that may miss the optimum. ``None`` for fewer than three different values, or
-    where all objectives are equal.
+    ``error``: the share of such intervals that may miss the optimum. ``skews``: of the curves that the interval allows
+    for; 1 alone is a parabola. ``None`` for fewer than three different values, or where all objectives are equal.
 
     >>> curve = response_curve([1e-4, 1e-3, 1e-2], [0.5, 0.9, 0.5], 1e-4, 1e-2)
     >>> round(curve.optimum, 6)
@@ -83,7 +88,7 @@ def response_curve(
     fitted = solve @ drawn
     place, degrees, interval = _optimum(fitted), len(drawn) - 3, None
     if degrees >= MIN_DEGREES:
-        ends = _interval(places, drawn, float(stats.t.ppf(1 - error / 2, degrees)), place)
+        ends = _interval(places, drawn, float(stats.t.ppf(1 - error / 2, degrees)), place, skews)
         interval = (_value(ends[0], low, high), _value(ends[1], low, high))
     constant, linear, squared = (float(value) for value in fitted)
     return ResponseCurve(low, high, _value(place, low, high), interval, (constant, linear, squared))
@@ -103,12 +108,14 @@ def _optimum(coefficients: Array) -> float:
     return 1.0 if linear >= 0 else -1.0
 
 
-def _interval(places: Array, objectives: Array, bound: float, optimum: float) -> tuple[float, float]:
+def _interval(
+    places: Array, objectives: Array, bound: float, optimum: float, skews: Sequence[float]
+) -> tuple[float, float]:
     """The lowest and the highest place between -1 and 1 that may be the optimum, by any of the curves: where the slope
     is at most ``bound`` standard errors from 0, and the ends that it doesn't point away from by more than one.
     """
     limits = [optimum]
-    for skew in SKEWS:
+    for skew in skews:
         slopes, errors = _slopes(places, objectives, skew)
         spare = bound * errors - np.abs(slopes)
         limits += _PLACES[spare >= 0].tolist()
@@ -124,11 +131,20 @@ def _slopes(places: Array, objectives: Array, skew: float) -> tuple[Array, Array
     distance = places - _PLACES[:, None]
     weight = np.where(distance > 0, skew, 1.0)
     columns = np.stack([np.ones_like(distance), distance * weight, distance**2 * weight], axis=2)
-    covariance = np.linalg.pinv(columns.transpose(0, 2, 1) @ columns, hermitian=True)
-    fitted = np.einsum("pij,pnj,n->pi", covariance, columns, objectives)
-    residuals = objectives - np.einsum("pni,pi->pn", columns, fitted)
+    transposed = columns.transpose(0, 2, 1)
+    covariance = _inverse(transposed @ columns)
+    fitted = (covariance @ (transposed @ objectives)[..., None])[..., 0]
+    residuals = objectives - (columns @ fitted[..., None])[..., 0]
     variance = (residuals**2).sum(axis=1) / (len(objectives) - 3)
-    return fitted[:, 1], np.sqrt(variance * covariance[:, 1, 1])
+    return fitted[:, 1], np.sqrt(np.maximum(0.0, variance * covariance[:, 1, 1]))
+
+
+def _inverse(matrices: Array) -> Array:
+    """Of symmetric matrices (places, 3, 3); rates that are almost the same may make one that has none."""
+    try:
+        return np.linalg.inv(matrices)
+    except np.linalg.LinAlgError:
+        return np.linalg.pinv(matrices, hermitian=True)
 
 
 def _crossings(values: Array) -> list[float]:

@@ -49,10 +49,10 @@ class RateSearch:
         """The trials that the curve goes through."""
         return [point for point in self.points if self.rung is not None or _ended(point)]
 
-    def curve_of(self, error: float) -> ResponseCurve | None:
-        """The curve with an interval that may miss the optimum in this share of cases."""
+    def parabola(self, error: float) -> ResponseCurve | None:
+        """The curve with an interval that misses a parabola's optimum in this share of cases."""
         rates, values = [point.rate for point in self.fitted], [point.value for point in self.fitted]
-        return response_curve(rates, values, self.low, self.high, error)
+        return response_curve(rates, values, self.low, self.high, error, (1.0,))
 
     @property
     def tried(self) -> tuple[float, float]:

@@ -32,6 +32,10 @@ RATIOS = {
         SearchWorld(12, best=2e-3, steered=True),
         SearchWorld(12, steered=True),
     ),
+    "12 random rates, ratio 3, both fall twice as quickly above": (
+        SearchWorld(12, best=1.5e-3, skew=2.0),
+        SearchWorld(12, best=5e-4, skew=2.0),
+    ),
 }
 # Signs of losses are flipped, which takes ten times as long as the formulas for shares.
 OF_SHARES, OF_LOSSES, OF_RATIOS = 2000, 300, 1000

@@ -105,7 +105,13 @@ def test_flat_over_a_setting_compares_the_best_trial_at_each_value(tmp_path: Pat
         name = f"t{number}"
         scores[name] = [1.0] * right + [0.0] * (ROWS - right)
         trials.append(
-            record(name, config=config, objective=right / ROWS, quality=right / ROWS, test_rows=ROWS)
+            record(
+                name,
+                config=config,
+                objective=right / ROWS - number / 1000,
+                quality=right / ROWS,
+                test_rows=ROWS,
+            )
         )
     for seed in range(1, 4):
         name = f"f{seed}"
