@@ -88,13 +88,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         with _named(path):
             yield temporary
-        mask = umask()
-        for file in temporary.rglob("*"):
-            if file.is_file() and not file.is_symlink():
-                # Some libraries write for the owner alone, and copies have their source's mode.
-                file.chmod(0o666 & ~mask)
-                with file.open("rb") as opened:
-                    os.fsync(opened.fileno())
+        follow_umask(temporary)
+        sync(temporary)
         aside = temporary.with_suffix(".old")
         if path.exists():
             path.rename(aside)  # removing it takes longer, and would leave half of it if interrupted
@@ -103,6 +98,27 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def follow_umask(folder: Path) -> None:
+    """Gives all files under ``folder`` the mode that new files of this process get: safetensors writes for the owner
+    alone, and copies have their source's mode.
+    """
+    mode = 0o666 & ~umask()
+    for file in _own_files(folder):
+        file.chmod(mode)
+
+
+def sync(folder: Path) -> None:
+    """Returns once all files under ``folder`` are on the disk."""
+    for file in _own_files(folder):
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+
+
+def _own_files(folder: Path) -> Iterator[Path]:
+    # A link leads to a file that is somebody else's, whose mode stays.
+    return (file for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
 
 
 def umask() -> int:

@@ -6,7 +6,6 @@ A checkpoint is complete once its marker ``complete.json`` is there: written las
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -50,11 +49,8 @@ def file_sizes(checkpoint: Path) -> dict[str, int]:
 
 def mark_complete(checkpoint: Path, progress: Progress) -> None:
     """Writes a checkpoint's completion marker, once all of its files are on disk."""
-    for path in checkpoint.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                # The marker must not reach the disk before the files that it vouches for.
-                os.fsync(file.fileno())
+    files.follow_umask(checkpoint)
+    files.sync(checkpoint)  # the marker must not reach the disk before the files that it vouches for
     files.write_json(checkpoint / COMPLETE, {**asdict(progress), "files": file_sizes(checkpoint)})
 
 
