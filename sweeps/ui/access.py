@@ -27,7 +27,7 @@ OWN_HEADER = "x-paretune"  # a form of another site can't send it, and a script 
 OPEN_PATHS = ("/sign-in", "/static/")  # what a person without a session needs to sign in
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::[0-9]{1,5})?", re.ASCII)
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  listening everywhere is no name
+EVERYWHERE = ("0.0.0.0", "::")  # listening everywhere is no name
 MAX_STREAMS = 200  # open event streams of all browsers; each looks at a run every second or two
 
 

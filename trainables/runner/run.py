@@ -108,7 +108,10 @@ def _run_to_end(
         trace = redaction.redacted(traceback.format_exc())
         # Its frames hold the model, and would as long as anything refers to the error.
         traceback.clear_frames(error.__traceback__)
-        (trial.folder / "error.txt").write_text(trace, encoding="utf-8", errors="backslashreplace")
+        # A trace may quote text that is no Unicode.
+        files.write_text(
+            trial.folder / "error.txt", trace.encode("utf-8", "backslashreplace").decode("utf-8")
+        )
         record = _failure_record(trial, error)
         # The others know of no error, and wait for this worker: the record leaves with the exception.
         if trial.in_lockstep and not all_workers_failed(str(record.error)):

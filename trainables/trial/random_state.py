@@ -34,8 +34,8 @@ class RandomState:
 
     def restore(self) -> None:
         """Sets all generators to this state."""
-        random.setstate(pickle.loads(self.python))  # noqa: S301  # pickled above
-        np.random.set_state(pickle.loads(self.numpy))  # noqa: S301
+        random.setstate(pickle.loads(self.python))
+        np.random.set_state(pickle.loads(self.numpy))
         torch.set_rng_state(_tensor(self.cpu))
         if self.gpu is not None:
             torch.cuda.set_rng_state(_tensor(self.gpu))

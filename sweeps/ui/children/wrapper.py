@@ -47,12 +47,13 @@ def _identity(pid: int) -> dict[str, object] | None:
 
 def _write(folder: str, name: str, text: str) -> None:
     path = os.path.join(folder, name)
-    descriptor = os.open(f"{path}.tmp", os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    temporary = f"{path}.{os.urandom(8).hex()}.tmp"  # a name that nobody can foresee, of a file that is new
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(f"{path}.tmp", path)
+    os.replace(temporary, path)
 
 
 if __name__ == "__main__":
