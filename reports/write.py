@@ -14,6 +14,7 @@ from typing import Any
 
 from reports.pages.next_steps import SAMPLES_FILE
 from trainables import results
+from trainables.system.shown_text import shown
 
 _PARTS = {
     *("index.html", SAMPLES_FILE, "summary.md", "report.json", "figures"),
@@ -54,7 +55,7 @@ def write(runs: Sequence[Path], output: Path | None = None, claims: Sequence[Map
             rows = cell_table.csv_text(claim_rows(report.findings))
             (folder / "claims.csv").write_text(rows, encoding="utf-8")
         (folder / "report.json").write_text(report_json(report), encoding="utf-8")
-        (folder / "summary.md").write_text(summary.summary(report), encoding="utf-8")
+        (folder / "summary.md").write_text(shown(summary.summary(report)), encoding="utf-8")
         (folder / "index.html").write_text(page.index_page(report, drawn), encoding="utf-8")
         if (samples := page.samples_page(report)) is not None:
             (folder / SAMPLES_FILE).write_text(samples, encoding="utf-8")

@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 from markupsafe import Markup
@@ -20,6 +21,7 @@ from reports.plots import curves, learning_rates, lengths, memory, pareto, setti
 from reports.plots.drawing import Drawing
 from reports.plots.style import palette, styled
 from trainables.results import Run
+from trainables.system.shown_text import shown
 
 _PLOTS = {
     "pareto": pareto.draw,
@@ -103,8 +105,12 @@ def svg_text(drawing: Drawing) -> str:
     # Without a salt Matplotlib derives ids from a random UUID, and without `Date: None` it writes the time.
     with styled(), matplotlib.rc_context({"svg.hashsalt": drawing.name}):
         drawing.figure.savefig(data, format="svg", metadata={"Date": None, "Title": drawing.alt})
+    text = data.getvalue()
+    for character in sorted(set(text)):
+        if (picture := shown(character)) != character:
+            text = text.replace(character, escape(picture))
     # Matplotlib names its own font alone; a browser without it would show a serif font.
-    return data.getvalue().replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
+    return text.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
 
 
 def pareto_png(run: Run) -> bytes:
