@@ -15,7 +15,9 @@ from itertools import chain
 from typing import Any
 
 from trainables.inference.result import Result
+from trainables.methods import peft_options, virtual_tokens
 from trainables.models import adapter_embeddings, resize_vocabulary
+from trainables.models.adapter_config import read_adapter_config
 from trainables.models.adapter_patterns import check_patterns
 from trainables.models.kernels import choose_attention
 from trainables.models.precision import choose_dtypes
@@ -24,7 +26,7 @@ from trainables.storage import files
 from trainables.training.policy import Policy, default_device
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
-from trainables.trial.loading import attach, load_base, with_distinct_padding
+from trainables.trial.loading import attach, load_base, with_added_tokens, with_distinct_padding
 from trainables.trial.tokenizer import load_tokenizer, tokenizer_in
 
 
@@ -55,6 +57,10 @@ class SharedModel:
         else:
             model = PeftModel.from_pretrained(model, str(result.trained_folder), adapter_name=name, **options)
             self.policy = replace(self.policy, model=model.eval())
+            if model.active_peft_config.is_prompt_learning:
+                virtual_tokens.enter_decoder(model)
+                with model.disable_adapter(), self.policy.evaluating():
+                    self.policy = with_added_tokens(self.policy)
         self.adapters += 1
         self.attached.add(name)
         self._restore_dtype(name)
@@ -210,5 +216,18 @@ def _sharing_key(result: Result, config: TrialConfig) -> str:
             model.kernels,
             config.stage.task,
             _other_embedding_rows(result),
+            _adapter_kind(result),
         ]
     )
+
+
+def _adapter_kind(result: Result) -> str | None:
+    """What adapters on one base model have to have in common: PEFT puts only those of one type on it, and virtual
+    tokens of a single adapter. ``None`` for LoRA, and for the base itself, which is used by switching adapters off.
+    """
+    if not result.is_adapter or result.trained_folder is None:
+        return None
+    kind = str(read_adapter_config(result.trained_folder).get("peft_type", "LORA"))
+    if kind.lower() in peft_options.VIRTUAL_TOKENS:
+        return str(result.trained_folder)
+    return None if kind == "LORA" else kind

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
+    from trainables.config.train import TrainConfig
     from trainables.methods.footprint import Footprint
     from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.folder import Architecture
@@ -56,8 +57,17 @@ class FineTuning(Frozen, ABC):
         """Whether the base's own weights are after training what they were when they were loaded."""
         return False
 
+    @property
+    def adds_tokens(self) -> bool:
+        """Whether the model puts tokens of its own before each row, so that rows can't share one."""
+        return False
+
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
         """(setting, what is wrong) for everything that this model makes impossible; called while planning."""
+        yield from ()
+
+    def training_obstacles(self, train: TrainConfig) -> Iterator[tuple[str, str]]:
+        """(setting of ``train``, what is wrong) for everything that the method can't be trained with."""
         yield from ()
 
     def remarks(self, architecture: Architecture) -> Iterator[tuple[str, str]]:

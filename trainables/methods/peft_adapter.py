@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from trainables.methods import adapter_dtypes, adapter_targets, lora_targets, peft_options
+from trainables.methods import adapter_dtypes, adapter_targets, lora_targets, peft_options, virtual_tokens
 from trainables.methods.base import FineTuning, cast_trainable, reward_head
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
+    from trainables.config.train import TrainConfig
     from trainables.methods.footprint import Footprint
     from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.folder import Architecture
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 DEFAULT = "default"
 # Types that adapt something else than linear layers, which PEFT knows for each family of models.
 NOT_OF_LINEAR_LAYERS = frozenset({"ia3", "ln_tuning", "trainable_tokens"})
+# Types with which the model is another one than the base before it is trained.
+CHANGED_AT_START = peft_options.VIRTUAL_TOKENS | {"c3a", "fourierft", "unilora", "vblora"}
 # Types whose layers compute in 32 bits whatever the dtype of their weights.
 IN_32_BITS = frozenset({"deft"})
 
@@ -61,8 +64,12 @@ class PeftAdapter(FineTuning):
         return dict(self.model_extra or {})
 
     @property
+    def adds_tokens(self) -> bool:
+        return self.type in peft_options.VIRTUAL_TOKENS
+
+    @property
     def reference_stays(self) -> bool:
-        return "modules_to_save" not in self.options
+        return self.type not in CHANGED_AT_START and "modules_to_save" not in self.options
 
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
         if (problem := peft_options.type_problem(self.type)) is not None:
@@ -70,7 +77,9 @@ class PeftAdapter(FineTuning):
             return
         wrong = list(peft_options.option_problems(self.type, self.options))
         yield from wrong
-        if self.targets != DEFAULT and not wrong:
+        if self.targets != DEFAULT and self.adds_tokens:
+            yield "targets", f"{self.type} adapts no modules; leave it out"
+        elif self.targets != DEFAULT and not wrong:
             trained_whole = tuple(self.options.get("modules_to_save") or ())
             for what in lora_targets.target_problems(self.targets, trained_whole, architecture):
                 wrong.append(("targets", what))
@@ -79,6 +88,20 @@ class PeftAdapter(FineTuning):
             yield from _attached(
                 self.model_copy(update={"name": None}), json.dumps(architecture.config)
             ).problems
+
+    def training_obstacles(self, train: TrainConfig) -> Iterator[tuple[str, str]]:
+        if not self.adds_tokens:
+            return
+        if train.packing is True:
+            yield (
+                "packing",
+                f"each row begins with {self.type}'s virtual tokens, so rows can't be packed; leave it out",
+            )
+        if train.sharding != "none":
+            yield "sharding", f"the virtual tokens of {self.type} can't be sharded; leave it out"
+        if train.gradient_checkpointing and self.type == "prefix_tuning":
+            what = "it computes layers again without the cache that prefix_tuning puts its virtual tokens in"
+            yield "gradient_checkpointing", f"{what}; leave it out, or take prompt_tuning"
 
     def footprint(self, shape: DecoderShape) -> Footprint:
         from trainables.models.architecture.decoder_shape import MemoryNotPredictable
@@ -102,13 +125,16 @@ class PeftAdapter(FineTuning):
         config = peft_options.config_class(self.type)(
             task_type=task, **self._target_modules(model), **self.options
         )
-        return get_peft_model(model, config)
+        policy = get_peft_model(model, config)
+        return virtual_tokens.enter_decoder(policy) if self.adds_tokens else policy
 
     def _target_modules(self, model: nn.Module) -> dict[str, Any]:
         """PEFT's option ``target_modules``; nothing where PEFT shall take its own for the model."""
         from trainables.models.architecture.text_path import text_weights
 
         targets = self.targets
+        if self.adds_tokens:
+            return {}
         if targets == DEFAULT:
             if self.type in NOT_OF_LINEAR_LAYERS:
                 return {}
@@ -130,7 +156,10 @@ class PeftAdapter(FineTuning):
             yield model
 
     def save(self, model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
-        model.save_pretrained(folder)
+        if self.adds_tokens:
+            virtual_tokens.save_adapter(model, folder)
+        else:
+            model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 

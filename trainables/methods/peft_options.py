@@ -18,22 +18,21 @@ from pydantic.errors import PydanticSchemaGenerationError
 from trainables.config import limits
 from trainables.system.suggestions import did_you_mean, hinted
 
-VIRTUAL_TOKENS = "it puts virtual tokens before each row, which no stage here counts in its losses and scores"
+# Types that put virtual tokens before each row.
+VIRTUAL_TOKENS = frozenset({"p_tuning", "prefix_tuning", "prompt_tuning"})
 # Types that can't be a method here, and why. All others of the installed PEFT can.
 REFUSED = {
     "adaption_prompt": "PEFT puts a model of its own around the attention, past which training's loss does not go",
     "adalora": "its scores of what is important are not part of PEFT's checkpoints, so that no trial could be resumed "
     "exactly; take lora",
-    "cartridge": VIRTUAL_TOKENS,
-    "cpt": VIRTUAL_TOKENS,
+    "cartridge": "it begins with a text whose keys and values have to be computed before; take prefix_tuning",
+    "cpt": "it needs the tokens of its context, and a loss of its own; take prompt_tuning",
     "osf": "a trial that is resumed doesn't learn exactly what it would have: PEFT decomposes the base's weights anew",
     "lora": "it is a method of its own, with all settings of PEFT's that can be compared: {kind: lora}",
     "mixed": "it is a mixture of other adapters, which have to be trained before",
-    "multitask_prompt_tuning": VIRTUAL_TOKENS,
-    "p_tuning": VIRTUAL_TOKENS,
+    "multitask_prompt_tuning": "it needs the number of the task that each row belongs to, which data files don't have "
+    "here; take prompt_tuning",
     "poly": "it needs the number of the task that each row belongs to, which data files don't have here",
-    "prefix_tuning": VIRTUAL_TOKENS,
-    "prompt_tuning": VIRTUAL_TOKENS,
     "shadow": "it needs a second, smaller model",
     "xlora": "it needs adapters that are trained already",
 }

@@ -189,12 +189,26 @@ def _probed(policy: Policy, config: TrialConfig) -> Policy:
     with dtype_errors_named(policy.causal, config.train.precision) if autocast else nullcontext():
         if autocast is not None and config.method is not None:
             require_autocast(policy.causal, autocast)
-        with policy.evaluating():
+        adds_tokens = config.method is not None and config.method.adds_tokens
+        # What is kept of these questions is said of the base.
+        base = policy.model.disable_adapter() if adds_tokens else nullcontext()
+        with policy.evaluating(), base:
             if config.stage.task != "CAUSAL_LM":
                 require_padding(policy.causal)
                 return policy
             policy = replace(policy, behaviour=probe(policy.causal))
+            if adds_tokens:
+                return with_added_tokens(policy)
             return replace(policy, generation=policy.generates) if _is_sharded(config) else policy
+
+
+def with_added_tokens(policy: Policy) -> Policy:
+    """A policy whose adapter puts tokens before each row: no rows share one, whether in training or in generation.
+
+    The adapter is switched off meanwhile.
+    """
+    behaviour = replace(policy.behaviour, rows_can_share=False)
+    return replace(policy, behaviour=behaviour, generation=replace(policy.generates, joins=False))
 
 
 def _is_sharded(config: TrialConfig) -> bool:

@@ -132,8 +132,12 @@ def _stage(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
 
 
 def _method(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
-    """What the method itself finds wrong with the model, such as modules that it does not have."""
-    if context.architecture is not None and config.method is not None:
+    """What the method itself finds wrong with the training, and with the model: modules that it does not have."""
+    if config.method is None:
+        return
+    for key, what in config.method.training_obstacles(config.train):
+        yield context.draft.problem(("train", key), what)
+    if context.architecture is not None:
         trained = context.architecture.trained_for(config.stage.task)
         for key, what in config.method.problems(trained):
             yield context.draft.problem(("method", key), what)

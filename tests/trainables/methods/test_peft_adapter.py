@@ -20,6 +20,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "c3a": {"block_size": 4},
     "fourierft": {"n_frequency": 50},
     "gralora": {"r": 8},
+    "p_tuning": {"num_virtual_tokens": 3, "encoder_hidden_size": 16},
+    "prefix_tuning": {"num_virtual_tokens": 3},
+    "prompt_tuning": {"num_virtual_tokens": 3},
     "oft": {"oft_block_size": 4, "r": 0},
     "randlora": {"r": 4},
     "road": {"group_size": 4},
@@ -29,10 +32,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "waveft": {"n_frequency": 50},
 }
 TYPES = [name for name in peft_options.known_types() if name not in peft_options.REFUSED]
-QUICK = ("ia3", "ln_tuning", "oft")
+QUICK = ("ia3", "oft", "prefix_tuning", "prompt_tuning")
 # Types whose layers multiply their weights with tensors that don't train.
 WITH_BUFFERS = ("deft", "delora", "pvera", "tinylora", "unilora", "vera")
-UNMERGED = ("beft", "lily")  # PEFT can't merge these into a model whose layers have no biases; lily never
+# PEFT can't merge beft into a model whose layers have no biases, and lily never; virtual tokens change no weights.
+UNMERGED = ("beft", "lily", *peft_options.VIRTUAL_TOKENS)
 
 
 def method(name: str) -> dict[str, Any]:

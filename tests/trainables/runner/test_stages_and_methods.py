@@ -12,6 +12,7 @@ from torch.nn import Parameter
 from reports.analysis.row_scores import estimate
 from tests.helpers.trials import LETTER, METHODS, NEW, ScriptedControl, curve, make_config, run
 from trainables.data import loading
+from trainables.methods.virtual_tokens import enter_decoder
 from trainables.models.precision import choose_dtypes
 from trainables.quantizers.bnb import keep_cpu_gradients_correct
 from trainables.results import gather_run
@@ -101,6 +102,8 @@ def scored_again(config: TrialConfig, folder: Path) -> dict[str, float]:
         base = load_base(config, config.model.path)
         keep_cpu_gradients_correct(base)  # and with them the kernel that 4-bit layers use
         model = PeftModel.from_pretrained(base, folder, autocast_adapter_dtype=False)
+        if model.active_peft_config.is_prompt_learning:
+            enter_decoder(model)
         # PEFT holds adapters of 8-bit layers in 32 bits, and random projections on any.
         for name, tensor in chain(model.named_parameters(), model.named_buffers()):
             if tensor.is_floating_point() and (isinstance(tensor, Parameter) or "default" in name.split(".")):
