@@ -142,9 +142,10 @@ def _slopes(places: Array, objectives: Array, skew: float) -> tuple[Array, Array
 def _inverse(matrices: Array) -> Array:
     """Of symmetric matrices (places, 3, 3); rates that are almost the same may make one that has none."""
     try:
-        return np.linalg.inv(matrices)
+        found: Array = np.linalg.inv(matrices)
     except np.linalg.LinAlgError:
-        return np.linalg.pinv(matrices, hermitian=True)
+        found = np.linalg.pinv(matrices, hermitian=True)
+    return found
 
 
 def _crossings(values: Array) -> list[float]:
