@@ -4,7 +4,7 @@ The best rates are the optima of parabolas through the cells' finished trials ag
 Fieller's intervals (``reports.statistics.response_curve``); the logarithm of their ratio is a difference of two
 estimates with intervals of their own, whose interval is that of Zou and Donner (2008, "MOVER"). A bootstrap of so few
 trials holds the truth less often. Unlike the interval of one optimum, it doesn't allow for curves that fall more
-quickly on one side: two cells whose curves do so alike are moved alike, and their ratio is not. Where an interval
+quickly on one side: two cells whose curves do so alike are moved nearly alike. Where an interval
 reaches the end of the range that was searched, the best rate may lie beyond, and the ratio has no bound on that side.
 """
 

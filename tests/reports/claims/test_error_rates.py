@@ -94,8 +94,9 @@ def test_of_hundreds_of_claims_about_losses_few_are_supported(name: str) -> None
 @pytest.mark.parametrize("name", RATIOS)
 def test_of_a_thousand_ratios_of_best_rates_few_are_called_larger(name: str) -> None:
     found = tally_ratios(*RATIOS[name], OF_RATIOS)
-    assert found.supported <= 0.05 * OF_RATIOS
-    assert found.contradicted <= 0.05 * OF_RATIOS
+    # The level is 4 %, of which two standard errors of 1000 are 1.2 points.
+    assert found.supported <= 0.052 * OF_RATIOS
+    assert found.contradicted <= 0.052 * OF_RATIOS
     assert found.covering / found.intervals >= 0.93
 
 
