@@ -142,10 +142,9 @@ def _slopes(places: Array, objectives: Array, skew: float) -> tuple[Array, Array
 def _inverse(matrices: Array) -> Array:
     """Of symmetric matrices (places, 3, 3); rates that are almost the same may make one that has none."""
     try:
-        found: Array = np.linalg.inv(matrices)
+        return np.linalg.inv(matrices).astype(np.float64)
     except np.linalg.LinAlgError:
-        found = np.linalg.pinv(matrices, hermitian=True)
-    return found
+        return np.linalg.pinv(matrices, hermitian=True).astype(np.float64)
 
 
 def _crossings(values: Array) -> list[float]:
