@@ -49,7 +49,11 @@ def explanation(error: BaseException, *also: type[Exception]) -> Explanation | N
     from trainables.system.redaction import redacted
     from trainables.templates import TemplateError
 
-    if isinstance(error, (SpecError, ModelError, DataError, TemplateError, DamagedFile, *also)):
+    of_the_system = isinstance(error, OSError) and error.errno is not None
+    if (
+        isinstance(error, (SpecError, ModelError, DataError, TemplateError, DamagedFile, *also))
+        and not of_the_system
+    ):
         problems = getattr(error, "problems", None) or (error,)
         # The message of a failed download may quote its URL, with the token.
         return Explanation(tuple(redacted(str(problem)) for problem in problems))

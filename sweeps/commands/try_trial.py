@@ -59,6 +59,7 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
                 )
                 refuse_errors(made)
                 _refuse_unscored(made, untrained)
+                _run_folder(made, output).mkdir(parents=True, exist_ok=True)
             # Outside the block above: an error of the trial itself keeps its stack trace.
             code = _run_one_trial(made, output, untrained, events)
         raise typer.Exit(code)
@@ -71,6 +72,10 @@ def _refuse_unscored(made: Plan, untrained: bool) -> None:
         raise DataError("no rows are held out (data.eval_fraction: 0) to score the untrained model on")
 
 
+def _run_folder(made: Plan, output: Path) -> Path:
+    return (output / f"{made.spec.name}-try").resolve()
+
+
 def _run_one_trial(made: Plan, output: Path, untrained: bool, events: CommandEvents | None) -> int:
     from sweeps.console.sweep_progress import describe
     from sweeps.execution.local_trial import not_run, run_one_trial
@@ -80,7 +85,7 @@ def _run_one_trial(made: Plan, output: Path, untrained: bool, events: CommandEve
         if events is not None:
             events.progress(text)
 
-    run_folder, cell = (output / f"{made.spec.name}-try").resolve(), made.selected[0]
+    run_folder, cell = _run_folder(made, output), made.selected[0]
     for note in made.cell(cell).data_notes:
         say(note)
     record = run_one_trial(made, cell, run_folder, say, untrained)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
+from sweeps import cli
 from sweeps.commands.errors import WRONG, users_errors
+from tests.helpers import specs
+from tests.helpers.paths import ROOT
 from trainables.storage.home import home
 
 
@@ -80,3 +87,40 @@ def test_a_path_in_the_home_folder_of_nobody_is_a_sentence(capsys: pytest.Captur
 def test_output_that_nobody_reads_any_more_is_no_error_of_the_user() -> None:
     with pytest.raises(BrokenPipeError), users_errors():
         raise BrokenPipeError(32, "Broken pipe")
+
+
+@pytest.mark.parametrize("home", [None, "/nonexistent"])
+def test_a_command_works_without_a_home_folder_or_says_what_to_set(tmp_path: Path, home: str | None) -> None:
+    specs.spec_folder(tmp_path)
+    (tmp_path / "spec.yaml").write_text(specs.SPEC)
+    left_out = ("HOME", "PARETUNE_HOME", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
+    environment |= {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **({"HOME": home} if home else {})}
+    command = [sys.executable, "-P", "-m", "sweeps.cli", "status", "nothing"]
+    found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert found.returncode == WRONG, found.stderr
+    assert "nothing: no environment.json here" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run spec.yaml --output file/runs",
+        "run spec.yaml --output file/runs --detach",
+        "try spec.yaml --output file/runs",
+        "init rows.jsonl --model model --output file/spec.yaml",
+    ],
+)
+def test_an_output_folder_below_a_file_is_a_sentence_that_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(specs.spec_folder(tmp_path))
+    (tmp_path / "spec.yaml").write_text(specs.SPEC)
+    (tmp_path / "file").write_text("mine")
+    found = CliRunner().invoke(cli.app, command.split())
+    assert found.exit_code == WRONG, found.output
+    assert "file" in found.stderr
+    assert isinstance(found.exception, SystemExit)
+    assert (tmp_path / "file").read_text() == "mine"
