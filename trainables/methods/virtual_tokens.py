@@ -42,7 +42,8 @@ def enter_decoder(model: Any) -> Any:
         )
 
     decoder.forward = forward
-    model.__class__ = _applied_inside(type(model))
+    cls: Any = type(model)
+    model.__class__ = _applied_inside(cls)
     return model
 
 
@@ -107,7 +108,9 @@ def _without_first(output: Any, count: int) -> Any:
 def _applied_inside(cls: type) -> type:
     """PEFT's class of a model without its own way to apply virtual tokens."""
 
-    class AppliedInside(cls):  # type: ignore[misc]  # a class that PEFT chooses by the task
+    class AppliedInside(cls):  # a class that PEFT chooses by the task
+        _adapters_disabled: bool
+
         def forward(self, *args: Any, **options: Any) -> Any:
             return self.base_model(*args, **options)
 
