@@ -37,12 +37,12 @@ class BAdam(LayerWise):
         turn, place = divmod(period, blocks + self.ends)
         if place == blocks:
             return []
-        numbers = {
-            "random": np.random.default_rng((seed, turn)).permutation(blocks),
-            "ascending": range(blocks),
-            "descending": range(blocks)[::-1],
-        }[self.order]
-        first = int(numbers[place]) * self.layers
+        numbers = list(range(blocks))
+        if self.order == "random":
+            numbers = np.random.default_rng((seed, turn)).permutation(blocks).tolist()
+        elif self.order == "descending":
+            numbers.reverse()
+        first = numbers[place] * self.layers
         return list(range(first, min(first + self.layers, count)))
 
     def ends_train(self, count: int, period: int) -> bool:

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from transformers import TrainerCallback
 
 if TYPE_CHECKING:
-    from trainables.methods.layerwise import LayerWise
     from trainables.models.precision import Dtypes
 
 
 class LayerSwitch(TrainerCallback):
     """Before a step that begins another period: the layers whose turn it is train, and the state of others is dropped.
 
-    The period is that of the step, and the layers come from the period and the ``seed``: a trial that is resumed trains
-    the same ones.
+    A period has ``every`` steps. ``active``: the ids of the parameters that train in a period, which depend on nothing
+    else, so that a trial that is resumed trains the same ones.
     """
 
-    def __init__(self, method: LayerWise, dtypes: Dtypes, seed: int) -> None:
-        self.method, self.dtypes, self.seed = method, dtypes, seed
+    def __init__(self, every: int, active: Callable[[nn.Module, int], set[int]], dtypes: Dtypes) -> None:
+        self.every, self.active, self.dtypes = every, active, dtypes
         self.period: int | None = None
 
     def on_step_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **kwargs: Any
     ) -> None:
-        period = state.global_step // self.method.every
+        period = state.global_step // self.every
         if period == self.period:
             return
         self.period = period
-        active = self.method.active_parameters(model, period, self.seed)
+        active = self.active(model, period)
         inner = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
         # Those that rest come first, so that both are never held in the trainable dtype.
         for parameter in model.parameters():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -74,7 +75,7 @@ class LayerWise(FineTuning):
     def callbacks(self, model: nn.Module, dtypes: Dtypes, seed: int) -> list[Any]:
         from trainables.methods.layer_switch import LayerSwitch
 
-        return [LayerSwitch(self, dtypes, seed)]
+        return [LayerSwitch(self.every, partial(self.active_parameters, seed=seed), dtypes)]
 
     def active_parameters(self, model: nn.Module, period: int, seed: int) -> set[int]:
         """The ids of the parameters that train in a ``period``."""

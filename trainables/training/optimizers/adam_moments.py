@@ -1,12 +1,14 @@
-"""The running means of Adam, of a gradient or of its projection."""
+"""Adam's running means, of a gradient's projection; torch's AdamW for the parameters that are not projected."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 
 def adam_direction(state: dict[str, Any], gradient: Tensor, group: dict[str, Any]) -> Tensor:
@@ -33,3 +35,34 @@ def decay(parameter: Tensor, group: dict[str, Any]) -> None:
     """Decoupled weight decay (Loshchilov and Hutter, 2019)."""
     if group["weight_decay"]:
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
+
+
+def is_projected(parameter: Tensor, group: dict[str, Any]) -> bool:
+    """Whether a parameter's gradient is projected: of a matrix with more than ``rank`` rows and columns."""
+    return bool(group["matrix"]) and group["rank"] < min(parameter.shape)
+
+
+def without_projected(group: dict[str, Any]) -> dict[str, Any]:
+    """The group with the parameters alone whose gradients are not projected."""
+    return {**group, "params": [p for p in group["params"] if not is_projected(p, group)]}
+
+
+def step_with(
+    cls: type[Optimizer], optimizer: Optimizer, groups: Iterable[dict[str, Any]], **options: Any
+) -> None:
+    """One step of torch's ``cls`` on ``groups`` of an ``optimizer`` of ours, whose state it shares.
+
+    It is made anew each time, as groups and state are others once a checkpoint is loaded.
+    """
+    # Copies: torch's class adds its own settings to a group.
+    filled = [dict(group) for group in groups if group["params"]]
+    if filled:
+        make: Callable[..., Optimizer] = cls
+        inner = make(filled, lr=filled[0]["lr"], **options)
+        inner.state = optimizer.state
+        inner.step()
+
+
+def adamw_step(optimizer: Optimizer, groups: Iterable[dict[str, Any]], **options: Any) -> None:
+    """One step of torch's AdamW, fused: without it the largest tensor would be there three times more."""
+    step_with(torch.optim.AdamW, optimizer, groups, fused=True, **options)

@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trainables.training.optimizers.adam_moments import adam_direction, adam_rate, decay
+from trainables.training.optimizers.adam_moments import (
+    adam_direction,
+    adam_rate,
+    adamw_step,
+    decay,
+    is_projected,
+    without_projected,
+)
 
 GROWTH = 1.01  # of an update's norm from one step to the next, at most
 TINY = 1e-8
@@ -51,8 +58,9 @@ class Apollo(Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 number += 1  # its place, which is the same after a resume
-                if parameter.grad is not None:
+                if parameter.grad is not None and is_projected(parameter, group):
                     self._update(parameter, group, number)
+        adamw_step(self, map(without_projected, self.param_groups))
 
     def _update(self, parameter: Tensor, group: dict[str, Any], number: int) -> None:
         state, gradient = self.state[parameter], parameter.grad
@@ -60,9 +68,6 @@ class Apollo(Optimizer):
         state["step"] = state.get("step", 0) + 1
         rate = adam_rate(state, group)
         decay(parameter, group)
-        if not (group["matrix"] and group["rank"] < min(gradient.shape)):
-            parameter.add_(adam_direction(state, gradient, group), alpha=-rate)
-            return
         period = (state["step"] - 1) // group["update_every"]
         basis = random_projection(gradient, group["rank"], (group["seed"], number, period))
         tall = gradient.shape[0] >= gradient.shape[1]

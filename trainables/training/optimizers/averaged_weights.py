@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
 
 
 @contextmanager
@@ -32,6 +33,15 @@ def averaged_weights(optimizer: Any) -> Iterator[None]:
     finally:
         for parameter, weights in trained:
             parameter.data = weights
+
+
+class AveragingCallback(TrainerCallback):
+    """Has a schedule-free optimizer train at each step; trainers with a step of their own (PPO) don't tell it."""
+
+    def on_step_begin(
+        self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any
+    ) -> None:
+        getattr(optimizer, "optimizer", optimizer).train()
 
 
 def take_averages(optimizer: Any) -> None:

@@ -14,6 +14,7 @@ from trainables.config.optimizers.lomo import AdaLomo
 from trainables.config.optimizers.lomo import Lomo as LomoSettings
 from trainables.config.optimizers.muon import Muon
 from trainables.training.optimizers.apollo import Apollo
+from trainables.training.optimizers.averaged_weights import AveragingCallback
 from trainables.training.optimizers.galore import GaLore
 from trainables.training.optimizers.lomo import Lomo, LomoCallback
 from trainables.training.optimizers.muon import MuonWithAdamW
@@ -34,6 +35,8 @@ def use_optimizer(trainer: Any, policy: Policy, train: TrainConfig) -> None:
     settings = train.optimizer_settings
     for callback in policy.method.callbacks(policy.model, policy.dtypes, train.seed):
         trainer.add_callback(callback)
+    if not settings.has_schedule:
+        trainer.add_callback(AveragingCallback())
     make = OWN.get(type(settings))
     if make is not None:
         decaying = trainer.get_decay_parameter_names(policy.model)

@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trainables.training.optimizers.adam_moments import adam_direction, adam_rate, decay
+from trainables.training.optimizers.adam_moments import (
+    adam_direction,
+    adam_rate,
+    adamw_step,
+    decay,
+    is_projected,
+    without_projected,
+)
 
 
 class GaLore(Optimizer):
@@ -39,21 +46,18 @@ class GaLore(Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
+                if parameter.grad is not None and is_projected(parameter, group):
                     self._update(parameter, group)
+        adamw_step(self, map(without_projected, self.param_groups))
 
     def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
         state, gradient = self.state[parameter], parameter.grad
         assert gradient is not None
         state["step"] = state.get("step", 0) + 1
-        projects = group["matrix"] and group["rank"] < min(gradient.shape)
-        if projects and (state["step"] - 1) % group["update_every"] == 0:
+        if (state["step"] - 1) % group["update_every"] == 0:
             state["projection"] = projection(gradient, group["rank"])
         rate = adam_rate(state, group)
         decay(parameter, group)
-        if not projects:
-            parameter.add_(adam_direction(state, gradient, group), alpha=-rate)
-            return
         basis = state["projection"]
         # The shorter side is projected: less is kept so.
         tall = gradient.shape[0] >= gradient.shape[1]

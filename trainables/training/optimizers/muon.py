@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from trainables.training.optimizers.adam_moments import adamw_step, step_with
+
 
 class MuonWithAdamW(Optimizer):
     """torch's Muon for groups whose ``matrix`` is true, and torch's AdamW for the others, as one optimizer.
@@ -28,15 +30,6 @@ class MuonWithAdamW(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        kinds = (
-            (True, torch.optim.Muon, self.matrix_options),
-            (False, torch.optim.AdamW, self.options),
-        )
-        for matrix, cls, options in kinds:
-            groups = [group for group in self.param_groups if group["matrix"] is matrix and group["params"]]
-            if not groups:
-                continue
-            # Made anew each time: groups and state are others once a checkpoint is loaded.
-            inner: Optimizer = cls([dict(group) for group in groups], lr=groups[0]["lr"], **options)
-            inner.state = self.state
-            inner.step()
+        matrices = [group for group in self.param_groups if group["matrix"]]
+        step_with(torch.optim.Muon, self, matrices, **self.matrix_options)
+        adamw_step(self, [group for group in self.param_groups if not group["matrix"]], **self.options)

@@ -29,6 +29,6 @@ def parameter_groups(model: nn.Module, decaying: Sequence[str], weight_decay: fl
 
 def _outside(model: Any) -> set[int]:
     """The ids of the parameters of embeddings and of heads."""
-    modules = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    modules: list[nn.Module] = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     modules += [head for head in (model.get_output_embeddings(), reward_head(model)) if head is not None]
     return {id(parameter) for module in modules for parameter in module.parameters()}

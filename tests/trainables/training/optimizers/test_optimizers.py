@@ -15,6 +15,7 @@ from tests.helpers.trials import ScriptedControl, curve, make_config, run, write
 from trainables.config.optimizers import KINDS
 from trainables.memory.measurement import measure
 from trainables.models.architecture.decoder_shape import from_config
+from trainables.system import capabilities
 from trainables.trial.config import TrialConfig
 from trainables.trial.optimizer_limits import optimizer_problems
 from trainables.trial.worker_limits import sharing_problems
@@ -142,3 +143,19 @@ def test_groups_of_loraplus_and_of_matrices_can_not_be_combined(tiny_model: Path
     plus = {"kind": "lora", "rank": 4, "loraplus_ratio": 16}
     for kind, count in (("muon", 1), ("adamw", 0)):
         assert len(list(optimizer_problems(make_config(tiny_model, rows, plus, optimizer=kind)))) == count
+
+
+@pytest.mark.parametrize(
+    ("kind", "package", "module"),
+    [("schedule_free", "schedulefree", "schedulefree"), ("stable_adamw", "torch-optimi", "optimi")],
+)
+def test_a_package_that_is_missing_is_named_with_its_extra(
+    tiny_model: Path, rows: Path, monkeypatch: pytest.MonkeyPatch, kind: str, package: str, module: str
+) -> None:
+    config = make_config(tiny_model, rows, "full", optimizer=kind)
+    assert (("train", "optimizer"), package) in list(config.needs())
+    find_spec = capabilities.find_spec
+    monkeypatch.setattr(capabilities, "find_spec", lambda name: None if name == module else find_spec(name))
+    missing = capabilities.CHECKS[package]()
+    assert not missing.works
+    assert missing.detail == "needs `pip install 'paretune[optimizers]'`"

@@ -103,7 +103,9 @@ def test_muon_and_adamw_move_as_they_do_alone() -> None:
             )
         else:
             alone = moved(
-                lambda p: torch.optim.AdamW([p], lr=0.1, weight_decay=0.1, **options), gradients, (4, 6)
+                lambda p: torch.optim.AdamW([p], lr=0.1, weight_decay=0.1, fused=True, **options),
+                gradients,
+                (4, 6),
             )
         assert torch.equal(both, alone)
 
