@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from trainables.stages import DPO, KTO, SFT, Pretrain
 from trainables.storage import cache
 from trainables.system import parallel
 from trainables.system.progress import progress_reported_to
-from trainables.templates import apply
+from trainables.templates import TemplateError, apply
 from trainables.tokenization import token_table
 from trainables.trial.tokenizer import load_tokenizer
 
@@ -204,3 +205,16 @@ def test_two_conversations_that_differ_have_different_identities(tmp_path: Path,
     assert one.identity == one[:].identity
     assert one[:5].identity != one[:6].identity
     assert isinstance(one[0], Conversation)
+
+
+def test_the_error_of_a_template_names_the_row(
+    rows: Any, tokenizer: PreTrainedTokenizerBase, home: Path
+) -> None:
+    content = rows[3].answer
+    fails = "{%- if messages[-1].content == CONTENT %}{{ messages.missing.part }}{%- endif %}"
+    tokenizer.chat_template = fails.replace("CONTENT", json.dumps(content)) + str(tokenizer.chat_template)
+    first = next(number for number in range(len(rows)) if rows[number].answer == content)
+    for given, place in ((rows, rows.where(first)), (list(rows), f"row {first + 1}")):
+        token_table.recent_tables.clear()
+        with pytest.raises(TemplateError, match=f"^{re.escape(place)}: "):
+            SFT().tokens(tokenizer, given, 64)
