@@ -1,4 +1,6 @@
-"""One run, one data folder and one model of somebody with bad intent, through every command that reads them."""
+"""Runs, data and models of somebody with bad intent, through every command, in a folder of modules that are called like
+those which the commands import.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +10,37 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import typer
 
+from sweeps.cli import app
+from tests.helpers.clusters import free_port
+from tests.helpers.hostile_models import CLIPBOARD, HOSTILE_MODELS, LOOP, REVERSED, TITLE
 from tests.helpers.paths import ROOT
 from tests.helpers.planted_modules import plant_modules
 from tests.helpers.small_runs import make_run, trial_id_of
-from tests.helpers.terminals import ESCAPES, Terminal, user_environment
+from tests.helpers.terminals import END_OF_FILE, ESCAPES, INTERRUPT, Terminal, user_environment
 from tests.helpers.tiny_model import make_model
-
-pytestmark = pytest.mark.slow
+from trainables import results
 
 PARETUNE = [sys.executable, "-P", "-m", "sweeps.cli"]
-CLIPBOARD, TITLE = "\x1b]52;c;ZXZpbA==\x07", "\x1b]0;owned\x07"
-REVERSED = "\u202eevil"
-LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+# What ends a command that would go on, once it says that it is ready, pressed every AGAIN_SECONDS.
+ENDED_BY = {
+    "chat": ("> ", END_OF_FILE),
+    "serve": ("http://", INTERRUPT),
+    "ui": ("http://", INTERRUPT),
+    "init": ("]: ", "\r"),  # its questions have answers by default
+}
+AGAIN_SECONDS = 10.0
 SPEC = """\
 name: run
-model: {path: ../model}
+model: {path: ../%s}
 data: {train: %s, cutoff: 64}
 stages: [{kind: sft}]
 methods: [{kind: lora}]
@@ -41,11 +52,17 @@ tracking: {wandb: off}
 
 @dataclass
 class Scene:
-    """``victim`` has this user's own files, which the rest leads to; commands run in ``planted``."""
+    """``victim`` has this user's own files, which the rest leads to; commands run in ``planted``. ``ids`` is a run as
+    any other, but for its trials: these have the ids of folders outside of it.
+    """
 
     folder: Path
     run: Path
     trial: str
+
+    @property
+    def ids(self) -> Path:
+        return self.folder / "ids"
 
     @property
     def victim(self) -> Path:
@@ -62,8 +79,39 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     model = make_model(folder / "model")
     run = make_run(folder, model, (None, "lora"))
     made = Scene(folder, run, trial_id_of(run, "sft-lora"))
+    shutil.copytree(run, made.ids)
     _plant(made)
+    _plant_ids(made)
+    for name, plant in HOSTILE_MODELS.items():
+        plant(Path(shutil.copytree(model, folder / "models" / name)), made.victim)
     return made
+
+
+def _plant_ids(scene: Scene) -> None:
+    """``../../victim`` beside the folders of trials is this user's own folder."""
+    outside, trial = "../../victim", scene.ids / "trials" / scene.trial
+    record = json.loads((trial / "record.json").read_text())
+    (trial / "record.json").write_text(json.dumps(record | {"trial_id": outside, "start_trial": outside}))
+    config = json.loads((trial / "config.json").read_text())
+    config["model"]["start"] = {"cell": "sft-lora", "trial": outside, "folder": "/nowhere/model"}
+    (trial / "config.json").write_text(json.dumps(config))
+    rows = [row | {"trial_id": outside} for row in pq.read_table(scene.ids / "trials.parquet").to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, schema=results.SCHEMA), scene.ids / "trials.parquet")
+    plan = {
+        "trials": {"sft-lora": 1},
+        "settled": {"CAUSAL_LM": {"../victim": f"{scene.trial}@1/../../../victim"}},
+    }
+    environment = {"name": "ids", "wandb_id": outside, "plan": plan, "trial_requests": 1}
+    (scene.ids / "environment.json").write_text(json.dumps(environment))
+    (scene.ids / "requests").mkdir()
+    request = {
+        "trial_id": outside,
+        "cell": "../../victim",
+        "like": outside,
+        "changes": [],
+        "requested_at": "",
+    }
+    (scene.ids / "requests" / "add-victim.json").write_text(json.dumps(request | {"config": config}))
 
 
 def _plant(scene: Scene) -> None:
@@ -114,9 +162,10 @@ def _plant(scene: Scene) -> None:
     # Modules that others are called by.
     plant_modules(scene.planted, victim / "imported")
     for name, text in {
-        "rows": SPEC % "../data/rows.jsonl",
-        "bomb": SPEC % "../data/bomb.parquet",
-        "loop": SPEC % "../data/rows.jsonl, template: ../data/loop.jinja",
+        "rows": SPEC % ("model", "../data/rows.jsonl"),
+        "bomb": SPEC % ("model", "../data/bomb.parquet"),
+        "loop": SPEC % ("model", "../data/rows.jsonl, template: ../data/loop.jinja"),
+        **{f"model-{name}": SPEC % (f"models/{name}", "../data/rows.jsonl") for name in HOSTILE_MODELS},
     }.items():
         (scene.planted / f"{name}.yaml").write_text(text)
 
@@ -138,23 +187,74 @@ COMMANDS = [
     "evaluate {run}:{trial} --data ../data/bomb.parquet --output unpacked",
     "evaluate {run}:{trial} ../data/rows.jsonl",  # rows where a second model belongs
     "run rows.yaml --resume --output {parent}",
+    "try rows.yaml --output tried",
+    "chat {run}:{trial}",
+    "serve {run}:{trial} --port {port}",
+    "settle {run} --minutes 0.1",
+    "wandb {run} --offline",
+    "add {run} --like {trial} --set train.steps=3",
+    "ui --runs {parent} --data . --port 0 --no-browser",
+    "init ../data/rows.jsonl --model ../model --output made.yaml",
+    "doctor",
+    "fetch ../models/pickle",
+    "fetch hf:../../victim",
+    "drive {run}/given.json",
+    *(f"{command} {{ids}}" for command in ("status", "report", "settle --minutes 0.1", "wandb --offline")),
+    "chat {ids}:{trial}",
+    "serve {ids}:{trial} --port {port}",
+    "export {ids}:{trial} exported-ids",
+    "evaluate {ids}:{trial} --data ../data/rows.jsonl --max-new-tokens 2 --output evaluated-ids",
+    "add {ids} --like {trial} --set train.steps=3",
+    *(f"plan model-{name}.yaml" for name in HOSTILE_MODELS),
+    *(f"chat ../models/{name}" for name in HOSTILE_MODELS),
+    "data model-control.yaml",
+    "try model-control.yaml --output tried-control",
+    "try model-auto_map.yaml --output tried-auto_map",
+    "serve ../models/auto_map --port {port}",
+    "export ../models/auto_map exported-auto_map",
 ]
 
 
+def test_every_command_is_attacked() -> None:
+    assert {command.split()[0] for command in COMMANDS} == set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def _end(terminal: Terminal, command: str, seconds: float = 400) -> None:
+    """Waits until a command ends, and ends one that would go on."""
+    ready, key = ENDED_BY.get(command, ("", ""))
+    until, again = time.monotonic() + seconds, 0.0
+    while terminal.process.poll() is None:
+        if key and ready in terminal.shown and time.monotonic() > again:
+            # A message first, for what a model answers.
+            terminal.type(f"hi\r{key}" if command == "chat" else key)
+            again = time.monotonic() + AGAIN_SECONDS
+        assert time.monotonic() < until, f"{command} has not ended after {seconds} s: {terminal.shown!r}"
+        terminal._read()
+    terminal.end()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_nothing_outside_is_written_nothing_is_run_and_every_message_can_be_shown(
     scene: Scene, command: str
 ) -> None:
     temporary = Path(tempfile.mkdtemp(prefix="pt-", dir="/tmp"))
-    words = command.format(run=scene.run, trial=scene.trial, parent=scene.run.parent).split()
+    places = {"run": scene.run, "ids": scene.ids, "parent": scene.run.parent, "port": free_port()}
+    words = command.format(trial=scene.trial, **places).split()
+    before = sorted(path.name for path in scene.folder.iterdir())
     own = {"PARETUNE_HOME": str(scene.folder / "home"), "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
-    own |= {"OMP_NUM_THREADS": "1"}
+    own |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     with Terminal([*PARETUNE, *words], scene.planted, {**user_environment(), **own}, columns=200) as terminal:
-        terminal.end(400)
+        _end(terminal, words[0])
         screen = terminal.screen
+    left = sorted(path.name for path in temporary.iterdir())
     shutil.rmtree(temporary, ignore_errors=True)
+    assert left == []
     assert {path.read_text() for path in scene.victim.rglob("*") if path.is_file()} == {"mine"}
     assert sorted(path.name for path in scene.victim.rglob("*")) == ["id", "keys", "secret", "sweep"]
+    assert sorted(path.name for path in scene.folder.iterdir() if path.name != "home") == [
+        name for name in before if name != "home"
+    ]
     assert "Traceback" not in screen
     # Rich's colours and cursor movements, and nothing else that a terminal obeys.
     rest = ESCAPES.sub("", screen).replace("\r\n", "\n").replace("\r", "")
