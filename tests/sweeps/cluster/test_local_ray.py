@@ -128,7 +128,7 @@ def test_no_folder_or_socket_of_rays_is_open_to_the_group_or_to_others() -> None
         with private_folder() as folder:
             local_ray.start(folder, {"num_cpus": 1})
             seen = [_open_to_others(folder / RAY)]
-            ray.get([ray.remote(os.getpid).remote() for _ in range(4)])
+            ray.get([ray.remote(lambda: os.getpid()).remote() for _ in range(4)])
             seen.append(_open_to_others(folder / RAY))
             opened = {name for names in seen for name in names if not (folder / RAY / name).is_file()}
             sockets = [path for path in (folder / RAY).rglob("*") if path.is_socket()]
