@@ -35,9 +35,7 @@ def write(run: Path) -> Path:
     """A run with one ended and one failed trial."""
     environment = {"name": ODD, "question": ODD, "command": f"paretune run {ODD}", "paretune": ODD}
     files.write_json(run / "environment.json", environment)
-    good = run_folders.record(
-        TRIAL, config=config(), cell=CELL, method=MARKUP, model=ODD, data=ODD
-    )
+    good = run_folders.record(TRIAL, config=config(), cell=CELL, method=MARKUP, model=ODD, data=ODD)
     error = f"ValueError: {ODD} HF_TOKEN={SECRET}"
     bad = run_folders.failed(BROKEN, config=config(), cell=CELL, method=MARKUP, error=error)
     for record in (good, bad):
