@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Board:
         # Trials that have no time to save themselves: before the sweep's end, and before that of their node.
         self._abandoned: frozenset[str] = frozenset()
         self._left_behind: set[str] = set()
+        self._expected_speed: float | None = None  # of the run's disk, bytes per second
         # Checkpoints of this sweep: bytes, and bytes per second.
         self._written: set[tuple[int, float]] = set()
         self._failures: dict[str, str] = {}
@@ -99,21 +101,22 @@ class Board:
         """Sets which nodes will be taken down, each with the moment of its end (``time.time``), if that is known.
 
         Trials that run there save themselves and continue elsewhere, except for those whose checkpoints don't fit into
-        the time that is left, by the speeds that :meth:`interrupt` goes by: they train until their node ends. Returns
-        what those of nodes that are new are doing, by trial.
+        the time that is left, by the speeds that :meth:`interrupt` goes by: they train until their node ends, or save
+        themselves once it has more time or stays. Returns what those that are newly left behind are doing, by trial.
         """
-        new = {
-            node: end for node, end in nodes.items() if self._draining.get(node) != end and end is not None
-        }
-        self._draining = dict(nodes)
-        speeds, living = WriteSpeeds(frozenset(self._written), bytes_per_second), self._living()
-        left_behind = dict[str, Activity]()
-        for node, end in new.items():
-            there = {trial: living[trial] for trial in living if node in self._nodes.get(trial, ())}
-            fitting = trials_that_fit(there, end - time.time(), speeds.seconds)
-            left_behind |= {trial: there[trial] for trial in there if trial not in fitting}
-        self._left_behind |= left_behind.keys()
-        return left_behind
+        self._draining, self._expected_speed = dict(nodes), bytes_per_second
+        before, self._left_behind = self._left_behind, self._without_time()
+        return {trial: self._activities[trial] for trial in self._left_behind - before}
+
+    def _without_time(self) -> set[str]:
+        """The trials on draining nodes whose checkpoints don't fit into the time that is left."""
+        there, seconds = dict[str, Activity](), dict[str, float]()
+        for trial, activity in self._living().items():
+            if nodes := self._nodes.get(trial, set()) & self._draining.keys():
+                ends = [end for node in nodes if (end := self._draining[node]) is not None]
+                there[trial], seconds[trial] = activity, min(ends, default=math.inf) - time.time()
+        speeds = WriteSpeeds(frozenset(self._written), self._expected_speed)
+        return there.keys() - trials_that_fit(there, seconds, speeds.seconds)
 
     def is_draining(self, node: str) -> bool:
         return node in self._draining
@@ -171,8 +174,9 @@ class Board:
         self._activities.pop(trial_id, None)
         self._failures.pop(trial_id, None)
         self._nodes.pop(trial_id, None)
-        self._left_behind.discard(trial_id)
         self._moving.discard(trial_id)
+        if self._left_behind:  # it leaves the disk to others
+            self._left_behind &= self._without_time()
 
     def ended(self, trial_id: str) -> None:
         """Notes that a trial's record is written, whatever its status."""
@@ -197,26 +201,34 @@ class Board:
 
 
 def trials_that_fit(
-    activities: dict[str, Activity], seconds: float, writing_seconds: Callable[[int], float]
+    activities: Mapping[str, Activity],
+    seconds: float | Mapping[str, float],
+    writing_seconds: Callable[[int], float],
 ) -> frozenset[str]:
-    """The trials that can save themselves within ``seconds`` on one disk, those with most to lose first.
+    """The trials that can save themselves within ``seconds``, or those of each trial, on one disk, those with most to
+    lose first.
 
-    A trial has to end its step, and to write its checkpoint after those before it. ``writing_seconds``: of a number of
-    bytes.
+    A trial has to end its step and to write its checkpoint, while the others write theirs: until it is done, each of
+    them gets as much of the disk as it does, or less. ``writing_seconds``: of a number of bytes, with the disk alone.
 
     >>> full = Activity("training", step=9, saved_step=0, unsaved_seconds=90, checkpoint_bytes=1_600)
     >>> lora = Activity("training", step=9, saved_step=0, unsaved_seconds=80, checkpoint_bytes=100)
     >>> sorted(trials_that_fit({"full": full, "lora": lora}, 10, lambda size: size / 100))
     ['lora']
     """
-    fitting, total = set(), 0.0
+    alone, spare = dict[str, float](), dict[str, float]()  # of the trials that fit
     # What is being written already goes on being written.
     for trial, activity in sorted(
         activities.items(), key=lambda item: (item[1].phase != "saving", -item[1].unsaved_seconds)
     ):
         writing = writing_seconds(activity.bytes_to_write)
         ending_step = activity.step_seconds if activity.phase == "training" else 0.0
-        if ending_step + total + writing <= seconds - SPARE_SECONDS:
-            fitting.add(trial)
-            total += writing
-    return frozenset(fitting)
+        left = seconds[trial] if isinstance(seconds, Mapping) else seconds
+        own = (
+            left - SPARE_SECONDS - ending_step - writing - sum(min(writing, each) for each in alone.values())
+        )
+        others = {other: spare[other] - min(writing, alone[other]) for other in alone}
+        if min(own, *others.values(), math.inf) >= 0:
+            alone[trial] = writing
+            spare = {**others, trial: own}
+    return frozenset(alone)

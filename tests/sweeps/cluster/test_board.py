@@ -214,6 +214,32 @@ def test_a_trial_that_was_left_behind_saves_itself_again_on_its_next_node(draini
     assert not draining.set_draining({"node 1": 1_005.0}, 100.0)  # its end is known already
 
 
+@pytest.mark.parametrize("later", [{"node 1": 1_600.0}, {"node 1": None}, {}])
+def test_a_trial_that_was_left_behind_saves_itself_again_once_its_node_has_the_time(
+    draining: Board, later: dict[str, float | None]
+) -> None:
+    assert draining.set_draining({"node 1": 1_005.0}, 100.0).keys() == {"full"}
+    assert not draining.set_draining({"node 1": 1_004.0}, 100.0)  # it is named already
+    assert not draining.may_save("full")
+    assert not draining.set_draining(later, 100.0)
+    assert draining.may_save("full")
+    assert draining.to_save("full", "node 1") is bool(later)
+
+
+def test_trials_on_nodes_that_end_at_once_share_one_disk(draining: Board) -> None:
+    (first,) = draining.set_draining({"node 1": 1_015.0, "node 2": 1_015.0}, 100.0)
+    assert first in ("full", "elsewhere")  # of two checkpoints of 10 s each
+    draining.moved("elsewhere" if first == "full" else "full")  # has saved itself
+    assert draining.may_save(first)
+    # A node without a known end may end at any moment: its trials save themselves at once.
+    draining.follow("full", STEP)
+    draining.follow("elsewhere", STEP)
+    draining.set_draining({})
+    leaving(draining)
+    assert draining.set_draining({"node 1": 1_013.2, "node 2": None}, 100.0).keys() == {"full"}
+    assert not draining.set_draining({"node 1": 1_023.2, "node 2": None}, 100.0)
+
+
 def test_what_is_left_behind_is_named_once_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = {"node 1": 1_005_000, "node 2": 0}
     given, lines = [], list[str]()
