@@ -17,6 +17,8 @@ STOP_LINE = "`paretune stop` requests the end"  # in sweep.log, by a driver that
 REQUESTS = "requests"  # a folder: which trials people stop or add (`trial_requests`)
 # Beside a run's folder, by its name and a token: what a detached driver on another machine executes; it may hold keys.
 REQUEST = ".{}.request-{}.json"
+REQUEST_INSIDE = ".request-{}.json"  # the same in the run's folder, where no file can be made beside it
+TOKEN = "[0-9a-f]" * 8  # the token of a request, as a pattern
 SIGNS = ".signs.json"  # what the trials of a run are doing, as its driver knows it
 # Folders of trackers' own files. Each has a folder SENT, with a mark for each trial that the tracker has completely.
 TRACKERS = ("wandb", "tensorboard", "mlflow", "swanlab", "trackio")
@@ -38,7 +40,8 @@ def has_begun(run: Path) -> bool:
 
 def waiting_requests(run: Path) -> list[Path]:
     """The requests that no detached driver has taken yet."""
-    return sorted(run.parent.glob(REQUEST.format(glob.escape(run.name), "*")))
+    beside = run.parent.glob(REQUEST.format(glob.escape(run.name), TOKEN))
+    return sorted([*beside, *run.glob(REQUEST_INSIDE.format(TOKEN))])
 
 
 def read_environment(run: Path) -> dict[str, Any] | None:

@@ -15,10 +15,7 @@ from sweeps.spec.problems import Problem, SpecError
 from trainables.storage import files
 from trainables.system import provenance
 
-EARLIER_REQUESTS = (
-    ".request-{}.json",
-    ".orders-{}.json",
-)  # in the run's folder, where earlier versions had it
+EARLIER_REQUESTS = ".orders-{}.json"  # in the run's folder, as earlier versions named it
 
 
 def holder(run: Path) -> str | None:
@@ -107,5 +104,5 @@ def held(run: Path) -> Iterator[None]:
 
 
 def _left_by_starters(run: Path) -> list[Path]:
-    earlier = [path for pattern in (BEGUN, *EARLIER_REQUESTS) for path in run.glob(pattern.format("*"))]
+    earlier = [path for pattern in (BEGUN, EARLIER_REQUESTS) for path in run.glob(pattern.format("*"))]
     return [*waiting_requests(run), *earlier]

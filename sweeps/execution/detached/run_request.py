@@ -1,12 +1,14 @@
 """What a detached driver executes. It may hold keys, so only that driver gets to see it.
 
-A driver on this machine reads it from a pipe. A job of a cluster reads it from a file beside the run folder, which it
-removes at once: every user of a machine sees command lines, and every user of a cluster what Ray is given. It has the
-spec's text, so the spec's file may change meanwhile, or be on a machine that the driver can't read.
+A driver on this machine reads it from a pipe. A job of a cluster reads it from a file beside the run folder, or in it
+where none can be made beside it, and removes that at once: every user of a machine sees command lines, and every user
+of a cluster what Ray is given. It has the spec's text, so the spec's file may change meanwhile, or be on a machine that
+the driver can't read.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sys
@@ -16,7 +18,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from sweeps.execution.run_options import RunOptions
-from sweeps.runs.layout import BEGUN, REQUEST
+from sweeps.runs.layout import BEGUN, REQUEST, REQUEST_INSIDE
 from sweeps.spec import overrides, source
 from sweeps.spec.problems import Problem, SpecError
 from sweeps.spec.spec import Spec, from_source
@@ -59,8 +61,16 @@ class RunRequest(BaseModel):
         )
 
     def write(self, run: Path) -> Path:
-        """Writes the request beside the run's folder, which people share; returns the file."""
-        path = run.parent / REQUEST.format(run.name, self.token)
+        """Writes the request beside the run's folder, which people share, or in it; returns the file."""
+        try:
+            return self._write_to(run.parent / REQUEST.format(run.name, self.token))
+        except OSError as error:
+            # The folder of all runs may be somebody else's, and the name of a run may leave no room for more.
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG):
+                raise
+            return self._write_to(run / REQUEST_INSIDE.format(self.token))
+
+    def _write_to(self, path: Path) -> Path:
         # For this user alone before anything is in it: it may hold keys.
         created = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
         with open(created, "w", encoding="utf-8") as file:
@@ -72,7 +82,7 @@ class RunRequest(BaseModel):
         """The request that standard input has (``-``), or the file at a path, which is removed.
 
         Raises ``SpecError`` where there is none: a command that was killed meanwhile, or another driver that holds the
-        run and has removed the file.
+        run and has removed the file. Also for a file that can't be removed: it would keep its keys.
         """
         try:
             if source == STDIN:
@@ -80,6 +90,10 @@ class RunRequest(BaseModel):
             text = Path(source).read_text(encoding="utf-8")
             Path(source).unlink()
             return cls.model_validate_json(text)
+        except PermissionError as error:
+            reason = f"this driver can't take its request from {source}: {error.strerror}"
+            what = f"{reason}. Remove that file, which may hold keys"
+            raise SpecError(Problem("--detach", "", what)) from error
         except (OSError, ValueError) as error:
             what = "there is nothing to execute: the command that started this driver has ended, or another has the run"
             raise SpecError(Problem("--detach", "", what)) from error

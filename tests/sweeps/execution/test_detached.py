@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -23,12 +24,12 @@ import pytest
 from typer.testing import CliRunner
 
 from sweeps.cli import app
-from sweeps.execution.detached import start
+from sweeps.execution.detached import run_request, start
 from sweeps.execution.detached.driver import DriverNotStarted
 from sweeps.execution.detached.run_request import RunRequest, forwarded
 from sweeps.execution.run_options import RunOptions
 from sweeps.runs import lock, logs, status
-from sweeps.runs.layout import LOG
+from sweeps.runs.layout import LOG, waiting_requests
 from sweeps.spec.problems import SpecError
 from tests.helpers import specs
 from tests.helpers.clusters import Cluster
@@ -139,6 +140,53 @@ def test_a_request_is_for_its_owner_alone_and_is_taken_once(workdir: Path) -> No
     assert not path.exists()
     with pytest.raises(SpecError, match="there is nothing to execute"):
         RunRequest.take(str(path))
+
+
+@pytest.mark.parametrize("obstacle", ["no rights", "a long name"])
+def test_a_request_lies_in_the_run_folder_where_no_file_can_be_made_beside_it(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, obstacle: str
+) -> None:
+    made = orders(workdir, environment={"WANDB_API_KEY": SECRET})
+    run = workdir / ("run" * 80 if obstacle == "a long name" else "run")
+    run.mkdir()
+    opened = os.open
+
+    def without_rights(path: Path, *arguments: Any) -> int:
+        if path.parent == workdir:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *arguments)
+
+    if obstacle == "no rights":
+        monkeypatch.setattr(run_request.os, "open", without_rights)
+    path = made.write(run)
+    monkeypatch.undo()
+    assert path.parent == run
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert waiting_requests(run) == [path]
+    assert RunRequest.take(str(path)) == made
+    assert list(run.iterdir()) == []
+
+
+def test_a_request_that_cannot_be_removed_is_not_executed(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = orders(workdir).write(workdir / "run")
+
+    def unlink(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(SpecError, match=f"can't take its request from {path}"):
+        RunRequest.take(str(path))
+
+
+def test_a_request_of_a_run_whose_name_continues_another_ones_is_its_own(workdir: Path) -> None:
+    runs = [workdir / name for name in ("a", "a.request-b", "a.request-0a1b2c3d.json")]
+    requests = []
+    for run in runs:
+        run.mkdir()
+        requests.append([orders(workdir).write(run)])
+    assert [waiting_requests(run) for run in runs] == requests
 
 
 def test_a_driver_on_this_machine_is_given_its_request_by_no_file(

@@ -85,7 +85,7 @@ def test_a_detached_run_whose_driver_has_not_begun_is_queued(tmp_path: Path) -> 
     (made / LOG).write_text("spec.yaml:3 unknown key\nended with code 2\n")
     found = read(made).head
     assert (found["state"], found["reason"]) == ("dead", "spec.yaml:3 unknown key")
-    (made.parent / REQUEST.format(made.name, "1a2b")).touch()
+    (made.parent / REQUEST.format(made.name, "1a2b3c4d")).touch()
     assert state(made) == "queued"
 
 
