@@ -67,10 +67,12 @@ def close_to_others(folder: Path) -> None:
     Ray opens its folders to everybody, whatever the umask. What it makes later lies in these, and its processes keep
     the umask, as trials write the files of the run.
     """
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # its processes remove files, too
-            if not path.is_symlink():
-                path.chmod(path.stat().st_mode & 0o700)
+    # Its processes remove files and folders meanwhile, which `os.walk` leaves out.
+    for parent, folders, names in os.walk(folder):
+        for path in (Path(parent, name) for name in [*folders, *names]):
+            with suppress(FileNotFoundError):
+                if not path.is_symlink():
+                    path.chmod(path.stat().st_mode & 0o700)
 
 
 @contextmanager

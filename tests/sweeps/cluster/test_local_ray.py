@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import time
 from pathlib import Path
@@ -137,3 +138,24 @@ def test_no_folder_or_socket_of_rays_is_open_to_the_group_or_to_others() -> None
         os.umask(before)
     assert sockets
     assert opened == set()
+
+
+def test_a_folder_that_is_removed_meanwhile_stops_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number:02}" for number in range(20)]
+    for name in names:
+        (tmp_path / name / "inner").mkdir(parents=True)
+    chmod, removed = Path.chmod, list[str]()
+
+    def removing(path: Path, mode: int) -> None:
+        chmod(path, mode)
+        if path.name == "inner" and not removed:  # as a process of Ray's does, before the scan gets there
+            removed.extend(name for name in names if name != path.parent.name)
+            for name in removed:
+                shutil.rmtree(tmp_path / name)
+
+    monkeypatch.setattr(Path, "chmod", removing)
+    local_ray.close_to_others(tmp_path)
+    assert removed
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")} == {0o700}
