@@ -57,9 +57,15 @@ class CellStudy:
             load_if_exists=True,
         )
         self.count = len(self.study.get_trials(deepcopy=False))  # trials proposed so far
-        # A study that an earlier version began has none: its sequence is that of its own settings.
-        self.dimensions: tuple[str, ...] = tuple(self.study.user_attrs.get(DIMENSIONS, ()))
+        self.dimensions = self._kept_dimensions()
         self._keep_starts()
+
+    def _kept_dimensions(self) -> tuple[str, ...]:
+        kept = self.study.user_attrs.get(DIMENSIONS, [])  # an earlier version kept none: it went by its own
+        with reading(self.journal):
+            if not isinstance(kept, list) or not all(isinstance(leaf, str) for leaf in kept):
+                raise ValueError(f"its {DIMENSIONS} are {kept!r:.200} and no list of settings")
+        return in_order(self.distributions, kept) if kept else ()
 
     def _keep_starts(self) -> None:
         """Notes in the journal which settings an earlier run gives it to begin with: a resumed search keeps these."""

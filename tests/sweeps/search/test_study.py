@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from sweeps.planning.plan import Cell
 from sweeps.search.draws import value_at
 from sweeps.search.journal import journal_path, repair_journal
-from sweeps.search.study import TRIAL_ID, CellStudy, share_dimensions
+from sweeps.search.study import DIMENSIONS, TRIAL_ID, CellStudy, share_dimensions
 from tests.helpers.specs import ONE, SPEC, plan
 from trainables.storage.damaged_files import DamagedFile
 
@@ -348,3 +348,27 @@ def test_the_journal_of_a_search_names_no_trial_outside_of_the_run(workdir: Path
     study.journal.write_text(study.journal.read_text().replace(config.trial_id(), "../../x"))
     with pytest.raises(DamagedFile, match=r"journal is damaged.*could lead out"):
         CellStudy(workdir, planned).proposed()
+
+
+def with_dimensions(workdir: Path, kept: Any) -> Cell:
+    """A cell whose journal has these dimensions."""
+    planned = cell(workdir, trials=4, sampler="qmc")
+    CellStudy(workdir, planned).study.set_user_attr(DIMENSIONS, kept)
+    return planned
+
+
+@pytest.mark.parametrize("kept", [["method.rank"], ["gone", "method.rank"]])
+def test_settings_that_the_kept_order_of_a_quasi_random_search_lacks_come_after_it(
+    workdir: Path, kept: list[str]
+) -> None:
+    study = CellStudy(workdir, with_dimensions(workdir, kept))
+    share_dimensions([study])
+    assert study.dimensions == (*kept, "train.learning_rate")
+    assert len(spend(study)) == 4
+
+
+@pytest.mark.parametrize("kept", ["train.learning_rate", ["method.rank", 3], {"method.rank": 0}, 7, None])
+def test_an_order_that_is_no_list_of_settings_is_a_damaged_journal(workdir: Path, kept: Any) -> None:
+    planned = with_dimensions(workdir, kept)
+    with pytest.raises(DamagedFile, match=r"journal is damaged: its dimensions are .* no list of settings"):
+        CellStudy(workdir, planned)
