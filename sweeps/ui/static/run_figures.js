@@ -121,16 +121,17 @@ export function curveFigure({name, curves}, rowOf, colourOf, click) {
 }
 
 function curveTrace(cell, curves, rowOf, colourOf, name) {
-  const x = [], y = [], customdata = [];
+  const x = [], y = [], text = [], customdata = [];
   for (const curve of curves) {
+    const shown = plainText(curve.trial);
     for (const [step, value] of curve.points) {
-      x.push(step); y.push(value); customdata.push(curve.trial);
+      x.push(step); y.push(value); text.push(shown); customdata.push(curve.trial);
     }
-    x.push(null); y.push(null); customdata.push(null);
+    x.push(null); y.push(null); text.push(""); customdata.push(null);
   }
   const method = rowOf(curves[0].trial)?.method ?? cell;
-  return {type: "scatter", mode: curves.length > 1 || x.length > 40 ? "lines" : "lines+markers", name: plainText(cell), x, y, customdata,
-    meta: [plainText(cell), plainText(name)], hovertemplate: `<b>%{meta[0]}</b> %{customdata}<br>${t("run.step")} %{x}, %{meta[1]} %{y:.4g}<extra></extra>`,
+  return {type: "scatter", mode: curves.length > 1 || x.length > 40 ? "lines" : "lines+markers", name: plainText(cell), x, y, text, customdata,
+    meta: [plainText(cell), plainText(name)], hovertemplate: `<b>%{meta[0]}</b> %{text}<br>${t("run.step")} %{x}, %{meta[1]} %{y:.4g}<extra></extra>`,
     opacity: curves.length > 20 ? 0.45 : 0.85, line: {color: colourOf(method), width: 1.4}, connectgaps: false};
 }
 

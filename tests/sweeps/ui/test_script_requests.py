@@ -1,4 +1,4 @@
-"""What the pages' scripts request is what the server answers, and what they import is there."""
+"""What the pages' scripts request is what the server answers, what they import is there, and figures draw texts."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ SCRIPTS = {
 }
 IMPORT = re.compile(r"^import \{([^}]+)\} from \"\./([^\"]+)\";", re.MULTILINE)
 EXPORT = re.compile(r"^export (?:async )?(?:const|let|function|class) (\w+)", re.MULTILINE)
+TEMPLATE = re.compile(r"hovertemplate: (.*)")
 REQUEST = re.compile(r"\b(get|follow|post|upload|remove)\(([\"`])(/.*?)\2")
 
 
@@ -55,3 +56,20 @@ def test_every_name_that_a_script_imports_is_exported() -> None:
     for script, names, module in imports:
         wanted = {name.split(" as ")[0].strip() for name in names.split(",")}
         assert wanted <= exported.get(module, set()), f"{script} imports from {module}"
+
+
+def test_figures_show_no_text_of_a_run_that_plotly_would_read_as_html() -> None:
+    """What a click on a figure leads to is the id as it is; what is drawn is a copy that was made plain."""
+    templates = [
+        (script, part)
+        for script, text in SCRIPTS.items()
+        for template in TEMPLATE.findall(text)
+        for part in re.findall(r"%\{([^}:]+)", template)
+    ]
+    assert {"text", "y"} <= {part for _, part in templates}
+    plain = {"x", "y", "text", "meta[0]", "meta[1]", "fullData.name"}
+    assert not [each for each in templates if each[1] not in plain]
+    drawn = [part for text in SCRIPTS.values() for part in re.findall(r"\btext\.push\(([^)]*)\)", text)]
+    made_plain = re.findall(r"(\w+) = (?:plainText|trialText)\(", "".join(SCRIPTS.values()))
+    assert len(drawn) >= 4
+    assert not [part for part in drawn if part not in (*made_plain, '""')]
