@@ -79,7 +79,7 @@ def _settings(part: str) -> Iterator[tuple[str, list[Any]]]:
 
 def _of_class(cls: type[BaseModel]) -> Iterator[tuple[str, list[Any]]]:
     for name, info in cls.model_fields.items():
-        values = list(_values(info.annotation))
+        values = list(values_of(info.annotation))
         if all(value in DESCRIBED or isinstance(value, bool) for value in values):
             continue
         if info.default in values and info.default is not None and values[0] != info.default:
@@ -87,7 +87,7 @@ def _of_class(cls: type[BaseModel]) -> Iterator[tuple[str, list[Any]]]:
         yield name, values
 
 
-def _values(annotation: Any) -> Iterator[Any]:
+def values_of(annotation: Any) -> Iterator[Any]:
     """The values of a type's literals; with them, what else the type allows."""
     if get_origin(annotation) is Literal:
         yield from get_args(annotation)
@@ -98,7 +98,7 @@ def _values(annotation: Any) -> Iterator[Any]:
         elif member in (int, float):
             yield "a number"
         elif member is not type(None):
-            yield from _values(member)
+            yield from values_of(member)
 
 
 def _listed(values: list[Any]) -> str:

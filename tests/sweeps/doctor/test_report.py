@@ -11,7 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -22,6 +22,7 @@ from sweeps.doctor.cluster_report import ClusterReport, Finding, NodeReport
 from sweeps.doctor.report import Report
 from sweeps.doctor.unavailable import NEEDED_FOR
 from sweeps.spec.schema import SECTION_CLASSES
+from tests.helpers.allowed_values import values_of
 from tests.helpers.paths import ROOT
 from trainables.methods import QLoRA
 from trainables.system import capabilities, machine, tested_versions
@@ -38,8 +39,8 @@ def test_this_machine_has_everything_paretune_needs_and_no_library_prints_anythi
     assert done.stderr == ""
     report = json.loads(done.stdout)
     assert report["works"]
-    topics = ["Machine", "Quantizers", "Attention", "Kernels", "Precision", "Search", "Tracking", "Packages"]
-    assert list(report["topics"]) == topics
+    topics = "Machine Quantizers Attention Kernels Optimizers Precision Search Tracking Packages"
+    assert list(report["topics"]) == topics.split()
     assert all(found["detail"] for topic in report["topics"].values() for found in topic)
 
 
@@ -411,7 +412,7 @@ def test_every_value_that_a_machine_may_lack_is_one_that_a_spec_takes() -> None:
     for values in itertools.chain.from_iterable(NEEDED_FOR.values()):
         section, _, key = values.setting.partition(".")
         cls = QLoRA if section == "methods[]" else SECTION_CLASSES[section]
-        allowed = get_args(cls.model_fields[key].annotation)
+        allowed = values_of(cls.model_fields[key].annotation)
         assert values.values is None or set(values.values) <= set(allowed), values.setting
 
 

@@ -178,7 +178,7 @@ def test_an_override_can_create_a_section_and_change_a_part_of_a_domain(workdir:
 def test_a_problem_with_an_override_names_the_override(workdir: Path) -> None:
     assert problems(workdir, SPEC, "methods[1].rank=0", "trian.steps=2") == [
         "--set trian.steps trian: unknown key. Did you mean train? Allowed: name, question, model, data, train, "
-        "tracking, ... (12 keys)",
+        "tracking, ... (13 keys)",
         "--set methods[1].rank: got 0; allowed: a whole number, at least 1",
     ]
 
@@ -295,12 +295,12 @@ def test_a_good_spec_has_no_problems(workdir: Path) -> None:
             "kind: lora, rank: {choice: [4, 8]}",
             "kind: lroa",
             "spec.yaml:7 methods[1].kind: got lroa. Did you mean lora? "
-            "Allowed: one of full, freeze, lora, qlora, peft",
+            "Allowed: one of full, freeze, lora, qlora, peft, lisa, badam",
         ),
         (
             "kind: lora, rank: {choice: [4, 8]}",
             "rank: 8",
-            "spec.yaml:7 methods[1]: kind is not given. Write kind: full, or one of freeze, lora, qlora, peft",
+            "spec.yaml:7 methods[1]: kind is not given. Write kind: full, or one of freeze, lora, qlora, peft, lisa, badam",
         ),
         (
             "kind: lora, rank: {choice: [4, 8]}",
@@ -678,7 +678,7 @@ def test_reading_and_planning_import_nothing_heavy() -> None:
         (
             "{kind: [lora, freeze]}",
             "got [lora, freeze]. For a cell of each, write {compare: [lora, freeze]}. "
-            "Allowed: one of full, freeze, lora, qlora, peft",
+            "Allowed: one of full, freeze, lora, qlora, peft, lisa, badam",
         ),
         (
             "{kind: lora, rank: 8, alpha: 0,5}",
