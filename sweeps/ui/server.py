@@ -117,7 +117,7 @@ def new_server(ui: Ui, ready: Callable[[], None]) -> uvicorn.Server:
         root_path=ui.settings.root_path,
         timeout_graceful_shutdown=LEAVE_SECONDS,
     )
-    return _Server(config, ready)
+    return _Server(config, ready, ui)
 
 
 def _allow_open_files() -> None:
@@ -129,13 +129,18 @@ def _allow_open_files() -> None:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ui: Ui) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._ui = ready, ui
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Requests that wait for a command are answered, and not ended with an error.
+        await self._ui.jobs.close()
+        await super().shutdown(sockets)
 
 
 def _lifespan(ui: Ui) -> Callable[[Starlette], Any]:

@@ -45,13 +45,16 @@ class Completed:
 class ShortCommands:
     """Runs short commands in the event loop; nothing of them is recorded."""
 
-    running: dict[str, asyncio.Task[Completed]] = field(default_factory=dict)
+    running: dict[str, asyncio.Task[Completed]] = field(default_factory=dict)  # by name
+    tasks: set[asyncio.Task[Completed]] = field(default_factory=set)  # with a name or without
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def run(
         self, argv: Sequence[str], cwd: Path | None, stdin: str | None, timeout: float, replaces: str | None
     ) -> Completed:
         task = asyncio.create_task(self._run(argv, cwd, stdin, timeout))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
         if replaces is not None:
             if (earlier := self.running.get(replaces)) is not None:
                 earlier.cancel()
@@ -92,8 +95,8 @@ class ShortCommands:
         )
 
     async def close(self) -> None:
-        """Ends all commands that are running under a name."""
-        tasks = list(self.running.values())
+        """Ends all commands; whoever waits for one gets the answer that it was replaced."""
+        tasks = list(self.tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
