@@ -18,7 +18,7 @@ CHECKS = (
         "fp32, bf16 and fp16 agree; gradients of fp16 are scaled, TF32 is on where it should be",
         15,
     ),
-    Check("resume", "an interrupted trial that is resumed, beside one that was not interrupted", 20),
+    Check("resume", "an interrupted trial that is resumed, beside one that was not interrupted", 40),
     Check("synchronisation", "no code of Paretune's makes the CPU wait for the GPU in a step", 10),
     Check("stages", "a step of each stage, PPO's round of answers among them", 25),
     Check("attention", "FlashAttention 2 and 3, SDPA, eager and Liger: speed, and difference of losses", 30),

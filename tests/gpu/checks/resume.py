@@ -15,11 +15,14 @@ from tests.helpers.trials import ScriptedControl
 def cases(bench: Bench) -> Iterator[Case]:
     for method in bench.pick(("lora", "full"), ("lora",)):
         yield Case(method, partial(_resumes, bench, method))
+    # Optimizers of our own, whose counts of steps have to be loaded to the GPU.
+    for optimizer in bench.pick(("galore", "muon"), ("muon",)):
+        yield Case(f"full-{optimizer}", partial(_resumes, bench, "full", optimizer))
 
 
-def _resumes(bench: Bench, method: str) -> Finding:
+def _resumes(bench: Bench, method: str, optimizer: str = "adamw") -> Finding:
     steps = bench.pick(12, 4)
-    config = trial_config(bench, method, steps=steps)
+    config = trial_config(bench, method, steps=steps, optimizer=optimizer)
     whole, again = train(bench, config, keep=True), train(bench, config, keep=True)
     begun = train(bench, config, ScriptedControl(interrupt_at=steps // 2), keep=True, ends=("interrupted",))
     resumed = train(bench, config, run=begun.run, keep=True)

@@ -37,16 +37,6 @@ def decay(parameter: Tensor, group: dict[str, Any]) -> None:
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
 
 
-def is_projected(parameter: Tensor, group: dict[str, Any]) -> bool:
-    """Whether a parameter's gradient is projected: of a matrix with more than ``rank`` rows and columns."""
-    return bool(group["matrix"]) and group["rank"] < min(parameter.shape)
-
-
-def without_projected(group: dict[str, Any]) -> dict[str, Any]:
-    """The group with the parameters alone whose gradients are not projected."""
-    return {**group, "params": [p for p in group["params"] if not is_projected(p, group)]}
-
-
 def step_with(
     cls: type[Optimizer], optimizer: Optimizer, groups: Iterable[dict[str, Any]], **options: Any
 ) -> None:
@@ -64,5 +54,8 @@ def step_with(
 
 
 def adamw_step(optimizer: Optimizer, groups: Iterable[dict[str, Any]], **options: Any) -> None:
-    """One step of torch's AdamW, fused: without it the largest tensor would be there three times more."""
+    """One step of torch's AdamW, fused: without it the largest tensor would be there three times more.
+
+    ``fused`` has to be true in the optimizer's own groups, too: by that torch loads the counts of steps to a GPU.
+    """
     step_with(torch.optim.AdamW, optimizer, groups, fused=True, **options)

@@ -8,74 +8,48 @@ from its seed at each step, so that none is kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
-from trainables.training.optimizers.adam_moments import (
-    adam_direction,
-    adam_rate,
-    adamw_step,
-    decay,
-    is_projected,
-    without_projected,
-)
+from trainables.training.optimizers.projected_adam import ProjectedAdam, is_tall
 
 GROWTH = 1.01  # of an update's norm from one step to the next, at most
 TINY = 1e-8
 
 
-class Apollo(Optimizer):
-    """Groups whose ``matrix`` is true are of matrices; those with more than ``rank`` rows and columns are projected.
-
-    All others are trained by AdamW. ``by_tensor``: one factor scales a whole matrix (APOLLO-Mini), and not one for each
-    channel. ``scale``: its square root multiplies the updates of matrices, as in the authors' code.
+class Apollo(ProjectedAdam):
+    """``by_tensor``: one factor scales a whole matrix (APOLLO-Mini), and not one for each channel. The square root of
+    ``scale`` multiplies the updates of matrices, as in the authors' code.
     """
 
+    scale_power: ClassVar[float] = 0.5
+
     def __init__(
-        self,
-        params: Iterable[dict[str, Any]],
-        lr: float,
-        betas: tuple[float, float],
-        eps: float,
-        rank: int,
-        update_every: int,
-        scale: float,
-        by_tensor: bool,
-        seed: int,
+        self, params: Iterable[dict[str, Any]], *args: Any, by_tensor: bool, seed: int, **options: Any
     ) -> None:
-        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0, "matrix": False, "rank": rank}
-        defaults |= {"update_every": update_every, "scale": scale, "by_tensor": by_tensor, "seed": seed}
-        super().__init__(params, defaults)
+        super().__init__(params, *args, **options, by_tensor=by_tensor, seed=seed)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        number = 0
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                number += 1  # its place, which is the same after a resume
-                if parameter.grad is not None and is_projected(parameter, group):
-                    self._update(parameter, group, number)
-        adamw_step(self, map(without_projected, self.param_groups))
+    def basis(self, gradient: Tensor, state: dict[str, Any], group: dict[str, Any], number: int) -> Tensor:
+        period = state.get("step", 0) // group["update_every"]
+        return random_projection(gradient, group["rank"], (group["seed"], number, period))
 
-    def _update(self, parameter: Tensor, group: dict[str, Any], number: int) -> None:
-        state, gradient = self.state[parameter], parameter.grad
-        assert gradient is not None
-        state["step"] = state.get("step", 0) + 1
-        rate = adam_rate(state, group)
-        decay(parameter, group)
-        period = (state["step"] - 1) // group["update_every"]
-        basis = random_projection(gradient, group["rank"], (group["seed"], number, period))
-        tall = gradient.shape[0] >= gradient.shape[1]
-        projected = gradient @ basis if tall else basis.T @ gradient
-        direction = adam_direction(state, projected, group)
-        update = gradient * _factors(direction, projected, group["by_tensor"], channels=1 if tall else 0)
+    def update(
+        self,
+        gradient: Tensor,
+        basis: Tensor,
+        projected: Tensor,
+        direction: Tensor,
+        state: dict[str, Any],
+        group: dict[str, Any],
+    ) -> Tensor:
+        channels = 1 if is_tall(gradient) else 0
+        update = gradient * _factors(direction, projected, group["by_tensor"], channels)
         _limit_growth(update, state)
-        parameter.add_(update, alpha=-rate * math.sqrt(group["scale"]))
+        return update
 
 
 def _factors(direction: Tensor, projected: Tensor, by_tensor: bool, channels: int) -> Tensor:
@@ -87,18 +61,23 @@ def _factors(direction: Tensor, projected: Tensor, by_tensor: bool, channels: in
 
 
 def _limit_growth(update: Tensor, state: dict[str, Any]) -> None:
+    """Limits an update's norm by that of the last one that wasn't zero; the first of these may have any norm."""
     norm = update.norm()
-    if "norm" in state:
-        excess = (norm / (state["norm"] + TINY)).clamp_(min=GROWTH) / GROWTH
-        update.div_(excess)
-        norm = norm / excess
-    state["norm"] = norm
+    # Nothing here waits for the device.
+    before = state.get("norm", torch.zeros_like(norm))
+    growth = torch.where(before > 0, norm / (before + TINY), GROWTH)
+    excess = growth.clamp_(min=GROWTH) / GROWTH
+    update.div_(excess)
+    state["norm"] = torch.where(norm > 0, norm / excess, before)
 
 
 def random_projection(gradient: Tensor, rank: int, seed: tuple[int, ...]) -> Tensor:
-    """Normal numbers of variance 1 / rank, (shorter side of ``gradient``, rank), the same for the same ``seed``."""
+    """Normal numbers of variance 1 / rank, (shorter side of ``gradient``, rank), the same for the same ``seed`` on a
+    device of the same kind.
+    """
     mixed = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]) >> 1
-    generator = torch.Generator().manual_seed(mixed)
+    # On the gradient's own device: the numbers of a large model take a CPU seconds, at each step.
+    generator = torch.Generator(gradient.device).manual_seed(mixed)
     shape = (min(gradient.shape), rank)
-    drawn = torch.randn(shape, generator=generator) / math.sqrt(rank)
-    return drawn.to(gradient.device, gradient.dtype)
+    drawn = torch.randn(shape, generator=generator, device=gradient.device) / math.sqrt(rank)
+    return drawn.to(gradient.dtype)

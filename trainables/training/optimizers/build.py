@@ -51,30 +51,20 @@ def use_optimizer(trainer: Any, policy: Policy, train: TrainConfig) -> None:
         trainer.optimizer = optimizer
 
 
-def _galore(groups: Groups, settings: GaLoreSettings, train: TrainConfig) -> Optimizer:
-    return GaLore(
-        groups,
-        train.learning_rate,
-        (settings.beta1, settings.beta2),
-        settings.epsilon,
-        settings.rank,
-        settings.update_every,
-        settings.scale,
-    )
-
-
-def _apollo(groups: Groups, settings: ApolloSettings | ApolloMini, train: TrainConfig) -> Optimizer:
-    return Apollo(
-        groups,
-        train.learning_rate,
-        (settings.beta1, settings.beta2),
-        settings.epsilon,
-        settings.rank,
-        settings.update_every,
-        settings.scale,
-        by_tensor=isinstance(settings, ApolloMini),
-        seed=train.seed,
-    )
+def _projected(
+    groups: Groups, settings: GaLoreSettings | ApolloSettings | ApolloMini, train: TrainConfig
+) -> Optimizer:
+    options: dict[str, Any] = {
+        "lr": train.learning_rate,
+        "betas": (settings.beta1, settings.beta2),
+        "eps": settings.epsilon,
+        "rank": settings.rank,
+        "update_every": settings.update_every,
+        "scale": settings.scale,
+    }
+    if isinstance(settings, GaLoreSettings):
+        return GaLore(groups, **options)
+    return Apollo(groups, **options, by_tensor=isinstance(settings, ApolloMini), seed=train.seed)
 
 
 def _muon(groups: Groups, settings: Muon, train: TrainConfig) -> Optimizer:
@@ -89,9 +79,9 @@ def _lomo(groups: Groups, settings: LomoSettings | AdaLomo, train: TrainConfig) 
 
 
 OWN: dict[type, Callable[[Groups, Any, TrainConfig], Optimizer]] = {
-    GaLoreSettings: _galore,
-    ApolloSettings: _apollo,
-    ApolloMini: _apollo,
+    GaLoreSettings: _projected,
+    ApolloSettings: _projected,
+    ApolloMini: _projected,
     Muon: _muon,
     LomoSettings: _lomo,
     AdaLomo: _lomo,

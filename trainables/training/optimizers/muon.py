@@ -26,7 +26,7 @@ class MuonWithAdamW(Optimizer):
         options: dict[str, Any],
     ) -> None:
         self.matrix_options, self.options = matrix_options, options
-        super().__init__(params, {"lr": lr, "weight_decay": 0.0, "matrix": False})
+        super().__init__(params, {"lr": lr, "weight_decay": 0.0, "matrix": False, "fused": True})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

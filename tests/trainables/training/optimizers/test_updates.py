@@ -86,6 +86,56 @@ def _apollo_of_rank_1(parameter: nn.Parameter) -> Optimizer:
     )
 
 
+@pytest.mark.parametrize("name", ["galore", "apollo", "apollo_mini"])
+def test_a_matrix_whose_first_gradients_are_zero_trains_as_if_they_had_not_been(name: str) -> None:
+    """A LoRA's A has no gradient before its B has moved."""
+
+    def optimizer_of(parameter: nn.Parameter) -> Optimizer:
+        options = {**ADAM, "betas": (0.0, 0.0), "rank": 2, "update_every": 9, "scale": 1.0}
+        groups = [{"params": [parameter], "matrix": True}]
+        if name == "galore":
+            return GaLore(groups, **options)
+        return Apollo(groups, **options, by_tensor=name == "apollo_mini", seed=0)
+
+    gradients = [
+        torch.randn((6, 9), generator=torch.Generator().manual_seed(seed)) * size
+        for seed, size in enumerate((1.0, 1.1, 0.9))
+    ]
+    zero = torch.zeros(6, 9)
+    at_once, later = (moved(optimizer_of, before + gradients, (6, 9)) for before in ([], [zero, zero]))
+    assert at_once.norm() > 0.1
+    torch.testing.assert_close(later, at_once)
+    assert moved(optimizer_of, [zero], (6, 9)).norm() == 0
+
+
+@pytest.mark.parametrize("matrix", [True, False])
+@pytest.mark.parametrize("name", ["galore", "apollo", "muon"])
+def test_a_state_that_was_read_to_the_cpu_is_loaded_to_the_device_of_the_weights(
+    name: str, matrix: bool
+) -> None:
+    def optimizer_of(parameter: nn.Parameter) -> Optimizer:
+        groups = [{"params": [parameter], "matrix": matrix}]
+        if name == "muon":
+            return MuonWithAdamW(groups, 0.1, {}, {})
+        options = {**ADAM, "rank": 2, "update_every": 9, "scale": 1.0}
+        return (
+            GaLore(groups, **options)
+            if name == "galore"
+            else Apollo(groups, **options, by_tensor=False, seed=0)
+        )
+
+    weight = nn.Parameter(torch.zeros(6, 9))
+    weight.grad = torch.ones(6, 9)
+    optimizer = optimizer_of(weight)
+    optimizer.step()
+    elsewhere = nn.Parameter(torch.zeros(6, 9, device="meta"))
+    resumed = optimizer_of(elsewhere)
+    resumed.load_state_dict(optimizer.state_dict())
+    tensors = {key: value for key, value in resumed.state[elsewhere].items() if isinstance(value, Tensor)}
+    assert tensors
+    assert {key for key, value in tensors.items() if value.device != elsewhere.device} == set()
+
+
 def test_muon_and_adamw_move_as_they_do_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     gradients = [torch.randn((4, 6), generator=generator) for _ in range(3)]
