@@ -52,7 +52,7 @@ def _trained(policy: Policy) -> list[Tensor]:
 
 
 class _Copy:
-    """The values of a tensor, or of this worker's shard of it, in the machine's memory."""
+    """The values of a tensor, or of this worker's shard of it, in the machine's memory and in its dtype."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
@@ -66,4 +66,7 @@ class _Copy:
         return torch.equal(self._shard().cpu(), self.values)
 
     def restore(self) -> None:
+        # Layers that rest are cast to the dtype of frozen weights, which rounds those that had trained.
+        if self.tensor.dtype != self.values.dtype:
+            self.tensor.data = self.tensor.data.to(self.values.dtype)
         self._shard().copy_(self.values)

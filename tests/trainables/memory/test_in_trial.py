@@ -145,6 +145,19 @@ def test_what_a_trial_resumes_from_is_left_alone(tiny_model: Path, rows: Path, t
     assert (tmp_path / "read" / "memory" / f"{record.memory_shape}.json").exists()
 
 
+def test_layers_that_train_in_a_later_period_keep_their_dtype_and_values(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    """On the longest rows the layers of period 0 train, whatever period the trial resumes in."""
+    method = {"kind": "badam", "every": 2, "order": "ascending"}
+    config = make_config(tiny_model, rows, method, steps=5, learning_rate=1e-2)
+    plain = run(config, tmp_path / "plain")
+    control = ScriptedControl(interrupt_at=3)
+    assert run(config, tmp_path / "read", control=control).status == "interrupted"
+    record = run(config, tmp_path / "read", memory_gauge=InTrial(Allocator))
+    assert left_by(config, tmp_path / "read", record) == left_by(config, tmp_path / "plain", plain)
+
+
 def test_only_the_first_trial_of_a_shape_trains_on_the_longest_rows(
     tiny_model: Path, rows: Path, measured: tuple[Path, Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
