@@ -29,7 +29,7 @@ def write(runs: Sequence[Path], output: Path | None = None, claims: Sequence[Map
     existing report is replaced only by a complete new one. ``claims``: to answer beside those of the runs.
 
     Raises ``FileNotFoundError`` for a path that is no run folder, ``ValueError`` for no run, for runs that can't be
-    compared, for claims that are unknown, and for an ``output`` that holds other files.
+    compared, and for an ``output`` that holds other files.
     """
     if not runs:
         raise ValueError("no run given: name one or several run folders, such as runs/methods")

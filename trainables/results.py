@@ -26,6 +26,7 @@ from trainables.storage import files
 from trainables.storage.damaged_files import DamagedFile, read_bytes, read_object
 from trainables.storage.damaged_files import reading as reading
 from trainables.system import redaction
+from trainables.system.cell_names import cells_named as cells_named  # for reports
 
 Status = Literal["done", "stopped", "out_of_memory", "failed", "interrupted"]
 Role = Literal["search", "base", "finalist", "added"]
@@ -40,6 +41,8 @@ ENVIRONMENT_TYPES: Mapping[str, type | UnionType] = {
     "plan": dict, "report": dict, "test_rows": dict, "packages": dict, "seconds": int | float,
     "memory_bytes": int | float, "first_comparison": dict,
 }  # fmt: skip
+# Of a claim in `environment.json`: the time, and whether that was after the run had begun.
+STATED_AT, ADDED = "stated_at", "added"
 PAGES_FILE = "tracking.json"  # of trackers' pages that show a run
 # How the error of a trial begins whose cell continues from one without a finished trial.
 NOTHING_TO_START_FROM = "it continues from the best trial of"

@@ -1,12 +1,14 @@
 """How often a run was looked at: ``paretune settle`` adds seeds and test rows to it, and has its report written again.
 
 ``settle.json`` in the run folder has an entry for each time: ``{"looks": [{"begun": ..., "reported": ..., "settled":
-[["sft-lora", "sft-full"]]}]}``, with the cells whose difference the report before it had settled.
+[["sft-lora", "sft-full"]], "claims": [{"kind": "better", "a": "lora", "b": "full"}]}]}``, with the cells whose
+difference, and the claims, that the report before it had settled.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,21 @@ def look_of(run: Path, one: str, other: str) -> int:
     """The look by whose error two cells of a run are judged: the first at which their difference was settled, as long
     as it has been since; else the last one. So nothing is taken back only because other cells were looked at again.
     """
+    return _first_settled(
+        run, lambda before: sorted((one, other)) in map(sorted, before.get("settled") or [])
+    )
+
+
+def look_of_claim(run: Path, claim: Mapping[str, Any]) -> int:
+    """The look by whose error a claim is judged, likewise. ``claim``: as it is kept, without when it was stated."""
+    return _first_settled(run, lambda before: claim in (before.get("claims") or []))
+
+
+def _first_settled(run: Path, settled_before: Callable[[Mapping[str, Any]], bool]) -> int:
     looks = _looks(run)
     number = 1 + len(looks)
     for before in reversed(looks):
-        if sorted((one, other)) not in map(sorted, before.get("settled") or []):
+        if not settled_before(before):
             break
         number -= 1
     return number

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports import units
-from reports.analysis.group import Group
+from reports.analysis.group import CHANCE, Group
 from reports.analysis.row import Row
 from reports.analysis.runs.progress import progress
 from reports.statistics.comparisons import MIN_CLUSTERS
+from trainables.results import cells_named
+
+MORE_SEEDS = "(finalists: {seeds: 3})"
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,18 @@ class NamedCells:
     def unit(self) -> str | None:
         return self.group.unit if self.group is not None else None
 
-    def without_quality(self) -> str | None:
-        """Why the qualities of these cells, over seeds, can't be compared."""
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What tells these cells from those of other runs and groups."""
+        return tuple(row.cell.key for row in self.rows)
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The names of the runs that the rows are of, each once."""
+        return tuple(dict.fromkeys(row.cell.run.name for row in self.rows))
+
+    def without_quality(self, margin: float | None = None) -> str | None:
+        """Why the qualities of these cells, over seeds, can't be compared, or not by that margin."""
         if self.obstacle is not None:
             return self.obstacle
         assert self.group is not None
@@ -38,32 +50,47 @@ class NamedCells:
                 return f"the scores of {row.name} by row are missing"
             if row.cell.estimate.clusters < MIN_CLUSTERS:
                 return f"{row.name} was scored on fewer than {MIN_CLUSTERS} independent rows"
+            if row.seeds < 2:
+                return (
+                    f"{row.name} was trained with one seed; what others would give is not known {MORE_SEEDS}"
+                )
         if self.group.seed_variance is None:
-            return "each cell was trained with one seed; what others would give is not known (finalists: {seeds: 3})"
+            return f"what other seeds would give is not known {MORE_SEEDS}"
+        record = self.group.metric_record
+        share = self.unit == "fraction" or (record is not None and record.quality_name in CHANCE)
+        if margin is not None and margin >= 1 and share:
+            return f"a margin of {margin:g} is as much as the quality can differ: 2 points are 0.02"
         return None
 
 
-def named_cells(groups: Sequence[Group], names: Sequence[str], run: str | None) -> NamedCells:
-    """The cells of those names, of their methods, or as the report calls them; of the run in the folder ``run``, or
-    with ``None`` of any.
+def named_cells(groups: Sequence[Group], names: Sequence[str], run: str | None) -> list[NamedCells]:
+    """The cells of those names, of their methods, or as the report calls them, in each group that has all of them: of
+    the run in the folder ``run``, or with ``None`` of any. Where several runs of a group have cells of one name, those
+    of each run. One with an obstacle where there are none.
     """
-    found = [[(group, row) for group in groups for row in _rows(group, name, run)] for name in names]
     asked = tuple(names)
-    for name, places in zip(names, found, strict=True):
-        if not places:
-            return NamedCells(asked, obstacle=f"there is no cell {name} in this report")
-    for group in groups:
-        rows = [_rows(group, name, run) for name in names]
-        if any(len(each) > 1 for each in rows):
-            several = next(each for each in rows if len(each) > 1)
-            labels = units.join([row.cell.label for row in several])
-            return NamedCells(asked, obstacle=f"one name stands for several cells: {labels}")
-        if all(rows):
-            return _compared(asked, group, tuple(each[0] for each in rows))
-    return NamedCells(
-        asked,
-        obstacle=f"{units.join(list(names))} are measured otherwise, or of other data, and are not compared",
-    )
+    for name in names:
+        if not any(_rows(group, name, run) for group in groups):
+            return [NamedCells(asked, obstacle=f"there is no cell {name} in this report")]
+    found = [each for group in groups for each in _in_group(group, asked, run)]
+    if found:
+        return found
+    obstacle = f"{units.join(list(names))} are measured otherwise, or of other data, and are not compared"
+    return [NamedCells(asked, obstacle=obstacle)]
+
+
+def _in_group(group: Group, names: tuple[str, ...], run: str | None) -> list[NamedCells]:
+    rows = [_rows(group, name, run) for name in names]
+    if not all(rows):
+        return []
+    if all(len(each) == 1 for each in rows):
+        return [_compared(names, group, tuple(each[0] for each in rows))]
+    folders = dict.fromkeys(str(row.cell.run.folder) for row in group.rows)
+    if run is None and (own := [each for folder in folders for each in _in_group(group, names, folder)]):
+        return own
+    several = next(each for each in rows if len(each) > 1)
+    labels = units.join([row.cell.label for row in several])
+    return [NamedCells(names, group, obstacle=f"one name stands for several cells: {labels}")]
 
 
 def _compared(names: tuple[str, ...], group: Group, rows: tuple[Row, ...]) -> NamedCells:
@@ -76,15 +103,9 @@ def _compared(names: tuple[str, ...], group: Group, rows: tuple[Row, ...]) -> Na
 
 def _rows(group: Group, name: str, run: str | None) -> list[Row]:
     rows = [row for row in group.rows if run is None or str(row.cell.run.folder) == run]
-    wanted = _plain(name)
-    for names_of in (
+    return cells_named(
+        name,
+        rows,
         lambda row: (row.cell.name, row.cell.label),
         lambda row: (row.name, row.cell.method),
-    ):
-        if found := [row for row in rows if wanted in map(_plain, names_of(row))]:
-            return found
-    return []
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s=_-]+", "-", name.strip()).casefold()
+    )

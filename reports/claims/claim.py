@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from reports.claims.cells import NamedCells
 from reports.claims.judgement import Judgement
+from trainables.results import ADDED, STATED_AT
+
+Name = Annotated[str, Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MARKS = ("kind", STATED_AT, ADDED)  # of a claim as a run keeps it, beside the claim's settings
 
 
 @dataclass(frozen=True)
@@ -19,12 +27,21 @@ class Claim(ABC):
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """The claim as a run keeps it. Raises ``ValueError`` where a setting is missing."""
-        known = {field.name for field in fields(cls)}
+        """The claim as a run keeps it. Raises ``ValueError`` where a setting is missing, unknown, or can't be."""
+        given = {name: value for name, value in values.items() if name not in MARKS}
+        if unknown := sorted(set(given) - {field.name for field in fields(cls)}):
+            raise ValueError(
+                f"this version of Paretune knows no {', '.join(map(str, unknown))} of {cls.kind}"
+            )
         try:
-            return cls(**{name: value for name, value in values.items() if name in known})
-        except TypeError as error:
-            raise ValueError(f"a claim of kind {cls.kind} is damaged: {error}") from error
+            # JSON has no tuples, so that strict types are those of JSON.
+            return TypeAdapter(cls).validate_json(json.dumps(given), strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            raise ValueError(f"{place}: {first['msg']}" if place else str(first["msg"])) from error
+        except (TypeError, RecursionError) as error:
+            raise ValueError("its values are none of JSON") from error
 
     @property
     @abstractmethod
@@ -44,8 +61,8 @@ class Claim(ABC):
 class PairClaim(Claim):
     """A statement about cell ``a`` against cell ``b``."""
 
-    a: str
-    b: str
+    a: Name
+    b: Name
 
     @property
     def names(self) -> tuple[str, ...]:

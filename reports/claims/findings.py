@@ -9,103 +9,110 @@ afterwards makes nothing less certain that was asked before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from reports.analysis import settling
 from reports.analysis.group import Group
-from reports.analysis.looks import next_look
-from reports.claims.cells import named_cells
-from reports.claims.claim import Claim
+from reports.analysis.looks import look_of_claim, next_look
+from reports.claims.cells import NamedCells, named_cells
 from reports.claims.finding import Finding, Outcome
 from reports.claims.judgement import Judgement, OpenDifference
-from reports.claims.kinds import claim_of
+from reports.claims.stated import StatedClaim
 from reports.statistics.comparisons import holm
 from reports.statistics.looks import level
+from reports.statistics.one_sided import LEAST_ERROR
 from reports.statistics.power import Criterion, difference_law
-from trainables.results import Run
 
 
 @dataclass(frozen=True)
-class StatedClaim:
-    """A claim, and of which run's cells it is; ``None`` of all that the report has."""
+class _Question:
+    """A claim about cells of one group, and what is known of it by itself."""
 
-    claim: Claim
-    run: str | None
-    stated_at: str | None
-    added: bool
+    stated: StatedClaim
+    cells: NamedCells
+    judgement: Judgement
 
-
-def stated_claims(runs: Sequence[Run], further: Sequence[Mapping[str, Any]] = ()) -> list[StatedClaim]:
-    """The claims that the runs were begun with, those that were added to them, then ``further`` ones.
-
-    Raises ``ValueError`` for claims that this version doesn't know.
-    """
-    stated = [
-        _stated(values, str(run.folder)) for run in runs for values in run.environment.get("claims") or ()
-    ]
-    known = [each.claim for each in stated]
-    return [*stated, *(each for values in further if (each := _stated(values, None)).claim not in known)]
-
-
-def _stated(values: Mapping[str, Any], run: str | None) -> StatedClaim:
-    return StatedClaim(claim_of(values), run, values.get("stated_at"), values.get("added") is not False)
+    @property
+    def look(self) -> int:
+        """The look by whose error it is judged: what an earlier one settled stays, as of two cells."""
+        folders = {row.cell.run.folder for row in self.cells.rows}
+        if len(folders) == 1:
+            return look_of_claim(folders.pop(), self.stated.values)
+        return self.cells.group.look if self.cells.group is not None else 1
 
 
 def findings(claims: Sequence[StatedClaim], groups: Sequence[Group]) -> list[Finding]:
-    """What the groups say of each claim, in the order of the claims."""
-    cells = [named_cells(groups, each.claim.names, each.run) for each in claims]
-    judged = [each.claim.judge(named) for each, named in zip(claims, cells, strict=True)]
-    found: list[Finding] = []
-    for place, (stated, named) in enumerate(zip(claims, cells, strict=True)):
-        family = _family(claims, stated)
-        tested = [judged[member] for member in family]
-        own = family.index(place)
-        p = holm([each.p_supported for each in tested])[own]
-        against = holm([each.p_contradicted for each in tested])[own]
-        # Holm's procedure corrects a claim for all whose p-value is not smaller.
-        tests = sum(each.p_supported >= judged[place].p_supported for each in tested)
-        found.append(_finding(stated, stated.claim.statement(named), judged[place], p, against, tests))
-    return found
+    """What the groups say of each claim, in the order of the claims: of each group that has its cells."""
+    asked: list[tuple[StatedClaim, NamedCells]] = []
+    for stated in claims:
+        for cells in _cells_of(stated, groups):
+            # What a run claims itself is asked of the cells of other runs only.
+            if stated.run is not None or not any(
+                each.claim == stated.claim and other.keys == cells.keys for each, other in asked
+            ):
+                asked.append((stated, cells))
+    questions = [_Question(stated, cells, stated.claim.judge(cells)) for stated, cells in asked]
+    return [_finding(question, _family(questions, question)) for question in questions]
 
 
-def _family(claims: Sequence[StatedClaim], stated: StatedClaim) -> list[int]:
-    """The places of the claims that one is corrected with."""
+def _cells_of(stated: StatedClaim, groups: Sequence[Group]) -> list[NamedCells]:
+    names = stated.claim.names
+    return named_cells(groups, names, stated.run) if names else [NamedCells(())]
+
+
+def _family(questions: Sequence[_Question], own: _Question) -> list[_Question]:
+    """What one is corrected with."""
     return [
-        place
-        for place, each in enumerate(claims)
-        if stated.added or (not each.added and each.run == stated.run)
+        each
+        for each in questions
+        if own.stated.added or (not each.stated.added and each.stated.run == own.stated.run)
     ]
 
 
-def _finding(
-    stated: StatedClaim, statement: str, judgement: Judgement, p: float, against: float, tests: int
-) -> Finding:
-    error = level(judgement.look)
+def _finding(question: _Question, family: Sequence[_Question]) -> Finding:
+    stated, judgement = question.stated, question.judgement
+    place = next(position for position, each in enumerate(family) if each is question)
+    tested = [each.judgement for each in family]
+    p = holm([each.p_supported for each in tested])[place]
+    against = holm([each.p_contradicted for each in tested])[place]
+    error = level(question.look)
     outcome: Outcome = "supported" if p < error else "contradicted" if against < error else "not settled"
+    refuted = outcome == "contradicted"
+    known = judgement.obstacle is None and judgement.tested
     found = Finding(
         stated.claim.kind,
-        statement,
+        stated.claim.statement(question.cells),
         outcome,
-        None if judgement.obstacle is not None else against if outcome == "contradicted" else p,
+        (against if refuted else p) if known else None,
+        (judgement.p_contradicted if refuted else judgement.p_supported) <= LEAST_ERROR,
         judgement.figures,
         judgement.obstacle,
         (),
         None,
         stated.stated_at,
         stated.added,
+        question.cells.runs,
+        question.cells.group,
+        stated.values,
     )
     if outcome != "not settled" or judgement.obstacle is not None:
         return found
-    if judgement.open is None:
-        return replace(found, settled_by_text=judgement.further)
-    needs, text = _needs(judgement.open, tests)
-    return replace(found, settled_by=tuple(needs), settled_by_text=text)
+    # Holm's procedure corrects a claim for all whose p-value is not smaller; it is settled at a later look.
+    tests = sum(each.p_supported >= judgement.p_supported for each in tested)
+    group = question.cells.group
+    looks = [next_look(row.cell.run.folder) for row in group.all_rows] if group is not None else []
+    needed = level(max(looks, default=1)) / tests
+    if judgement.open is not None:
+        needs, text = _needs(judgement.open, needed)
+        return replace(found, settled_by=tuple(needs), settled_by_text=text)
+    return replace(
+        found, settled_by_text=judgement.further(needed) if judgement.further is not None else None
+    )
 
 
-def _needs(difference: OpenDifference, tests: int) -> tuple[list[settling.Need], str | None]:
-    """The seeds or rows that would settle a claim at the next look, if the true difference is the measured one."""
+def _needs(difference: OpenDifference, error: float) -> tuple[list[settling.Need], str | None]:
+    """The seeds or rows that would settle a claim at a one-sided error, if the true difference is the measured one."""
     group, row, against = difference.group, difference.row, difference.against
     assert row.cell.estimate is not None
     assert against.cell.estimate is not None
@@ -114,7 +121,6 @@ def _needs(difference: OpenDifference, tests: int) -> tuple[list[settling.Need],
     )
     if law is None:
         return [], None
-    error = level(max(next_look(each.cell.run.folder) for each in group.all_rows)) / tests
     # What has to be told from 0 is how far the gain lies beyond the margin; a two-sided error is twice a one-sided one.
     criterion = Criterion(2 * error, error, None)
     shifted = replace(law, gain=difference.distance(law.gain))

@@ -11,22 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from reports import units
-from reports.analysis import row_scores
-from reports.analysis.cells import Cell
-from reports.analysis.configs import leaves
 from reports.claims.cells import NamedCells
-from reports.claims.claim import Claim
+from reports.claims.claim import Claim, Name, Positive
 from reports.claims.differences import Difference
 from reports.claims.judgement import Figure, Judgement, OpenDifference, not_judged
+from reports.claims.setting_values import domain_values, estimates_by_value
 from reports.claims.within import equivalence
-from reports.statistics.estimates import Estimate
 from reports.statistics.intervals import LEVEL
 from reports.statistics.one_sided import all_of, any_of
-from trainables import results
-from trainables.results import Record
 
 
 @dataclass(frozen=True)
@@ -36,9 +33,13 @@ class Flat(Claim):
     """
 
     kind: ClassVar[str] = "flat"
-    of: tuple[str, ...]
-    margin: float
-    setting: str | None = None
+    of: Annotated[tuple[Name, ...], Field(min_length=1)]
+    margin: Positive
+    setting: Name | None = None
+
+    def __post_init__(self) -> None:
+        if len(set(self.of)) < len(self.of) or (len(self.of) == 1) is not (self.setting is not None):
+            raise ValueError("it names neither several cells nor one cell and a setting")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,19 +48,20 @@ class Flat(Claim):
     def statement(self, cells: NamedCells) -> str:
         margin = units.difference(self.margin, cells.unit)
         if self.setting is not None:
-            return (
-                f"{self.of[0]}'s quality differs by at most {margin} over {units.setting_name(self.setting)}"
-            )
+            values = domain_values(cells.rows[0].cell, self.setting) if cells.rows else None
+            shown = f" {units.join(list(values))}" if values else ""
+            name = units.setting_name(self.setting)
+            return f"{self.of[0]}'s quality differs by at most {margin} over {name}{shown}"
         return f"{units.join(list(self.of))} differ by at most {margin}"
 
     def judge(self, cells: NamedCells) -> Judgement:
-        if (obstacle := cells.without_quality()) is not None:
+        if (obstacle := cells.without_quality(self.margin)) is not None:
             return not_judged(obstacle)
         assert cells.group is not None
         if self.setting is None:
             estimates = {row.name: row.cell.estimate for row in cells.rows if row.cell.estimate is not None}
         else:
-            found = values_of_setting(cells.rows[0].cell, self.setting)
+            found = estimates_by_value(cells.rows[0].cell, self.setting)
             if isinstance(found, str):
                 return not_judged(found)
             estimates = found
@@ -79,10 +81,9 @@ class Flat(Claim):
             all_of(*(supported for supported, _ in tests)),
             any_of([contradicted for _, contradicted in tests]),
             open=open_pair,
-            further=None
-            if open_pair is not None
-            else "more test rows, or a cell of each value ({compare: [...]}), which more seeds are trained of",
-            look=cells.group.look,
+            further=lambda _: (
+                "more test rows, or a cell of each value ({compare: [...]}), which more seeds are trained of"
+            ),
         )
 
 
@@ -99,28 +100,3 @@ def largest_difference(differences: Sequence[Difference]) -> Figure:
     upper = max(known) if len(known) == len(highs) else None
     name = f"largest difference ({largest.name.replace(' minus ', ' and ')})"
     return Figure(name, "difference", abs(largest.gain), (max(lows), upper), largest.group.unit)
-
-
-def values_of_setting(cell: Cell, setting: str) -> dict[str, Estimate] | str:
-    """The estimate of a cell's best trial at each value of a setting; or why that is not known.
-
-    By the objective on the validation rows, so that the figures on the test rows are not flattered.
-    """
-    by_value: dict[str, list[Record]] = {}
-    for record in cell.search_trials:
-        config = dict(leaves(record.config))
-        if setting in config:
-            by_value.setdefault(units.setting_value(config[setting]), []).append(record)
-    if len(by_value) < 2:
-        return f"{cell.label} has trials with fewer than two values of {setting}"
-    estimates: dict[str, Estimate] = {}
-    for value, records in by_value.items():
-        best = results.best(records)
-        estimate = row_scores.estimate(cell.run, [best]) if best is not None else None
-        if estimate is None:
-            return (
-                f"{cell.label} has no scored trial with {units.setting_name(setting)} {value} (search: {{scheduler: "
-                "none} trains all to the end)"
-            )
-        estimates[f"{units.setting_name(setting)} {value}"] = estimate
-    return estimates

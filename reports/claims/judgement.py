@@ -42,7 +42,8 @@ class Judgement:
     """``p_supported``: one-sided, that it comes out so although the claim is false; ``p_contradicted``: although it is
     true. ``obstacle``: why nothing can be said, whatever the figures are, with what to do.
 
-    ``open``: what more seeds and rows would settle; ``further``: what else would, in words.
+    ``tested``: whether the outcome is of a test; not where measured memory alone decides. ``open``: what more seeds and
+    rows would settle; ``further``: what else would, in words, by the one-sided error at which it has to be shown.
     """
 
     figures: tuple[Figure, ...] = ()
@@ -50,8 +51,8 @@ class Judgement:
     p_contradicted: float = 1.0
     obstacle: str | None = None
     open: OpenDifference | None = None
-    further: str | None = None
-    look: int = 1
+    further: Callable[[float], str] | None = None
+    tested: bool = True
 
 
 def not_judged(obstacle: str, *figures: Figure) -> Judgement:

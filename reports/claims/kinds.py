@@ -19,8 +19,11 @@ KINDS: dict[str, type[Claim]] = {
 
 
 def claim_of(values: Mapping[str, Any]) -> Claim:
-    """The claim as a run keeps it. Raises ``ValueError`` for a kind that is not known, and for missing settings."""
-    kind = values.get("kind")
+    """The claim as a run keeps it. Raises ``ValueError`` for a kind that is not known, and for settings that
+    are missing, unknown, or can't be."""
+    kind = values.get("kind") if isinstance(values, Mapping) else None
+    if not isinstance(kind, str):
+        raise ValueError("it has no kind")
     if kind not in KINDS:
-        raise ValueError(f"a claim of kind {kind!r} is unknown to this version of Paretune")
-    return KINDS[str(kind)].from_values(values)
+        raise ValueError(f"kind {kind!r} is unknown to this version of Paretune")
+    return KINDS[kind].from_values(values)

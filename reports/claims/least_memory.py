@@ -8,12 +8,14 @@ leave no doubt; the quality by the one-sided bound of ``within``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from reports import units
 from reports.analysis.row import Row
 from reports.claims.cells import NamedCells
-from reports.claims.claim import PairClaim
+from reports.claims.claim import PairClaim, Positive
 from reports.claims.differences import cells_difference
 from reports.claims.judgement import Figure, Judgement, OpenDifference, not_judged
 from reports.claims.within import non_inferiority
@@ -28,8 +30,8 @@ class LeastMemory(PairClaim):
     """
 
     kind: ClassVar[str] = "least_memory"
-    share: float
-    margin: float
+    share: Annotated[float, Field(gt=0, lt=1)]
+    margin: Positive
 
     def statement(self, cells: NamedCells) -> str:
         share, margin = units.percent(self.share), units.difference(self.margin, cells.unit)
@@ -42,7 +44,7 @@ class LeastMemory(PairClaim):
         memory = _memory_share(row, against)
         if isinstance(memory, str):
             return not_judged(memory)
-        if (obstacle := cells.without_quality()) is not None:
+        if (obstacle := cells.without_quality(self.margin)) is not None:
             return not_judged(obstacle, memory)
         assert cells.group is not None
         low, high = memory.interval
@@ -56,10 +58,10 @@ class LeastMemory(PairClaim):
             all_of(supported, 0.0 if fits else 1.0),
             0.0 if exceeds else contradicted,
             open=OpenDifference(cells.group, row, against, lambda gain: gain + self.margin) if fits else None,
-            further=None
-            if fits
-            else "peaks that are further from the share: measured ones repeat within 2 %",
-            look=cells.group.look,
+            further=lambda _: (
+                f"peaks that are further from the share: measured ones repeat within {units.percent(EQUAL_PEAKS)}"
+            ),
+            tested=fits,
         )
 
 
@@ -70,11 +72,7 @@ def _memory_share(row: Row, against: Row) -> Figure | str:
     peaks = [_measured_peaks(each) for each in (row, against)]
     for each, found in zip((row, against), peaks, strict=True):
         if not found:
-            return (
-                f"the memory of {each.name} was not measured, only predicted"
-                if each.peak
-                else (f"the memory of {each.name} was not measured")
-            )
+            return f"the memory of {each.name} was not measured{', only predicted' if each.peak else ''}"
     own, others = peaks
     ends = min(own) / max(others) * (1 - EQUAL_PEAKS), max(own) / min(others) * (1 + EQUAL_PEAKS)
     value = (sum(own) / len(own)) / (sum(others) / len(others))

@@ -7,7 +7,8 @@ from typing import Any
 
 from reports.claims.finding import Finding
 from reports.claims.judgement import Figure
-from reports.claims.wording import claim_sentence
+from reports.claims.wording import claim_sentences
+from trainables.results import ADDED, STATED_AT
 
 
 def claims_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -15,15 +16,16 @@ def claims_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     return [
         {
             **_shared(finding),
-            "sentence": claim_sentence(finding),
+            "sentence": sentence,
             "figures": [_figure(figure) for figure in finding.figures],
             "settled_by": [
                 {"seeds": need.seeds, "rows": need.rows, "seconds": need.seconds}
                 for need in finding.settled_by
             ],
             "settled_by_text": finding.settled_by_text,
+            "values": dict(finding.values),
         }
-        for finding in findings
+        for finding, sentence in zip(findings, claim_sentences(findings), strict=True)
     ]
 
 
@@ -47,6 +49,7 @@ def _row(finding: Finding) -> dict[str, Any]:
         "settled_by_seeds_seconds": seeds.seconds if seeds is not None else None,
         "settled_by_rows": rows.rows if rows is not None else None,
         "settled_by_rows_seconds": rows.seconds if rows is not None else None,
+        "settled_by_text": finding.settled_by_text,
     }
 
 
@@ -54,14 +57,19 @@ _FIGURE = ("figure", "estimate", "low", "high", "unit")
 
 
 def _shared(finding: Finding) -> dict[str, Any]:
+    group = finding.group
     return {
+        "run": ", ".join(finding.runs) or None,
+        "stage": group.stage if group is not None else None,
+        "model": group.model if group is not None else None,
+        "data": group.data if group is not None else None,
         "claim": finding.statement,
         "kind": finding.kind,
         "outcome": finding.outcome,
         "p_holm": finding.p,
         "reason": finding.reason,
-        "stated_at": finding.stated_at,
-        "added": finding.added,
+        STATED_AT: finding.stated_at,
+        ADDED: finding.added,
     }
 
 

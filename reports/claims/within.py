@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from reports import units
 from reports.claims.cells import NamedCells
-from reports.claims.claim import PairClaim
+from reports.claims.claim import PairClaim, Positive
 from reports.claims.differences import Difference, cells_difference
 from reports.claims.judgement import Judgement, OpenDifference, not_judged
 from reports.statistics.one_sided import all_of, any_of
@@ -22,7 +22,7 @@ class Within(PairClaim):
     """``a`` is worse than ``b`` by less than ``margin``; with ``both`` neither is worse than the other by it."""
 
     kind: ClassVar[str] = "within"
-    margin: float
+    margin: Positive
     both: bool = False
 
     def statement(self, cells: NamedCells) -> str:
@@ -32,7 +32,7 @@ class Within(PairClaim):
         return f"{self.a} is at most {margin} worse than {self.b}"
 
     def judge(self, cells: NamedCells) -> Judgement:
-        if (obstacle := cells.without_quality()) is not None:
+        if (obstacle := cells.without_quality(self.margin)) is not None:
             return not_judged(obstacle)
         assert cells.group is not None
         row, against = cells.rows
@@ -44,7 +44,6 @@ class Within(PairClaim):
             supported,
             contradicted,
             open=OpenDifference(cells.group, row, against, lambda gain: distance(gain, self.margin)),
-            look=cells.group.look,
         )
 
 

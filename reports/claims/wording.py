@@ -14,19 +14,40 @@ NOTE = (
 )
 
 
-def claim_sentence(finding: Finding) -> str:
-    """``Supported: lora is at most 2.0 points worse than full (lora minus full: ...; p = 0.01).``"""
-    parts = [*map(_figure, finding.figures), *([f"p = {finding.p:.2g}"] if finding.p is not None else [])]
+def claim_sentences(findings: Sequence[Finding]) -> list[str]:
+    """A sentence for each finding: ``Supported: lora is at most 2.0 points worse than full (lora minus full: ...;
+    p = 0.01).`` Where they are of several runs or groups, each names its own.
+    """
+    places = [
+        (finding.runs, finding.group.title if finding.group is not None else None) for finding in findings
+    ]
+    known = [place for place in places if place[1] is not None]
+    runs, titles = ({place[part] for place in known} for part in (0, 1))
+    return [
+        _sentence(finding, _place(own if len(runs) > 1 else (), title if len(titles) > 1 else None))
+        for finding, (own, title) in zip(findings, places, strict=True)
+    ]
+
+
+def _place(runs: Sequence[str], title: str | None) -> str:
+    of_runs = f"in {units.join(list(runs))}" if runs else None
+    return ", ".join(filter(None, [of_runs, title]))
+
+
+def _sentence(finding: Finding, place: str) -> str:
+    parts = [*map(_figure, finding.figures)]
+    if finding.p is not None:
+        parts.append(f"p {'<' if finding.p_is_bound else '='} {_p(finding.p)}")
     if finding.added:
         parts.append("added after the run had begun")
     details = f" ({'; '.join(parts)})" if parts else ""
     why = finding.reason or finding.settled_by_text
-    return f"{finding.outcome.capitalize()}: {finding.statement}{details}{f': {why}' if why else ''}."
+    where = f"{place}: " if place else ""
+    return f"{finding.outcome.capitalize()}: {where}{finding.statement}{details}{f': {why}' if why else ''}."
 
 
-def claim_sentences(findings: Sequence[Finding]) -> list[str]:
-    """A sentence for each finding."""
-    return [claim_sentence(finding) for finding in findings]
+def _p(value: float) -> str:
+    return units.number(value, 1 if value < 1e-4 else 2)
 
 
 def _figure(figure: Figure) -> str:

@@ -19,7 +19,8 @@ from reports.analysis.recommendation.answer import Answer, answer
 from reports.analysis.recommendation.front_steps import front_json
 from reports.analysis.runs.progress import Progress, progress
 from reports.claims.finding import Finding
-from reports.claims.findings import findings, stated_claims
+from reports.claims.findings import findings
+from reports.claims.stated import stated_claims
 from reports.claims.values import claims_json
 from reports.pages import reproduce
 from reports.pages.next_steps import SampleAnswers, first_command, sample_answers
@@ -112,7 +113,7 @@ def build_report(runs: Sequence[Run], claims: Sequence[Mapping[str, Any]] = ()) 
     """Compares the cells of the runs and answers each group; a run that is given twice counts once.
 
     ``claims``: further ones than those of the runs, about all of their cells. Raises ``ValueError`` for runs that can't
-    be compared, and for a claim that is unknown.
+    be compared.
     """
     unique = tuple({run.folder.resolve(): run for run in runs}.values())
     groups = tuple(compare(unique))

@@ -11,7 +11,7 @@ interval where the objective may rise towards it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import exp, log
 
@@ -20,10 +20,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
+# The interval of an optimum, by the share of cases that it may miss.
+Intervals = Callable[[float], tuple[float, float]]
 ERROR = 0.05
 MIN_VALUES = 3  # different ones, that a parabola needs
 # With one, the variance is hardly known: of intervals that are narrow by luck, a third and more miss the truth.
 MIN_DEGREES = 2
+LEAST_TRIALS = MIN_VALUES + MIN_DEGREES  # through which a curve has an interval
+WITH_INTERVAL = 2  # of ``precision_of``
 SURE_SHARE = 0.9
 # How much more quickly the objective may fall above the optimum than below it.
 SKEWS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -82,21 +86,46 @@ def response_curve(
     if len(set(values)) < MIN_VALUES or len(set(objectives)) < 2:
         return None
     places = np.array([_place(value, low, high) for value in values])
-    columns = np.stack([np.ones_like(places), places, places**2], axis=1)
-    solve = np.linalg.pinv(columns)
-    drawn = np.asarray(objectives, dtype=float)
-    fitted = solve @ drawn
-    place, degrees, interval = _optimum(fitted), len(drawn) - 3, None
-    if degrees >= MIN_DEGREES:
-        ends = _interval(places, drawn, float(stats.t.ppf(1 - error / 2, degrees)), place, skews)
-        interval = (_value(ends[0], low, high), _value(ends[1], low, high))
+    fitted = np.linalg.pinv(_columns(places)) @ np.asarray(objectives, dtype=float)
+    place, intervals = _optimum(fitted), optimum_intervals(values, objectives, low, high, skews)
+    interval = intervals(error) if intervals is not None else None
     constant, linear, squared = (float(value) for value in fitted)
     return ResponseCurve(low, high, _value(place, low, high), interval, (constant, linear, squared))
 
 
+def optimum_intervals(
+    values: Sequence[float],
+    objectives: Sequence[float],
+    low: float,
+    high: float,
+    skews: Sequence[float] = SKEWS,
+) -> Intervals | None:
+    """The interval of the optimum by the share of cases that it may miss, as of :func:`response_curve`. ``None`` where
+    there is none.
+    """
+    degrees = len(values) - MIN_VALUES
+    if len(set(values)) < MIN_VALUES or len(set(objectives)) < 2 or degrees < MIN_DEGREES:
+        return None
+    places = np.array([_place(value, low, high) for value in values])
+    drawn = np.asarray(objectives, dtype=float)
+    optimum = _optimum(np.linalg.pinv(_columns(places)) @ drawn)
+    by_skew = [_slopes(places, drawn, skew) for skew in skews]
+
+    def interval(error: float) -> tuple[float, float]:
+        bound = float(stats.t.ppf(1 - error / 2, degrees))
+        first, last = _interval(by_skew, bound, optimum)
+        return _value(first, low, high), _value(last, low, high)
+
+    return interval
+
+
 def precision_of(trials: int) -> int:
-    """What so many trials say of an optimum: 0 nothing, 1 where it is, 2 that with an interval."""
-    return (trials >= MIN_VALUES) + (trials >= MIN_VALUES + MIN_DEGREES)
+    """What so many trials say of an optimum: 0 nothing, 1 where it is, 2 (``WITH_INTERVAL``) that with an interval."""
+    return (trials >= MIN_VALUES) + (trials >= LEAST_TRIALS)
+
+
+def _columns(places: Array) -> Array:
+    return np.stack([np.ones_like(places), places, places**2], axis=1)
 
 
 def _optimum(coefficients: Array) -> float:
@@ -108,19 +137,17 @@ def _optimum(coefficients: Array) -> float:
     return 1.0 if linear >= 0 else -1.0
 
 
-def _interval(
-    places: Array, objectives: Array, bound: float, optimum: float, skews: Sequence[float]
-) -> tuple[float, float]:
+def _interval(by_skew: Sequence[tuple[Array, Array]], bound: float, optimum: float) -> tuple[float, float]:
     """The lowest and the highest place between -1 and 1 that may be the optimum, by any of the curves: where the slope
     is at most ``bound`` standard errors from 0, and the ends that it doesn't point away from by more than one.
+
+    ``by_skew``: the slopes at ``_PLACES`` and their standard errors, of each curve.
     """
     limits = [optimum]
-    for skew in skews:
-        slopes, errors = _slopes(places, objectives, skew)
-        spare = bound * errors - np.abs(slopes)
-        limits += _PLACES[spare >= 0].tolist()
-        # Between two places of which one is in the interval, or of which each has the slope's other sign.
-        limits += _crossings(spare) + _crossings(slopes)
+    for slopes, errors in by_skew:
+        limits += _PLACES[np.abs(slopes) <= bound * errors].tolist()
+        # Between two places each bound of the slope has its own crossing: an interval may be narrower than a step.
+        limits += _crossings(slopes - bound * errors) + _crossings(slopes + bound * errors)
         limits += [-1.0] if slopes[0] <= errors[0] else []
         limits += [1.0] if slopes[-1] >= -errors[-1] else []
     return min(limits), max(limits)
@@ -135,7 +162,7 @@ def _slopes(places: Array, objectives: Array, skew: float) -> tuple[Array, Array
     covariance = _inverse(transposed @ columns)
     fitted = (covariance @ (transposed @ objectives)[..., None])[..., 0]
     residuals = objectives - (columns @ fitted[..., None])[..., 0]
-    variance = (residuals**2).sum(axis=1) / (len(objectives) - 3)
+    variance = (residuals**2).sum(axis=1) / (len(objectives) - MIN_VALUES)
     return fitted[:, 1], np.sqrt(np.maximum(0.0, variance * covariance[:, 1, 1]))
 
 

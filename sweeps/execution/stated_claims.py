@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sweeps.spec.claims.base import BaseClaim
-
-STATED_AT, ADDED = "stated_at", "added"  # the keys beside those of the claim itself
+from trainables.results import ADDED, STATED_AT
 
 
 def stated_claims(

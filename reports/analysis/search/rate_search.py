@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 
 from reports import units
@@ -13,7 +14,13 @@ from reports.analysis.configs import leaves
 from reports.analysis.group import Group
 from reports.analysis.search.first_rung import FirstRung, first_rung
 from reports.statistics.expected_best import expected_best
-from reports.statistics.response_curve import ResponseCurve, precision_of, response_curve
+from reports.statistics.response_curve import (
+    Intervals,
+    ResponseCurve,
+    optimum_intervals,
+    precision_of,
+    response_curve,
+)
 from trainables.results import Record
 
 LEARNING_RATE = "train.learning_rate"
@@ -49,10 +56,11 @@ class RateSearch:
         """The trials that the curve goes through."""
         return [point for point in self.points if self.rung is not None or _ended(point)]
 
-    def parabola(self, error: float) -> ResponseCurve | None:
-        """The curve with an interval that misses a parabola's optimum in this share of cases."""
+    @cached_property
+    def intervals(self) -> Intervals | None:
+        """The interval of the optimum, by the share of cases that it may miss; of all curves that are allowed for."""
         rates, values = [point.rate for point in self.fitted], [point.value for point in self.fitted]
-        return response_curve(rates, values, self.low, self.high, error, (1.0,))
+        return optimum_intervals(rates, values, self.low, self.high)
 
     @property
     def tried(self) -> tuple[float, float]:

@@ -3,8 +3,8 @@
 The report's verdicts depend on it (``reports.statistics.looks``).
 
 ``settle.json`` in the run folder: ``{"looks": [{"begun": "2026-11-28T10:00:00Z", "reported": null, "settled":
-[["sft-full", "sft-lora"]]}]}``, with what the report before it had settled. An entry is written before anything is
-added to the run, so that no report can show more without counting as another look.
+[["sft-full", "sft-lora"]], "claims": [{"kind": "better", ...}]}]}``, with what the report before it had settled. An
+entry is written before anything is added to the run, so that no report can show more without counting as another look.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from trainables.storage.damaged_files import DamagedFile, read_object, reading
 from trainables.system import provenance
 
 FILE = "settle.json"
+REPORT = Path("report", "report.json")
+SETTLED = ("supported", "contradicted")  # outcomes of claims
 
 
 def begin(run: Path, settled: Sequence[tuple[str, str]] = ()) -> None:
@@ -27,7 +29,13 @@ def begin(run: Path, settled: Sequence[tuple[str, str]] = ()) -> None:
     """
     looks = _read(run)
     if not looks or looks[-1]["reported"] is not None:
-        entry = {"begun": provenance.now(), "reported": None, "settled": [list(pair) for pair in settled]}
+        pairs = [list(pair) for pair in settled]
+        entry = {
+            "begun": provenance.now(),
+            "reported": None,
+            "settled": pairs,
+            "claims": _settled_claims(run),
+        }
         _write(run, [*looks, entry])
 
 
@@ -36,9 +44,22 @@ def begin_for_more_trials(run: Path, settled_pairs: Callable[[Path], Sequence[tu
 
     Trials that were planned before the report, and that an interruption kept from running, make no other look.
     """
-    report = run / "report" / "report.json"
+    report = run / REPORT
     if report.exists() and not _shows_unfinished(report) and run_state(run).remaining:
         begin(run, settled_pairs(run))
+
+
+def _settled_claims(run: Path) -> list[Any]:
+    """The claims, as the run keeps them, that the run's report calls supported or contradicted; none where it is
+    damaged or there is none.
+    """
+    report = run / REPORT
+    try:
+        found = read_object(report).get("claims") if report.exists() else None
+    except DamagedFile:
+        return []
+    claims = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    return [each["values"] for each in claims if each.get("outcome") in SETTLED and each.get("values")]
 
 
 def _shows_unfinished(report: Path) -> bool:

@@ -39,6 +39,19 @@ SKEWED = {
         SearchWorld(12, best=1.5e-3, skew=2.0),
         SearchWorld(12, best=5e-4, skew=2.0),
     ),
+    "16 random rates, ratio 3, one falls four times as quickly below, the other above": (
+        SearchWorld(16, best=1.5e-3, skew=0.25),
+        SearchWorld(16, best=5e-4, skew=4.0),
+    ),
+    "32 random rates of little noise, ratio 1, likewise": (
+        SearchWorld(32, noise=0.02, skew=0.25),
+        SearchWorld(32, noise=0.02, skew=4.0),
+    ),
+}
+# Of claims that are true: whether trials that a sweep may have are enough to support them.
+TRUE = {
+    "16 random rates, a ratio of 10 is at least 2": (*RATIOS["16 random rates, ratio 10"], 2.0),
+    "16 random rates, a ratio of 10 is at least 5": (*RATIOS["16 random rates, ratio 10"], 5.0),
 }
 # Signs of losses are flipped, which takes ten times as long as the formulas for shares.
 OF_SHARES, OF_LOSSES, OF_RATIOS = 2000, 300, 1000
@@ -63,6 +76,23 @@ def test_the_interval_of_a_ratio_of_best_rates_holds_the_true_one() -> None:
     assert found.intervals > 20
     assert found.supported <= 5
     assert found.covering / found.intervals > 0.85
+
+
+@pytest.mark.parametrize("name", SKEWED)
+def test_a_ratio_of_best_rates_of_skewed_curves_is_not_called_larger_than_it_is(name: str) -> None:
+    found = tally_ratios(*SKEWED[name], repeats=30)
+    assert found.intervals > 20
+    # The parabolas alone support 18 to 60 % of such claims.
+    assert found.supported <= 2
+    assert found.contradicted <= 2
+    assert found.covering / found.intervals > 0.9
+
+
+def test_a_ratio_of_ten_is_shown_to_be_at_least_two() -> None:
+    *searches, bound = TRUE["16 random rates, a ratio of 10 is at least 2"]
+    found = tally_ratios(*searches, repeats=20, bound=bound)
+    assert found.supported >= 10
+    assert found.contradicted == 0
 
 
 @pytest.mark.slow
@@ -91,9 +121,9 @@ def test_of_hundreds_of_claims_about_losses_few_are_supported(name: str) -> None
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("name", RATIOS)
+@pytest.mark.parametrize("name", RATIOS | SKEWED)
 def test_of_a_thousand_ratios_of_best_rates_few_are_called_larger(name: str) -> None:
-    found = tally_ratios(*RATIOS[name], OF_RATIOS)
+    found = tally_ratios(*(RATIOS | SKEWED)[name], OF_RATIOS)
     # The level is 4 %, of which two standard errors of 1000 are 1.2 points.
     assert found.supported <= 0.052 * OF_RATIOS
     assert found.contradicted <= 0.052 * OF_RATIOS
@@ -113,6 +143,9 @@ def main() -> None:
     _print_row("searches", "claims", "answered", "supported", "contradicted", "coverage")
     for name, pair in (RATIOS | SKEWED).items():
         tally = tally_ratios(*pair, OF_RATIOS)
+        _print_row(name, str(tally.runs), f"{tally.intervals / tally.runs:.3f}", *_cells(tally))
+    for name, (*pair, bound) in TRUE.items():
+        tally = tally_ratios(*pair, OF_RATIOS, bound=bound)
         _print_row(name, str(tally.runs), f"{tally.intervals / tally.runs:.3f}", *_cells(tally))
     _print_row("run", "claim", "runs", "supported", "contradicted", "coverage")
     for worlds, repeats in ((SHARES, OF_SHARES), (LOSSES, OF_LOSSES)):

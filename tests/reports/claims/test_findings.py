@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from reports.claims.finding import Finding
 from reports.pages.report import build_report
@@ -123,10 +123,22 @@ def test_flat_over_a_setting_compares_the_best_trial_at_each_value(tmp_path: Pat
     run = write_run(tmp_path / "run", trials, claims=[claim, claim | {"setting": "method.alpha"}])
     for name, values in scores.items():
         write_scores(run, name, values)
+    # Which values there were to choose from is known of the study alone.
+    assert all("recorded no list of values" in (each.reason or "") for each in found(run))
+    ranks = [({"method.rank": trial.config["method"]["rank"]}, 0.5) for trial in trials[:4]]
+    domain = {"method.rank": CategoricalDistribution([4, 8, 16])}
+    write_journal(run, "sft-lora", ranks, domain)
     flat, unknown = found(run)
     assert flat.outcome == "supported"
+    assert flat.statement == "lora's quality differs by at most 5.0 points over rank 4, 8 and 16"
     assert flat.figures[0].value == pytest.approx(1 / ROWS)
-    assert "fewer than two values of method.alpha" in (unknown.reason or "")
+    assert "recorded no list of values" in (unknown.reason or "")
+    (run / "study-sft-lora.journal").unlink()
+    write_journal(run, "sft-lora", ranks, {"method.rank": CategoricalDistribution([4, 8, 16, 64])})
+    untried, _ = found(run)
+    assert untried.outcome == "not settled"
+    assert untried.reason == "no trial of sft-lora had rank 64 (search.trials)"
+    assert "over rank 4, 8, 16 and 64" in untried.statement
 
 
 def rates_run(folder: Path, best: dict[str, float], *claims: dict[str, Any]) -> Path:
@@ -150,13 +162,13 @@ def rates_run(folder: Path, best: dict[str, float], *claims: dict[str, Any]) -> 
 
 
 def test_the_best_learning_rate_of_one_cell_is_so_many_times_another_s(tmp_path: Path) -> None:
-    claim = {"kind": "best_setting", "a": "lora", "b": "full", "at_least": 5.0, "added": False}
+    claim = {"kind": "best_setting", "a": "lora", "b": "full", "at_least": 2.0, "added": False}
     run = rates_run(
         tmp_path / "run",
-        {"lora": 2e-3, "full": 2e-4},
+        {"lora": 5e-3, "full": 1e-4},
         claim,
-        claim | {"at_least": 30.0},
-        claim | {"at_most": 14.0},
+        claim | {"at_least": 1500.0},
+        claim | {"at_most": 1500.0},
     )
     supported, contradicted, between = found(run)
     assert (supported.outcome, contradicted.outcome, between.outcome) == (
@@ -164,8 +176,12 @@ def test_the_best_learning_rate_of_one_cell_is_so_many_times_another_s(tmp_path:
         "contradicted",
         "supported",
     )
-    assert supported.figures[0].value == pytest.approx(10, rel=0.05)
-    assert between.statement == "lora's best learning rate is at least 5 and at most 14 times full's"
+    (ratio,) = supported.figures
+    assert ratio.value == pytest.approx(50, rel=0.05)
+    # Curves that fall four times as quickly on one side would have the same trials.
+    assert ratio.interval[0] < 50 / 5 < 50 * 5 < ratio.interval[1]  # type: ignore[operator]
+    assert "if both curves are parabolas" in ratio.name
+    assert between.statement == "lora's best learning rate is at least 2 and at most 1500 times full's"
 
 
 def test_a_best_rate_at_the_edge_of_those_that_were_tried_settles_nothing(tmp_path: Path) -> None:
@@ -215,10 +231,11 @@ def test_claims_are_corrected_together_and_later_ones_change_nothing_of_those_be
     assert later[0].p is not None
 
 
-def test_a_claim_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", {"kind": "cheaper", "a": "lora", "b": "full"})
-    with pytest.raises(ValueError, match="'cheaper' is unknown"):
-        found(run)
+def test_a_claim_of_another_version_has_its_line_and_the_others_are_answered(tmp_path: Path) -> None:
+    unknown, known = found(make_run(tmp_path / "run", {"kind": "cheaper", "a": "lora", "b": "full"}, WITHIN))
+    assert (unknown.outcome, known.outcome) == ("not settled", "supported")
+    assert "can't be read: kind 'cheaper' is unknown" in (unknown.reason or "")
+    assert "cheaper" in unknown.statement
 
 
 def test_the_report_leads_with_the_claims_and_its_files_have_them(tmp_path: Path) -> None:
