@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from trainables.config.data import QUALITIES
 from trainables.data.rows import Conversation
@@ -34,12 +34,16 @@ class SFT(TrainingStage):
     function; or the loss on the answers in nats per token. Where it says nothing, exact match where the data has one
     right answer to each prompt, else the loss. With ``predict_with_generate`` answers are generated whatever the
     quality, and compared with the references by BLEU, chrF and ROUGE; generating takes time.
+
+    ``neftune_noise_alpha``: in training, uniform noise of at most alpha / sqrt(tokens x hidden size) is added to the
+    embeddings of each row of the batch, padding included (NEFTune, Jain et al., 2023, arXiv:2310.05914).
     """
 
     kind: Literal["sft"] = "sft"
     train_on_prompt: bool = False
     mask_history: bool = False
     predict_with_generate: bool = False
+    neftune_noise_alpha: float | None = Field(default=None, gt=0)
 
     row_type: ClassVar[type] = Conversation
     encoding: ClassVar[tuple[str, ...]] = ("train_on_prompt", "mask_history")
@@ -57,7 +61,8 @@ class SFT(TrainingStage):
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
     ) -> StageTrainer:
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
-        return causal_trainer(policy, tokens, train, cutoff, arguments)
+        noise = {"neftune_noise_alpha": self.neftune_noise_alpha}
+        return causal_trainer(policy, tokens, train, cutoff, {**arguments, **noise})
 
     def forward_pass(self, rows: int, tokens: int) -> Batch:
         return Batch(rows, tokens, labels=rows * tokens)

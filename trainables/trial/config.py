@@ -38,6 +38,8 @@ LATER_SETTINGS: dict[str, dict[str, Any]] = {
         "quality": None,
         "quality_sha256": None,
     },
+    "stage": {"neftune_noise_alpha": None},
+    "method": {},
 }
 
 
@@ -69,7 +71,7 @@ class TrialConfig(Frozen):
             config["data"]["tool_format"] = None
         for section, defaults in LATER_SETTINGS.items():
             for key, default in defaults.items():
-                if config[section].get(key) == default:
+                if config[section] is not None and config[section].get(key) == default:
                     config[section].pop(key, None)
         if self.model.fingerprint is not None:
             del config["model"]["path"], config["model"]["name"]

@@ -73,6 +73,11 @@ def _epochs(value: Any, values: Values) -> Iterator[Outcome]:
     yield from number("train", "epochs")(value, values)
 
 
+def _embedding_noise(value: Any, values: Values) -> Iterator[Outcome]:
+    if value:
+        yield from number("stage", "neftune_noise_alpha")(value, values)
+
+
 def _norm(value: Any, values: Values) -> Iterator[Outcome]:
     yield Kept("train", "max_grad_norm", value or None)
 
@@ -193,7 +198,7 @@ COMMON: Mapping[str, Rule] = {
     "ddp_timeout": no_counterpart("resources.stall_seconds ends a worker that stands still"),
     "ddp_find_unused_parameters": no_counterpart("nothing has to be set for several workers"),
     "ddp_backend": no_counterpart("chosen by the devices"),
-    "neftune_noise_alpha": no_counterpart("noise on embeddings (NEFTune) is not there"),
+    "neftune_noise_alpha": _embedding_noise,
     "adam_beta1": no_counterpart("AdamW has its usual betas, 0.9 and 0.999"),
     "adam_beta2": no_counterpart("AdamW has its usual betas, 0.9 and 0.999"),
     "push_to_hub": no_counterpart("paretune export --push uploads a result"),

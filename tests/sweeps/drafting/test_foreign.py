@@ -32,7 +32,7 @@ gradient_accumulation_steps: 8
 lr_scheduler_type: cosine
 bf16: true
 plot_loss: true
-neftune_noise_alpha: 5
+ddp_timeout: 5
 """
 SWIFT = """\
 # comment --not_me 1
@@ -92,7 +92,7 @@ def test_what_has_no_counterpart_is_listed_with_its_line_and_a_reason(tmp_path: 
     found = carried(tmp_path, SFT + "no_such_setting: 3\nlora_bias: none\n")
     listed = list(map(str, found.left_out))
     assert listed[0] == "line 16: plot_loss: True: the report has the curves"
-    assert listed[1].startswith("line 17: neftune_noise_alpha: 5: noise on embeddings")
+    assert listed[1].startswith("line 17: ddp_timeout: 5: resources.stall_seconds")
     assert listed[2] == "line 18: no_such_setting: 3: nothing here does that"
     assert len(listed) == 3  # lora_bias is off
 
@@ -107,6 +107,7 @@ def test_what_has_no_counterpart_is_listed_with_its_line_and_a_reason(tmp_path: 
         ({"stage": "rm"}, "reward", "stage", {}),
         ({"stage": "pt"}, "pretrain", "train", {"packing": "stream"}),
         ({"train_on_prompt": True}, "sft", "stage", {"train_on_prompt": True}),
+        ({"neftune_noise_alpha": 5}, "sft", "stage", {"neftune_noise_alpha": 5.0}),
         ({"num_train_epochs": None, "max_steps": 50}, "sft", "train", {"steps": 50}),
         ({"neat_packing": True}, "sft", "train", {"packing": True}),
         ({"optim": "adamw_torch"}, "sft", "train", {"optimizer": "adamw"}),
