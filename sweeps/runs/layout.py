@@ -18,6 +18,7 @@ REQUESTS = "requests"  # a folder: which trials people stop or add (`trial_reque
 # Beside a run's folder, by its name and a token: what a detached driver on another machine executes; it may hold keys.
 REQUEST = ".{}.request-{}.json"
 REQUEST_INSIDE = ".request-{}.json"  # the same in the run's folder, where no file can be made beside it
+DRIVER = ".driver.json"  # in a run's folder: the process of a detached driver that doesn't hold the run yet
 TOKEN = "[0-9a-f]" * 8  # the token of a request, as a pattern
 SIGNS = ".signs.json"  # what the trials of a run are doing, as its driver knows it
 # Folders of trackers' own files. Each has a folder SENT, with a mark for each trial that the tracker has completely.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sweeps.runs.foreign_entries import require_writable
-from sweeps.runs.layout import BEGUN, LOCK, STOP, waiting_requests
+from sweeps.runs.layout import BEGUN, DRIVER, LOCK, STOP, waiting_requests
 from sweeps.spec.problems import Problem, SpecError
 from trainables.storage import files
 from trainables.system import provenance
@@ -104,5 +104,7 @@ def held(run: Path) -> Iterator[None]:
 
 
 def _left_by_starters(run: Path) -> list[Path]:
-    earlier = [path for pattern in (BEGUN, EARLIER_REQUESTS) for path in run.glob(pattern.format("*"))]
+    earlier = [
+        path for pattern in (BEGUN, DRIVER, EARLIER_REQUESTS) for path in run.glob(pattern.format("*"))
+    ]
     return [*waiting_requests(run), *earlier]

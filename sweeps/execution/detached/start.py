@@ -17,6 +17,7 @@ from pathlib import Path
 
 import typer
 
+from sweeps.execution.detached import driver_process
 from sweeps.execution.detached.driver import DetachedDriver, DriverNotStarted
 from sweeps.execution.detached.run_request import STDIN, RunRequest
 from sweeps.runs.layout import BEGUN, LOG
@@ -95,6 +96,7 @@ def _process(run: Path, request: RunRequest) -> DetachedDriver:
             stderr=log,
             start_new_session=True,
         )
+    driver_process.record(run, process.pid)
     assert process.stdin is not None
     with suppress(BrokenPipeError), process.stdin as pipe:  # it may have ended already
         pipe.write(request.model_dump_json().encode())

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from sweeps.ui.children.job import START_SECONDS, identities
 from sweeps.ui.children.job_folder import JobFolder
-from sweeps.ui.children.process_identity import ProcessIdentity, group_members
+from trainables.system.process_identity import ProcessIdentity, group_members
 
 # Seconds after the request: an orderly end, a quick one, the end of every process of the group.
 STEPS = ((0.0, signal.SIGINT), (5.0, signal.SIGTERM), (10.0, signal.SIGKILL))

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from sweeps.ui.children.job_folder import JOB, LOG, OUTPUT, JobFolder
 from sweeps.ui.children.output import JobOutput, OutputFile, read_log
-from sweeps.ui.children.process_identity import ProcessIdentity
 from sweeps.ui.children.wrapper import EXIT_CODE
+from trainables.system.process_identity import ProcessIdentity
 
 # dead: its processes have ended, and nobody wrote the exit code.
 State = Literal["running", "cancelling", "done", "failed", "cancelled", "dead"]

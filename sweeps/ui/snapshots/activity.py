@@ -2,7 +2,7 @@
 
 | state | known by |
 |---|---|
-| queued | a detached driver's request or log is there, and no process holds the run |
+| queued | a detached driver's request or log is there, no process holds the run, and its own, if known, has not ended |
 | starting | a process holds it, and has not said yet what its trials do |
 | running, stopping | the same, once it has; and once its end was requested |
 | done | no process holds it, and nothing is left to do |
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sweeps.execution.detached import driver_process
 from sweeps.runs.layout import LOCK, LOG, SIGNS, STOP, STOP_LINE, waiting_requests
 from trainables.storage.regular_files import tail
 from trainables.system.redaction import redacted
@@ -31,7 +32,9 @@ BEGINNINGS = re.compile(r"^\d\d:\d\d:\d\d (?:starts Ray on this machine|joins th
 INTERRUPTED_LINE = " interrupted: the running trials are saving themselves"
 ERROR_LINE = " An error ended the sweep."
 ENDED = re.compile(r"ended with code (\d+)")
-SILENT_SECONDS = 900.0  # after which a detached driver that has neither begun nor ended counts as dead
+SILENT_SECONDS = (
+    900.0  # after which a detached driver counts as dead that has neither begun nor ended, and runs elsewhere
+)
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,15 @@ def _not_begun(run: Path) -> Activity:
     log = run / LOG
     if waiting_requests(run):
         return Activity("queued")
-    lines = _last_lines(log)
+    lines, driven = _last_lines(log), driver_process.is_running(run)
+    if driven:
+        return Activity("queued")
     if lines and ENDED.search(lines[-1]):
         said = [line for line in lines[-6:-1] if line.strip()]
         return Activity("dead", redacted(said[-1] if said else lines[-1]))
     written = _modified(log) or _modified(run)
-    if log.exists() and written is not None and time.time() - written < SILENT_SECONDS:
+    recent = written is not None and time.time() - written < SILENT_SECONDS
+    if log.exists() and driven is None and recent:
         return Activity("queued")
     return Activity("dead", redacted(lines[-1]) if lines else None)
 

@@ -29,7 +29,7 @@ from sweeps.execution.detached.driver import DriverNotStarted
 from sweeps.execution.detached.run_request import RunRequest, forwarded
 from sweeps.execution.run_options import RunOptions
 from sweeps.runs import lock, logs, status
-from sweeps.runs.layout import LOG, waiting_requests
+from sweeps.runs.layout import DRIVER, LOG, waiting_requests
 from sweeps.spec.problems import SpecError
 from tests.helpers import specs
 from tests.helpers.clusters import Cluster
@@ -119,7 +119,7 @@ def test_a_driver_that_ends_before_it_has_the_run_gives_its_words_and_its_code(w
     with pytest.raises(DriverNotStarted, match=r"spec.yaml:7 methods\[1\].rnak: ") as error:
         start.start_driver(workdir / "run", broken)
     assert error.value.code == 2
-    assert {path.name for path in (workdir / "run").iterdir()} == {LOG}
+    assert {path.name for path in (workdir / "run").iterdir()} == {LOG, DRIVER}
     assert command_output("logs", workdir / "run").splitlines()[-1] == "ended with code 2"
 
 
@@ -209,14 +209,17 @@ def test_a_driver_on_this_machine_is_given_its_request_by_no_file(
         until(lambda: driver.exit_code() == 0, 20, lambda: "it did not end")
     os.close(read)
     os.close(written)
-    assert [path.name for path in (workdir / "run").iterdir()] == [LOG]
+    assert {path.name for path in (workdir / "run").iterdir()} == {LOG, DRIVER}
 
 
 @pytest.mark.parametrize(
     "name",
     [
         ".run.request-0a1b2c3d.json",
-        *(f"run/{each}" for each in (".request-0a1b2c3d.json", ".orders-0a1b2c3d.json", ".begun-0a1b2c3d")),
+        *(
+            f"run/{each}"
+            for each in (".request-0a1b2c3d.json", ".orders-0a1b2c3d.json", ".begun-0a1b2c3d", DRIVER)
+        ),
     ],
 )
 def test_what_a_killed_start_of_a_driver_left_is_removed_once_a_process_holds_the_run(

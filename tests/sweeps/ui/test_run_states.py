@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.runs.layout import LOCK, LOG, REQUEST, SIGNS, STOP, STOP_LINE
+from sweeps.execution.detached import driver_process
+from sweeps.runs.layout import DRIVER, LOCK, LOG, REQUEST, SIGNS, STOP, STOP_LINE
 from sweeps.ui.run_index import RunEntry, RunIndex
 from sweeps.ui.snapshots.store import SnapshotStore
 from tests.helpers.followed_by_ui import begin, driven, end, new_run, read
@@ -86,6 +88,38 @@ def test_a_detached_run_whose_driver_has_not_begun_is_queued(tmp_path: Path) -> 
     found = read(made).head
     assert (found["state"], found["reason"]) == ("dead", "spec.yaml:3 unknown key")
     (made.parent / REQUEST.format(made.name, "1a2b3c4d")).touch()
+    assert state(made) == "queued"
+
+
+def test_a_driver_that_is_killed_while_it_plans_is_dead_at_once(tmp_path: Path) -> None:
+    made = tmp_path / "methods"
+    made.mkdir()
+    (made / LOG).write_text("of an earlier driver\nended with code 2\n")
+    driver = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        driver_process.record(made, driver.pid)
+        os.utime(made / LOG, (1, 1))  # it reads a large file, and prints nothing
+        assert state(made) == "queued"
+    finally:
+        driver.kill()
+        driver.wait()
+    (made / LOG).write_text("loads the data\n")
+    found = read(made).head
+    assert (found["state"], found["reason"]) == ("dead", "loads the data")
+
+
+@pytest.mark.parametrize("changed", ["boot", "namespace"])
+def test_a_driver_on_another_machine_or_in_another_container_is_queued(tmp_path: Path, changed: str) -> None:
+    made = tmp_path / "methods"
+    made.mkdir()
+    (made / LOG).touch()
+    driver_process.record(made, os.getpid())
+    recorded = json.loads((made / DRIVER).read_text()) | {"pid": 2**22 + 1}
+    files.write_json(made / DRIVER, recorded)
+    assert state(made) == "dead"
+    files.write_json(made / DRIVER, recorded | {changed: "another"})
+    assert state(made) == "queued"
+    (made / DRIVER).write_text("{")
     assert state(made) == "queued"
 
 
