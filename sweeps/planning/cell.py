@@ -98,13 +98,14 @@ class Cell:
         """The values of the searched leaves that a search begins with: as their domains say it, else the method's good
         values, clipped to the domains.
 
-        The learning rate is scaled for the stage and for the model's width. Empty where there are no such values, or
-        where they are invalid together with the cell's own settings.
+        The learning rate is scaled for the stage, the optimizer and the model's width. Empty where there are no such
+        values, or where they are invalid together with the cell's own settings.
         """
         config = self.first()
         good = dict(config.method.prior)  # type: ignore[union-attr]
         if LEARNING_RATE in good:
             good[LEARNING_RATE] *= config.stage.learning_rate_factor * self.learning_rate_factor
+            good[LEARNING_RATE] *= config.train.optimizer_settings.adam_rate_factor or 1.0
         prior = {leaf: domain.clip(good[leaf]) for leaf, domain in self.space.items() if leaf in good}
         prior |= {leaf: domain.start for leaf, domain in self.space.items() if domain.start is not None}
         try:

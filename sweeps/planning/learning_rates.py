@@ -48,21 +48,20 @@ def with_default_range(draft: Draft, factor: float) -> Draft:
     """
     train, start = draft.parts.children.get("train"), _starting_point(draft, factor)
     given = PATH in draft.broken or node_at(draft.parts, PATH) is not None
-    if (
-        given
-        or start is None
-        or not isinstance(train, Branch)
-        or _of_unknown_rate(train.plain().get("optimizer"))
-    ):
+    if given or start is None or not isinstance(train, Branch) or _optimizer_factor(draft) is None:
         return draft
     return replace(draft, space={**draft.space, PATH: _range(start)})
 
 
-def _of_unknown_rate(optimizer: Any) -> bool:
-    """Whether an optimizer, as a spec writes it, takes learning rates that AdamW's say nothing about."""
+def _optimizer_factor(draft: Draft) -> float | None:
+    """What AdamW's learning rates are multiplied by for the optimizer that a spec writes; ``None`` where they say
+    nothing about it.
+    """
+    train = draft.parts.children.get("train")
+    optimizer = train.plain().get("optimizer") if isinstance(train, Branch) else None
     kind = optimizer.get("kind") if isinstance(optimizer, dict) else optimizer
     settings = NAMED.get(kind) if isinstance(kind, str) else None
-    return settings is not None and not settings.takes_adam_rates
+    return settings.adam_rate_factor if settings is not None else 1.0
 
 
 def outside_problems(draft: Draft, factor: float) -> Iterator[Problem]:
@@ -94,4 +93,5 @@ def _starting_point(draft: Draft, factor: float) -> float | None:
     assert issubclass(method, FineTuning)
     assert issubclass(stage, TrainingStage)
     start = method.prior.get(LEARNING_RATE)
-    return start * stage.learning_rate_factor * factor if start is not None else None
+    scale = stage.learning_rate_factor * (_optimizer_factor(draft) or 1.0) * factor
+    return start * scale if start is not None else None

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from trainables.config import limits
 from trainables.config.base import Frozen
-from trainables.config.optimizers import KINDS, NAMED, Optimizer, OptimizerSettings
+from trainables.config.optimizers import KINDS, NAMED, Optimizer, OptimizerSettings, named
 from trainables.system.suggestions import did_you_mean, hinted
 
 Precision = Literal["bf16", "pure_bf16", "fp16", "fp32"]
@@ -70,18 +70,22 @@ class TrainConfig(Frozen):
     @field_validator("optimizer", mode="before")
     @classmethod
     def _known_kind(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or value.get("kind") in KINDS:
+        if not isinstance(value, dict):
             return value
-        known = ", ".join(KINDS)
-        if (kind := value.get("kind")) is None:
+        kind, known = value.get("kind"), ", ".join(KINDS)
+        if isinstance(kind, str) and kind in KINDS:
+            return value
+        if kind is None:
             raise ValueError(f"kind is not given. Write {{kind: adamw}}, or one of {known}")
+        if not isinstance(kind, str):
+            raise ValueError(f"kind is one name, and {kind!r} is none; write one of {known}")
         raise ValueError(hinted(f"no optimizer {kind}", did_you_mean(kind, list(KINDS)), f"one of {known}"))
 
     @field_validator("optimizer", mode="after")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
         """Settings that have a name are that name, so that one trial has one id however it is written."""
-        return next((name for name, settings in NAMED.items() if settings == value), value)
+        return named(value)
 
     @model_validator(mode="after")
     def _one_warmup(self) -> TrainConfig:

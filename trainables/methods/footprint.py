@@ -53,9 +53,9 @@ class Footprint:
         if self.last_norm:
             yield TrainedTensor((hidden,))
         if self.embedding:
-            yield TrainedTensor((shape.vocab, hidden), outside=True)
+            yield TrainedTensor((shape.vocab, hidden), part="embedding")
         if head := self._head_params(shape):
-            yield TrainedTensor((head // hidden, hidden), outside=True)
+            yield TrainedTensor((head // hidden, hidden), part="head")
         for name in self.adapted:
             if name in shape.linear:
                 inputs, outputs = shape.linear[name]

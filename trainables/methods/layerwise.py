@@ -107,10 +107,12 @@ def always(model: nn.Module) -> Iterable[nn.Parameter]:
 
 def names_in_dtype(checkpoint: Path, dtype: torch.dtype) -> set[str]:
     """The names of the weights that a checkpoint holds in a dtype."""
+    import torch
     from safetensors import safe_open
 
-    names = set()
+    names: set[str] = set()
+    written = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}[dtype]
     for path in checkpoint.glob("*.safetensors"):
         with safe_open(path, "pt") as file:
-            names |= {name for name in file.keys() if file.get_tensor(name).dtype == dtype}  # noqa: SIM118
+            names |= {name for name in file.keys() if file.get_slice(name).get_dtype() == written}  # noqa: SIM118
     return names

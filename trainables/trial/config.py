@@ -9,6 +9,7 @@ from typing import Any
 from trainables.config.base import FileName, Frozen
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
+from trainables.config.optimizers import named
 from trainables.config.train import TrainConfig
 from trainables.config.trained_model import TrainedModel
 from trainables.methods import Method
@@ -39,7 +40,7 @@ LATER_SETTINGS: dict[str, dict[str, Any]] = {
         "quality_sha256": None,
     },
     "stage": {"neftune_noise_alpha": None},
-    "method": {},
+    "method": {"layers": None, "exclude": [], "frozen_a": False},
 }
 
 
@@ -179,8 +180,12 @@ class TrialConfig(Frozen):
         del config["model"]["start"]  # the start only changes the weights' values
         config["train"] = {
             key: config["train"][key]
-            for key in ("batch_size", "optimizer", "precision", "gradient_checkpointing", "packing")
+            for key in ("batch_size", "precision", "gradient_checkpointing", "packing")
         }
+        optimizer = named(self.train.optimizer_settings.memory_form())
+        config["train"]["optimizer"] = (
+            optimizer if isinstance(optimizer, str) else optimizer.model_dump(mode="json")
+        )
         if self.train.compile == "on":
             config["train"]["compile"] = "on"
         # With accumulation, gradients are still there in the next forward pass.

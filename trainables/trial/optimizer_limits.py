@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from trainables.methods.layerwise import LayerWise
+
 if TYPE_CHECKING:
     from trainables.trial.config import TrialConfig
 
@@ -16,6 +18,12 @@ def optimizer_problems(config: TrialConfig) -> Iterator[tuple[tuple[str, str], s
     settings, label = config.train.optimizer_settings, config.train.optimizer_label
     for setting, what in settings.problems(config.train):
         yield ("train", setting), what
+    if settings.counts_steps_together and isinstance(config.method, LayerWise):
+        what = (
+            f"{label} counts the steps of all weights together, while {config.method.kind} begins anew with each "  # type: ignore[attr-defined]
+            "layer's state; take adamw"
+        )
+        yield ("train", "optimizer"), what
     if getattr(config.method, "loraplus_ratio", None) is not None and settings.groups_matrices:
         yield (
             ("train", "optimizer"),

@@ -71,6 +71,12 @@ def test_no_range_is_known_for_sgd(workdir: Path) -> None:
     assert any("learning_rate" in problem for problem in problems(workdir, text))
 
 
+def test_a_search_with_lion_starts_at_a_fifth_of_adamw_s_rate(workdir: Path) -> None:
+    planned = plan(workdir, WITHOUT_RATE.replace("steps: 8", "steps: 8, optimizer: lion"))
+    assert [cell.prior()["train.learning_rate"] for cell in planned.cells] == pytest.approx([4e-5, 4e-4])
+    assert str(planned.cell("sft-lora").space["train.learning_rate"]) == "log [4e-05, 0.004]"
+
+
 def test_a_starting_point_outside_the_given_range_is_said_at_its_line(workdir: Path) -> None:
     found = problems(workdir, SPEC.replace("[1e-4, 5e-3]", "[1e-5, 1e-3]"))
     assert found == [

@@ -103,16 +103,14 @@ def test_what_is_saved_is_the_adapter_alone_and_chats_as_it_was_trained(
     ("kind", "setting", "value"),
     [
         ("prompt_tuning", "packing", True),
-        ("p_tuning", "sharding", "full"),
+        ("p_tuning", "sharding", "fsdp"),
         ("prefix_tuning", "gradient_checkpointing", True),
     ],
 )
-def test_training_that_virtual_tokens_do_not_allow_is_refused_while_planning(
+def test_training_that_virtual_tokens_do_not_allow_is_an_obstacle_with_its_way_out(
     kind: str, setting: str, value: Any
 ) -> None:
-    train = TrainConfig.model_validate({"batch_size": 4, "learning_rate": 1e-3, "steps": 2}).model_copy(
-        update={setting: value}
-    )
+    train = TrainConfig.model_validate({"batch_size": 4, "learning_rate": 1e-3, "steps": 2, setting: value})
     obstacles = dict(PeftAdapter(type=kind).training_obstacles(train))
     assert list(obstacles) == [setting]
     assert "leave it out" in obstacles[setting]

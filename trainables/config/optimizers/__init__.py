@@ -39,6 +39,11 @@ NAMED: dict[str, OptimizerSettings] = {
 }
 
 
+def named(settings: Any) -> Any:
+    """The name of settings that have one, else what is given."""
+    return next((name for name, each in NAMED.items() if each == settings), settings)
+
+
 def _tag(value: Any) -> str:
     """Which member of the union a value is of: the name of one, or its settings by their ``kind``."""
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
@@ -63,4 +68,4 @@ Optimizer = Annotated[
     Discriminator(_tag),
 ]
 
-__all__ = ["KINDS", "NAMED", "Name", "Optimizer", "OptimizerSettings", "TrainedTensor"]
+__all__ = ["KINDS", "NAMED", "Name", "Optimizer", "OptimizerSettings", "TrainedTensor", "named"]

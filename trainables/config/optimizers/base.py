@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from trainables.config.base import Frozen
 
@@ -15,11 +15,13 @@ FP32 = 4
 
 @dataclass(frozen=True)
 class TrainedTensor:
-    """``count`` weights of one shape that train. ``outside``: they are the embedding, or the head."""
+    """``count`` weights of one shape that train, and what they belong to; a head that is the embedding is an
+    embedding.
+    """
 
     shape: tuple[int, ...]
     count: int = 1
-    outside: bool = False
+    part: Literal["layers", "embedding", "head"] = "layers"
 
     @property
     def size(self) -> int:
@@ -29,7 +31,7 @@ class TrainedTensor:
     @property
     def hidden_matrix(self) -> bool:
         """Whether it is a matrix between the embedding and the head, the only ones that Muon and GaLore see as such."""
-        return len(self.shape) == 2 and not self.outside
+        return len(self.shape) == 2 and self.part == "layers"
 
 
 class TrainSettings(Protocol):
@@ -58,7 +60,11 @@ class OptimizerSettings(Frozen, ABC):
         False  # whether matrices between embedding and head are groups of their own
     )
     has_schedule: ClassVar[bool] = True  # whether the learning rate follows ``train.scheduler``
-    takes_adam_rates: ClassVar[bool] = True  # whether learning rates that suit AdamW suit it, too
+    # What a learning rate that suits AdamW is multiplied by to suit it; None: AdamW's says nothing about it.
+    adam_rate_factor: ClassVar[float | None] = 1.0
+    counts_steps_together: ClassVar[bool] = False  # whether one count of steps is for all weights of a group
+    # Of the settings, those that decide how much memory it takes; `memory_form` has more.
+    memory_settings: ClassVar[frozenset[str]] = frozenset({"kind", "bits", "paged", "rank", "nesterov"})
     capability: ClassVar[str | None] = None  # what the machine must have, by its name in ``capabilities``
 
     @property
@@ -70,6 +76,10 @@ class OptimizerSettings(Frozen, ABC):
     def pages_state(self) -> bool:
         """Whether a GPU's driver moves its state to the machine's memory and back."""
         return bool(getattr(self, "paged", False))
+
+    def memory_form(self) -> Self:
+        """The optimizer with the settings that its memory depends on, and defaults for all others."""
+        return type(self)(**{name: value for name, value in self if name in self.memory_settings})
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of transformers' ``TrainingArguments``, which matter where it builds this optimizer."""

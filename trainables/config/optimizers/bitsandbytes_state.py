@@ -10,6 +10,6 @@ SMALLEST = 4096  # numbers of a tensor; the state of smaller ones stays in 32 bi
 
 def bitsandbytes_bytes(tensor: TrainedTensor, bits: int, moments: int) -> float:
     """Bytes of ``moments`` running means of one tensor. transformers has an embedding's kept in 32 bits."""
-    if bits == 32 or tensor.size < SMALLEST or tensor.outside:
+    if bits == 32 or tensor.size < SMALLEST or tensor.part == "embedding":
         return FP32 * moments * tensor.size
     return moments * (tensor.size + FP32 * -(-tensor.size // BLOCK))

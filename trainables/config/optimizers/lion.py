@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ class Lion(OptimizerSettings):
     paged: bool = False
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.99, ge=0, lt=1)
+
+    adam_rate_factor: ClassVar[float | None] = 0.2  # of what its authors take, the middle
 
     def arguments(self) -> dict[str, Any]:
         name = f"{'paged_' if self.paged else ''}lion_{self.bits}bit"

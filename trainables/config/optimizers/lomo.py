@@ -12,7 +12,7 @@ from trainables.config.optimizers.base import FP32, OptimizerSettings, TrainedTe
 class _UpdatesInBackward(OptimizerSettings):
     groups_matrices: ClassVar[bool] = True
     updates_in_backward: ClassVar[bool] = True
-    takes_adam_rates: ClassVar[bool] = False
+    adam_rate_factor: ClassVar[float | None] = None
 
     def problems(self, train: TrainSettings) -> Iterator[tuple[str, str]]:
         kind: str = self.kind  # type: ignore[attr-defined]  # every subclass declares it

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from trainables.config.optimizers.adamw import Betas
 from trainables.config.optimizers.base import TrainedTensor
 
@@ -12,8 +14,10 @@ class ScheduleFree(Betas):
     """AdamW with an average of the weights in place of a learning rate that falls. The average is scored and saved."""
 
     kind: Literal["schedule_free"] = "schedule_free"
+    beta1: float = Field(default=0.9, gt=0, lt=1)  # with 0 the average can't be computed from what is trained
 
     has_schedule: ClassVar[bool] = False
+    counts_steps_together: ClassVar[bool] = True
     capability: ClassVar[str | None] = "schedulefree"
 
     def arguments(self) -> dict[str, Any]:

@@ -15,7 +15,10 @@ class SGD(OptimizerSettings):
     kind: Literal["sgd"] = "sgd"
     momentum: float = Field(default=0.0, ge=0, lt=1)
 
-    takes_adam_rates: ClassVar[bool] = False  # gradients aren't normalized
+    adam_rate_factor: ClassVar[float | None] = None  # gradients aren't normalized
+
+    def memory_form(self) -> SGD:
+        return SGD(momentum=0.9 if self.momentum else 0.0)
 
     @property
     def shardable(self) -> bool:

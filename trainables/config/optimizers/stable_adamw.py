@@ -17,6 +17,7 @@ class StableAdamW(Betas):
     beta2: float = Field(default=0.99, ge=0, lt=1)
     epsilon: float = Field(default=1e-6, gt=0)
 
+    counts_steps_together: ClassVar[bool] = True
     capability: ClassVar[str | None] = "torch-optimi"
 
     def arguments(self) -> dict[str, Any]:

@@ -82,6 +82,16 @@ def test_the_state_has_the_predicted_bytes(wide_model: Path, rows: Path, setting
     assert predicted <= measured <= predicted + others
 
 
+def test_the_state_of_a_head_of_its_own_has_8_bits_and_that_of_the_embedding_32(
+    rows: Path, tmp_path: Path
+) -> None:
+    from tests.helpers.tiny_model import make_model
+
+    test_the_state_has_the_predicted_bytes(
+        make_model(tmp_path, hidden=128, layers=1, tied=False), rows, {"kind": "adamw", "bits": 8}
+    )
+
+
 @pytest.fixture(scope="module")
 def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose matrices are large enough for states of 8 bits."""
@@ -90,9 +100,34 @@ def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("wide"), hidden=128, layers=2)
 
 
-def test_a_name_and_its_settings_are_one_trial_whose_id_is_that_of_earlier_versions(
-    tiny_model: Path, rows: Path
-) -> None:
+# The ids and the shapes of memory that trials had when an optimizer was no more than a name.
+EARLIER = {
+    "adamw": ("e749752b6abe", "7e4e0c62506e"),
+    "adamw_8bit": ("b2725fa167b9", "c35eb709d8ea"),
+    "paged_adamw": ("2ad29ce20f72", "414ca5c56989"),
+    "paged_adamw_8bit": ("b84a76a7020a", "8a5635a173e0"),
+    "sgd": ("f8b39e2747b8", "312eaa0d4e65"),
+    "adafactor": ("e439155e943c", "b60291f4cd19"),
+}
+
+
+@pytest.mark.parametrize("name", EARLIER)
+def test_the_id_and_the_memory_shape_of_a_named_optimizer_are_those_of_earlier_versions(name: str) -> None:
+    config = TrialConfig.model_validate(
+        {
+            "cell": "sft-lora",
+            "method_name": "lora",
+            "model": {"path": "/model", "fingerprint": "f" * 64},
+            "data": {"train": "/rows.jsonl", "sha256": "0" * 64},
+            "stage": {"kind": "sft"},
+            "method": {"kind": "lora", "rank": 4},
+            "train": {"steps": 2, "learning_rate": 1e-3, "optimizer": name},
+        }
+    )
+    assert (config.trial_id(), config.memory_shape()) == EARLIER[name]
+
+
+def test_a_name_and_its_settings_are_one_trial(tiny_model: Path, rows: Path) -> None:
     named = make_config(tiny_model, rows, "full", optimizer="adamw_8bit")
     written = make_config(tiny_model, rows, "full", optimizer={"kind": "adamw", "bits": 8})
     assert named.trial_id() == written.trial_id()
@@ -110,6 +145,8 @@ def test_a_name_and_its_settings_are_one_trial_whose_id_is_that_of_earlier_versi
         ({"kind": "galore", "rang": 8}, "Extra inputs are not permitted"),
         ({"kind": "galore", "rank": 0}, "greater than or equal to 1"),
         ("galor", "'galore'"),
+        ({"kind": ["adamw"]}, "kind is one name"),
+        ({"kind": "schedule_free", "beta1": 0}, "greater than 0"),
     ],
 )
 def test_unknown_kinds_and_options_are_refused(
@@ -143,6 +180,38 @@ def test_groups_of_loraplus_and_of_matrices_can_not_be_combined(tiny_model: Path
     plus = {"kind": "lora", "rank": 4, "loraplus_ratio": 16}
     for kind, count in (("muon", 1), ("adamw", 0)):
         assert len(list(optimizer_problems(make_config(tiny_model, rows, plus, optimizer=kind)))) == count
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "other", "same"),
+    [
+        ("adamw", {"kind": "adamw", "beta2": 0.95, "epsilon": 1e-6}, True),
+        ({"kind": "sgd", "momentum": 0.9}, {"kind": "sgd", "momentum": 0.5}, True),
+        ("sgd", {"kind": "sgd", "momentum": 0.5}, False),
+        ("galore", {"kind": "galore", "scale": 0.5, "update_every": 50}, True),
+        ("galore", {"kind": "galore", "rank": 64}, False),
+        ("lion", {"kind": "lion", "bits": 8}, False),
+        ("ademamix", {"kind": "ademamix", "alpha": 3}, True),
+        ("muon", {"kind": "muon", "nesterov": False}, False),
+    ],
+)
+def test_settings_that_take_no_memory_share_one_measurement(
+    tiny_model: Path, rows: Path, optimizer: Any, other: Any, same: bool
+) -> None:
+    shapes = {
+        make_config(tiny_model, rows, "full", optimizer=each).memory_shape() for each in (optimizer, other)
+    }
+    assert (len(shapes) == 1) == same
+
+
+@pytest.mark.parametrize("kind", ["schedule_free", "stable_adamw"])
+def test_one_count_of_steps_for_all_weights_does_not_fit_layers_that_begin_anew(
+    tiny_model: Path, rows: Path, kind: str
+) -> None:
+    for method, count in (({"kind": "lisa"}, 1), ({"kind": "badam"}, 1), ("full", 0)):
+        found = list(optimizer_problems(make_config(tiny_model, rows, method, optimizer=kind)))
+        assert len(found) == count
+        assert all("counts the steps of all weights together" in what for _, what in found)
 
 
 @pytest.mark.parametrize(
