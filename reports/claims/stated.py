@@ -15,7 +15,7 @@ from trainables.results import ADDED, STATED_AT, Run
 @dataclass(frozen=True)
 class StatedClaim:
     """A claim, and of which run's cells it is, by its folder; ``None`` of all that the report has. ``values``: as it is
-    kept, without when it was stated.
+    kept, without when it was stated; of an unreadable one none.
     """
 
     claim: Claim
@@ -45,6 +45,10 @@ def _stated(values: Any, run: str | None) -> StatedClaim:
     except ValueError as error:
         claim = Unreadable.of(values, str(error))
     kept = values if isinstance(values, Mapping) else {}
-    own = {name: value for name, value in kept.items() if name not in (STATED_AT, ADDED)}
+    own = (
+        {}
+        if isinstance(claim, Unreadable)
+        else {k: v for k, v in kept.items() if k not in (STATED_AT, ADDED)}
+    )
     time = kept.get(STATED_AT)
     return StatedClaim(claim, run, time if isinstance(time, str) else None, kept.get(ADDED) is not False, own)

@@ -17,15 +17,23 @@ POWER = 0.8
 
 
 def detectable_difference(
-    rows: int, seeds: int, pairs: int, *, row_variance: float, seed_sd: float, seed_degrees: int = 0
+    rows: int,
+    seeds: int,
+    pairs: int,
+    *,
+    row_variance: float,
+    seed_sd: float,
+    seed_degrees: int = 0,
+    sides: int = 2,
+    power: float = POWER,
 ) -> float:
-    """The smallest true difference that is found with a probability of 80 %, in the unit of both standard deviations.
+    """The smallest true difference that is found with this ``power``, in the unit of both standard deviations.
 
     ``rows``: independent test rows. ``seeds`` that each is the mean of. ``pairs`` of which it is one, for which its
     p-value is corrected. ``row_variance``: of one row's difference between two methods; of shares of rows, the share
     of rows in which they differ. ``seed_sd``: between trainings that differ in their seed alone; 0 where one training
     is compared. ``seed_degrees``: of freedom, by which the variance between seeds will be estimated; the fewer, the
-    larger a difference has to be. Raises ``ValueError`` without rows.
+    larger a difference has to be. ``sides``: 1 of a one-sided test. Raises ``ValueError`` without rows.
 
     >>> round(detectable_difference(64, 1, 1, row_variance=0.2, seed_sd=0), 3)
     0.162
@@ -33,14 +41,14 @@ def detectable_difference(
     if rows < 1:
         raise ValueError("no difference can be told on no rows")
     by_rows, by_seeds = row_variance / rows, 2 * seed_sd**2 / max(1, seeds)
-    tail = FIRST / (2 * max(1, pairs))
+    tail = FIRST / (sides * max(1, pairs))
     if by_seeds and seed_degrees:
         parts = by_rows**2 / max(1, rows - 1) + by_seeds**2 / seed_degrees
         degrees = (by_rows + by_seeds) ** 2 / parts
-        needed = student_quantile(tail, degrees) + student_quantile(1 - POWER, degrees)
+        needed = student_quantile(tail, degrees) + student_quantile(1 - power, degrees)
     else:
         quantile = NormalDist().inv_cdf
-        needed = quantile(1 - tail) + quantile(POWER)
+        needed = quantile(1 - tail) + quantile(power)
     return needed * sqrt(by_rows + by_seeds)
 
 

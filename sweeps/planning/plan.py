@@ -27,6 +27,7 @@ from sweeps.planning.checks import (
 from sweeps.planning.checks.cell import CheckedDraft, check_draft
 from sweeps.planning.checks.requirements import Requirement
 from sweeps.planning.checks.search_notes import ending_notes, search_notes
+from sweeps.planning.claims import margins as claim_margins
 from sweeps.planning.claims import names as claim_names
 from sweeps.planning.claims import obstacles as claim_obstacles
 from sweeps.planning.conventions import CURRENT, Conventions
@@ -211,6 +212,7 @@ def make(
                 *amounts.too_many_trials(spec, cells),
                 *tracking.problems(spec),
                 *claim_names.problems(spec, drafts),
+                *claim_margins.problems(spec, cells),
                 # Of cells with errors it is not known what they will measure.
                 *([] if one_trial or len(cells) < len(checked) else claim_obstacles.warnings(spec, cells)),
             ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from sweeps.planning.draft import Draft
@@ -10,6 +9,7 @@ from sweeps.spec.claims.reading import PART
 from sweeps.spec.key_path import parse_path
 from sweeps.spec.problems import Problem, refusal
 from sweeps.spec.spec import Spec
+from trainables.system.cell_names import cells_named
 from trainables.system.suggestions import did_you_mean
 
 
@@ -20,9 +20,7 @@ def named_cells(wanted: str, methods: Mapping[str, str]) -> list[str]:
     >>> named_cells("lora rank8", {"sft-full": "full", "sft-lora-rank8": "lora-rank8"})
     ['sft-lora-rank8']
     """
-    plain = _plain(wanted)
-    exact = [cell for cell in methods if _plain(cell) == plain]
-    return exact or [cell for cell, method in methods.items() if _plain(method) == plain]
+    return cells_named(wanted, methods, lambda cell: (cell,), lambda cell: (methods[cell],))
 
 
 def problems(spec: Spec, drafts: Sequence[Draft]) -> Iterator[Problem]:
@@ -41,7 +39,3 @@ def problems(spec: Spec, drafts: Sequence[Draft]) -> Iterator[Problem]:
             elif len(found) > 1:
                 what = f"{name} is the method of several cells. Name one of {', '.join(found)}"
                 yield spec.source.problem(path, what)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s=_-]+", "-", name.strip()).casefold()

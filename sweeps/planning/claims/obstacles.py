@@ -14,7 +14,9 @@ from sweeps.spec.settings import FinalistsConfig, going_on
 from sweeps.spec.spec import Spec
 from trainables.system.wording import counted
 
-LEAST_RATES = 5  # trials through which a learning-rate curve has an interval
+LEAST_RATES = (
+    5  # trials through which a learning-rate curve has an interval: response_curve.LEAST_TRIALS of reports
+)
 
 
 def warnings(spec: Spec, cells: Sequence[Cell]) -> Iterator[Problem]:
@@ -68,8 +70,13 @@ def _without_values(setting: str, cells: Sequence[Cell]) -> Iterator[str]:
         if domain is None:
             searched: Mapping[str, object] = cell.space
             yield f"{cell.name} does not search {setting} (it searches {', '.join(searched) or 'nothing'})"
-        elif domain.size() is None:
+        elif (size := domain.size()) is None:
             yield f"{setting} of {cell.name} is searched in a range; values are compared of a {{choice: [4, 16]}}"
+        elif cell.trials < size:
+            yield (
+                f"{cell.name} has {counted(cell.trials, 'trial')} for {size} values of {setting}, and each needs "
+                "one (search.trials)"
+            )
         if cell.rungs:
             yield (
                 f"trials of {cell.name} that are stopped early have no quality, and every value needs one "

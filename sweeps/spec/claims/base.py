@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainables.config.base import Frozen
+from trainables.system.cell_names import plain_name
 
 Subject = Literal["quality", "learning rates", "second evaluation set"]
+
+
+@dataclass(frozen=True)
+class Tests:
+    """``sides``: the bounds of each difference that have to lie within the margin. ``pairs``: of the cells."""
+
+    sides: int = 1
+    pairs: int = 1
 
 
 class BaseClaim(Frozen, ABC):
@@ -23,6 +33,11 @@ class BaseClaim(Frozen, ABC):
     @abstractmethod
     def cells(self) -> dict[str, str]:
         """The cells as the spec names them, by where in the claim: ``{"a": "lora", "b": "full"}``."""
+
+    @property
+    def tests(self) -> Tests:
+        """What has to be shown of how many differences, for the claim to be supported."""
+        return Tests()
 
     @property
     def smallest_difference(self) -> float | None:
@@ -39,6 +54,12 @@ class PairClaim(BaseClaim):
 
     a: str = Field(min_length=1)
     b: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> Self:
+        if plain_name(self.a) == plain_name(self.b):
+            raise ValueError(f"a and b are both {self.a}. Name the cell that it is compared with")
+        return self
 
     @property
     def cells(self) -> dict[str, str]:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sweeps.spec.claims.base import BaseClaim
+from sweeps.spec.claims.base import BaseClaim, Tests
+from trainables.system.cell_names import plain_name
 
 
 class Flat(BaseClaim):
@@ -29,13 +30,17 @@ class Flat(BaseClaim):
             raise ValueError(
                 "several cells are compared with each other, without a setting. Leave one of both out"
             )
-        if len(set(self.of)) < len(self.of):
+        if len(set(map(plain_name, self.of))) < len(self.of):
             raise ValueError("a cell is named twice. Name each once")
         return self
 
     @property
     def cells(self) -> dict[str, str]:
         return {f"of[{position}]": name for position, name in enumerate(self.of)}
+
+    @property
+    def tests(self) -> Tests:
+        return Tests(sides=2, pairs=max(1, len(self.of) * (len(self.of) - 1) // 2))
 
     @property
     def smallest_difference(self) -> float | None:

@@ -48,11 +48,10 @@ def _read(source: Source, index: int, entry: Any) -> tuple[BaseClaim | None, lis
         what = refusal(f"got {format_value(entry)}", "a mapping", f". Write {EXAMPLE}")
         return None, [source.problem((PART, index), what)]
     kind = node.plain().get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         got = "kind is not given" if kind is None else f"got {format_value(kind)}"
         path = (PART, index) if kind is None else (PART, index, "kind")
-        return None, [
-            source.problem(path, refusal(got, f"one of {', '.join(KINDS)}", did_you_mean(kind, KINDS)))
-        ]
+        advice = did_you_mean(kind, KINDS) if isinstance(kind, str) else ""
+        return None, [source.problem(path, refusal(got, f"one of {', '.join(KINDS)}", advice))]
     claim, wrong = validate_node(source, KINDS[kind], node)
     return claim, wrong

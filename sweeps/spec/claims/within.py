@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from sweeps.spec.claims.base import PairClaim
+from sweeps.spec.claims.base import PairClaim, Tests
 
 
 class Within(PairClaim):
@@ -15,6 +15,10 @@ class Within(PairClaim):
     kind: Literal["within"] = "within"
     margin: float = Field(gt=0)
     both: bool = False
+
+    @property
+    def tests(self) -> Tests:
+        return Tests(sides=2 if self.both else 1)
 
     @property
     def smallest_difference(self) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from math import log10
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,14 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
+from reports.analysis.search.rate_search import rate_search
+from reports.claims.best_setting import BestSetting
 from reports.claims.finding import Finding
+from reports.claims.rate_ratio import RateRatio
+from reports.claims.wording import claim_sentences
 from reports.pages.report import build_report
 from reports.write import write
+from sweeps.execution.settling import looks
 from tests.helpers.run_folders import MIB, failed, record, write_journal, write_run, write_scores
 from trainables import results
 
@@ -270,3 +276,149 @@ def test_a_cell_without_a_result_settles_nothing(tmp_path: Path) -> None:
     (claim,) = found(run)
     assert claim.outcome == "not settled"
     assert "lora has no quality" in (claim.reason or "")
+
+
+HOSTILE: list[Any] = [
+    7,
+    None,
+    ["within"],
+    {},
+    {"kind": ["within"], "a": "lora", "b": "full", "margin": 0.02},
+    {"kind": {"within": 1}},
+    {"kind": "within", "a": 3, "b": "full", "margin": 0.02},
+    {"kind": "within", "a": "lora", "b": "full", "margin": "0.02"},
+    {"kind": "within", "a": "lora", "b": "full", "margin": float("nan")},
+    {"kind": "within", "a": "lora", "b": "full", "margin": float("inf")},
+    {"kind": "within", "a": "lora", "b": "full", "margin": 0.02, "of_later": True},
+    {"kind": "least_memory", "a": "lora", "b": "full", "margin": 0.02, "share": [0.5]},
+    {"kind": "best_setting", "a": "lora", "b": "full"},
+    {"kind": "best_setting", "a": "lora", "b": "full", "at_least": -1},
+    {"kind": "flat", "of": [], "margin": 0.02},
+    {"kind": "flat", "of": "lora", "margin": 0.02},
+    {"kind": "flat", "of": [["lora"]], "setting": "method.rank", "margin": 0.02},
+    {"kind": "flat", "of": ["lora"], "margin": 0.02},
+    {"kind": "<script>alert(1)</script>" + "x" * 1000},
+    {"kind": "better", "a": "", "b": "full"},
+]
+
+
+def test_claims_that_cannot_be_read_have_a_line_each_and_end_no_report(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", *HOSTILE, WITHIN | {"stated_at": 5, "added": "no"})
+    page = write([run])
+    *unread, read = json.loads((page.parent / "report.json").read_text())["claims"]
+    assert len(unread) == len(HOSTILE)
+    for each in unread:
+        assert each["outcome"] == "not settled"
+        assert each["reason"].startswith("this claim can't be read: ")
+        assert each["p_holm"] is None
+        assert len(each["claim"]) < 200
+    # Damaged marks are those of a claim whose time is not known.
+    assert (read["stated_at"], read["added"]) == (None, True)
+    assert read["p_holm"] is not None
+    assert "<script>alert" not in page.read_text()
+    for damaged in ("within", {"kind": "within"}, 0):
+        (run / "environment.json").write_text(json.dumps({"claims": damaged}))
+        (one,) = found(run)
+        assert "can't be read" in (one.reason or "")
+
+
+def test_a_margin_of_points_settles_nothing_of_a_share(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", WITHIN | {"margin": 2.0}, WITHIN | {"margin": 0.99})
+    points, wide = found(run)
+    assert points.outcome == "not settled"
+    assert "2 points are 0.02" in (points.reason or "")
+    assert wide.outcome == "supported"
+
+
+def test_of_cells_with_unequal_seeds_the_one_with_a_single_one_settles_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", WITHIN, BETTER)
+    for seed in (2, 3):
+        folder = run / "trials" / f"lora-{seed}"
+        (folder / "result.json").unlink(missing_ok=True)
+        shutil.rmtree(folder)
+    results.write_tables(run)
+    single, others = found(run)
+    assert single.outcome == "not settled"
+    assert (single.reason or "").startswith("lora was trained with one seed")
+    assert others.outcome == "supported"
+
+
+def test_what_an_earlier_look_settled_is_kept_at_a_later_one(tmp_path: Path) -> None:
+    # At the first look's error of 4 %, but not at the second's of 0.5 %.
+    claim = {key: value for key, value in WITHIN.items() if key != "added"} | {"margin": 0.02}
+    run = make_run(tmp_path / "run", claim | {"added": False})
+    (first,) = found(run)
+    assert first.p is not None
+    assert (first.outcome, 0.005 < first.p < 0.04) == ("supported", True)
+    write([run])
+    looks.begin(run)
+    looks.mark_reported(run)
+    assert json.loads((run / "settle.json").read_text())["looks"][0]["claims"] == [claim]
+    assert found(run)[0].outcome == "supported"
+    # What no report had settled by then is judged by the later error.
+    entries = [{"begun": "now", "reported": "then", "settled": [], "claims": []}]
+    (run / "settle.json").write_text(json.dumps({"looks": entries}))
+    (later,) = found(run)
+    assert (later.outcome, later.p) == ("not settled", first.p)
+
+
+def test_a_tiny_p_is_a_bound_and_memory_that_decides_has_none(tmp_path: Path) -> None:
+    less = {"kind": "least_memory", "a": "lora", "b": "full", "share": 0.3, "margin": 0.05, "added": False}
+    run = make_run(tmp_path / "run", WITHIN | {"margin": 0.5}, less, less | {"share": 0.405})
+    far, exceeds, unclear = found(run)
+    sentence, *others = claim_sentences([far, exceeds, unclear])
+    assert sentence.endswith("; p < 3e-6).")
+    assert exceeds.p is unclear.p is None
+    assert not any("p =" in other or "p <" in other for other in others)
+    assert "repeat within 2 %" in others[1]
+
+
+def test_claims_of_a_file_are_answered_for_each_run_and_each_group(tmp_path: Path) -> None:
+    one, other = make_run(tmp_path / "one", WITHIN), make_run(tmp_path / "other")
+    third = make_run(tmp_path / "third", model="qwen-0.5b")
+    page = write(
+        [one, other, third], tmp_path / "report", [BETTER | {"added": True}, WITHIN | {"added": True}]
+    )
+    answered = json.loads((page.parent / "report.json").read_text())["claims"]
+    assert [(each["kind"], each["run"], each["model"]) for each in answered] == [
+        ("within", "one", "smollm2-135m"),
+        ("better", "one", "smollm2-135m"),
+        ("better", "other", "smollm2-135m"),
+        ("better", "third", "qwen-0.5b"),
+        ("within", "other", "smollm2-135m"),
+        ("within", "third", "qwen-0.5b"),
+    ]
+    assert {each["outcome"] for each in answered} == {"supported"}
+    assert answered[2]["sentence"].startswith(
+        "Supported: in other, sft of smollm2-135m on commands: full is better"
+    )
+    rows = list(csv.DictReader((page.parent / "claims.csv").open()))
+    assert [row["run"] for row in rows] == [each["run"] for each in answered]
+    assert "settled_by_text" in rows[0]
+
+
+def test_the_table_of_claims_says_in_words_what_would_settle_one(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", BETTER | {"b": "lora"})
+    page = write([run])
+    (row,) = csv.DictReader((page.parent / "claims.csv").open())
+    assert "would settle it" in row["settled_by_text"] or row["settled_by_text"].startswith("it takes")
+
+
+def test_what_would_settle_a_ratio_is_the_largest_need_of_bounds_that_are_open(tmp_path: Path) -> None:
+    run = rates_run(tmp_path / "run", {"lora": 5e-3, "full": 1e-4})
+    (group,) = build_report([results.read_run(run)]).groups
+    one, other = (
+        rate_search(next(row.cell for row in group.rows if row.name == name)) for name in ("lora", "full")
+    )
+    assert one is not None
+    assert other is not None
+    ratio = RateRatio(one, other)
+    near, far = ratio.trials_to_tell(4.0, 0.01), ratio.trials_to_tell(1e6, 0.01)
+    assert near is not None
+    assert near > ratio.trials == far
+    assert BestSetting("lora", "full", 4.0, 1e6).trials_needed(ratio, 0.01) == near
+    stricter = ratio.trials_to_tell(4.0, 0.001)
+    assert stricter is not None
+    assert stricter > near
+    # A bound that skewed curves reach is told by no number of trials.
+    assert ratio.trials_to_tell(45.0, 0.01) is None

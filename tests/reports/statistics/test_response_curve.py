@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from reports.statistics.expected_best import expected_best
-from reports.statistics.response_curve import ResponseCurve, response_curve
+from reports.statistics.response_curve import ResponseCurve, optimum_intervals, response_curve
 
 LOW, HIGH = 1e-4, 1e-2
 
@@ -65,6 +65,18 @@ def test_the_interval_ends_where_the_last_curves_slope_is_as_far_from_0_as_its_t
             distances.append(abs(fit[1]) / error)
         assert min(distances) == pytest.approx(stats.t.ppf(0.975, 3), rel=0.01)
     assert low < 1e-3 < high
+
+
+def test_an_interval_narrower_than_the_places_that_are_tried_is_no_point() -> None:
+    rates = np.geomspace(LOW, HIGH, 12).tolist()
+    noise = 1e-4 * np.array([1, -1, 1, 1, -1, -1, 1, -1, 1, -1, 1, -1])
+    values = (np.array(parabola(rates, 1.03e-3)) + noise).tolist()
+    intervals = optimum_intervals(rates, values, LOW, HIGH, (1.0,))
+    assert intervals is not None
+    widths = [np.log10(high / low) for low, high in map(intervals, (0.05, 0.01))]
+    assert 0 < widths[0] < 2 / 100  # of places that are a hundredth of the range apart
+    # As wide as the t distribution says.
+    assert widths[1] / widths[0] == pytest.approx(stats.t.ppf(0.995, 9) / stats.t.ppf(0.975, 9), rel=0.02)
 
 
 def test_the_interval_holds_the_best_rate_of_a_curve_that_falls_more_quickly_on_one_side() -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from reports.statistics import response_curve
 from reports.statistics.detectable import detectable_difference
 from sweeps.planning.assessment.claim_rows import claim_lines, claims_json
+from sweeps.planning.claims import obstacles
 from sweeps.planning.plan import Plan
 from tests.helpers.specs import ONE, SPEC, plan, spec_folder
 
@@ -72,6 +74,62 @@ def test_flat_over_a_setting_lacks_what_is_not_searched(workdir: Path) -> None:
     assert lacks(made(workdir, "{kind: flat, of: [lora], setting: method.rank, margin: 0.1}", whole)) == []
     (what,) = lacks(made(workdir, "{kind: flat, of: [lora], setting: method.alpha, margin: 0.1}", whole))
     assert "sft-lora does not search method.alpha (it searches method.rank, train.learning_rate)" in what
+
+
+def test_flat_over_a_setting_lacks_trials_for_its_values(workdir: Path) -> None:
+    claim = "{kind: flat, of: [lora], setting: method.rank, margin: 0.1}"
+    many = SEEDS.replace("trials: 3", "trials: 3, scheduler: none").replace("[4, 8]}}", "[1, 2, 4, 8]}}")
+    (what,) = lacks(made(workdir, claim, many))
+    assert "sft-lora has 3 trials for 4 values of method.rank, and each needs one (search.trials)" in what
+    assert lacks(made(workdir, claim, many.replace("trials: 3", "trials: 4"))) == []
+
+
+def test_a_margin_in_points_is_refused_where_the_quality_is_a_share(workdir: Path) -> None:
+    claim = "{kind: within, a: lora, b: full, margin: 2}"
+    (problem,) = made(workdir, claim).errors
+    assert problem.path == "claims[0].margin"
+    assert problem.what == "got 2, and exact match can't differ by more than 1: 2 points are 0.02"
+    # Losses may differ by more.
+    assert not made(
+        workdir, claim, SEEDS.replace("eval_fraction: 0.4", "eval_fraction: 0.4, quality: loss")
+    ).errors
+
+
+def test_a_rates_curve_is_of_as_many_trials_as_a_report_needs() -> None:
+    assert obstacles.LEAST_RATES == response_curve.LEAST_TRIALS
+
+
+def smallest(workdir: Path, claim: str, text: str = SEEDS) -> float | None:
+    (values,) = claims_json(made(workdir, claim, text), detectable_difference)
+    found: float | None = values["smallest_margin"]
+    return found
+
+
+def test_the_smallest_margin_grows_with_what_has_to_be_shown(workdir: Path) -> None:
+    whole = SEEDS.replace("trials: 3", "trials: 6, scheduler: none")
+    one_sided = smallest(workdir, "{kind: within, a: lora, b: full, margin: 0.1}", whole)
+    both = smallest(workdir, "{kind: within, a: lora, b: full, margin: 0.1, both: true}", whole)
+    values = smallest(workdir, "{kind: flat, of: [lora], setting: method.rank, margin: 0.1}", whole)
+    assert one_sided is not None
+    assert both is not None
+    assert values is not None
+    # The values of a setting are compared by one training each.
+    assert one_sided < both < values
+    rows = made(workdir, "{kind: better, a: lora, b: full}").cells[0].quality_rows
+    assert rows is not None
+    spread = {"row_variance": 0.2, "seed_sd": 0.02, "seed_degrees": 4}
+    assert one_sided == detectable_difference(rows.prompts, 3, 1, **spread, sides=1, power=0.8)
+    assert one_sided < detectable_difference(rows.prompts, 3, 1, **spread)
+
+
+def test_no_margin_is_advised_on_where_a_claim_lacks_more_than_rows(workdir: Path) -> None:
+    assert smallest(workdir, "{kind: within, a: lora, b: full, margin: 0.1}", SPEC) is None
+
+
+def test_a_margin_that_no_rows_are_enough_for_says_up_to_how_many(workdir: Path) -> None:
+    found = made(workdir, "{kind: within, a: lora, b: full, margin: 0.0001}")
+    (line,) = claim_lines(found, detectable_difference)
+    assert line.endswith("no number of rows up to 100,000 is enough with these seeds (finalists.seeds)")
 
 
 def test_forgetting_lacks_a_second_evaluation_set(workdir: Path) -> None:

@@ -42,6 +42,10 @@ def test_every_kind_of_claim_is_read() -> None:
         ("{kind: flat, of: [lora], margin: 0.1}", "one cell needs a setting"),
         ("{kind: flat, of: [lora, lora], margin: 0.1}", "a cell is named twice"),
         ("{a: lora, b: full}", "kind is not given"),
+        ("{kind: [within], a: lora, b: full}", "claims[0].kind: got [within]; allowed: one of within"),
+        ("{kind: {a: 1}}", "claims[0].kind: got"),
+        ("{kind: within, a: full, b: Full, margin: 0.02}", "a and b are both full"),
+        ("{kind: flat, of: [lora rank8, lora-rank8], margin: 0.1}", "a cell is named twice"),
         ("lora", "got lora. Write claims: [{kind: within"),
     ],
 )
