@@ -20,6 +20,7 @@ from trainables.data.sources import EMBEDDED, exists, is_hub
 from trainables.models.folder import Architecture, ModelError
 from trainables.system.suggestions import message_of
 from trainables.templates.settings import own_template, writes_date
+from trainables.trial.config import TrialConfig
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,29 @@ class InputFinder:
             )
         except ModelError as error:
             return MissingInput((key,), message_of(error))
+
+
+def known_architecture(config: TrialConfig) -> Architecture | None:
+    """That of the base model, where it is on this machine, and nothing has to be trusted to read it."""
+    from trainables.models import locate
+
+    if config.model.unsafe:
+        return None
+    try:
+        return locate.read_architecture(locate.model_folder(config.model))
+    except (ModelError, OSError):
+        return None
+
+
+def merge_problem(source: TrialConfig) -> str | None:
+    """Why no cell can continue from what a trial trains: an adapter that can't be merged into its base."""
+    method = source.method
+    if method is None or not method.saves_adapter:
+        return None
+    architecture = known_architecture(source)
+    trained = None if architecture is None else architecture.trained_for(source.stage.task)
+    obstacle = method.merge_obstacle(trained)
+    return None if obstacle is None else f"its adapter can't be merged into its model: {obstacle}"
 
 
 class InvalidPath(ValueError):  # noqa: N818

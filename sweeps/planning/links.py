@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.planning.dependencies import FROM, MODEL_FROM, MODEL_START, STAGE_REWARD, dependency_chain
 from sweeps.planning.draft import Draft
-from sweeps.planning.inputs import absolute_path
+from sweeps.planning.inputs import absolute_path, merge_problem
 from sweeps.spec.problems import Problem, format_value
 from sweeps.spec.schema import ENTRY_CLASSES
 from sweeps.spec.tree import CellPath, Leaf, leaves
@@ -154,6 +154,8 @@ class _Linker:
         if trial.stage.task != POLICY_TASK:
             what = f"{folder} is a reward model: it predicts no tokens, so no stage can continue from it"
             raise _InvalidReference(what)
+        if (problem := merge_problem(trial)) is not None:
+            raise _InvalidReference(f"no stage can continue from {folder}: {problem}")
         return trained
 
     def _unknown(self, wanted: str) -> Proposal:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from sweeps.planning.checks.rules import RULES, RuleContext
 from sweeps.planning.draft import Draft
+from sweeps.planning.inputs import known_architecture
 from sweeps.spec import overrides
 from sweeps.spec.domain_parser import is_domain
 from sweeps.spec.entries import entry_label, placeholder_entry
@@ -23,8 +24,6 @@ from sweeps.spec.schema import error_translator
 from sweeps.spec.settings import ResourcesConfig
 from sweeps.spec.source import Source
 from sweeps.spec.tree import ALTERNATIVES, Branch, build_node
-from trainables.models import locate
-from trainables.models.folder import Architecture, ModelError
 from trainables.trial.config import TrialConfig
 
 SECTIONS = ("stage", "method", "train")  # whose settings may be changed
@@ -148,16 +147,6 @@ def _rule_problems(config: TrialConfig, source: Source, resources: ResourcesConf
         problems=(),
         placeholder=True,
     )
-    context = RuleContext(draft, resources, None, _architecture(config))
+    context = RuleContext(draft, resources, None, known_architecture(config))
     for rule in RULES:
         yield from rule(context, config)
-
-
-def _architecture(config: TrialConfig) -> Architecture | None:
-    """That of the base model, where it is on this machine, and nothing has to be trusted to read it."""
-    if config.model.unsafe:
-        return None
-    try:
-        return locate.read_architecture(locate.model_folder(config.model))
-    except (ModelError, OSError):
-        return None

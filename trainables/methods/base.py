@@ -66,6 +66,12 @@ class FineTuning(Frozen, ABC):
         """(setting, what is wrong) for everything that this model makes impossible; called while planning."""
         yield from ()
 
+    def merge_obstacle(self, architecture: Architecture | None) -> str | None:
+        """Why its adapter can't be merged into the model, as a stage that continues from it needs; ``None`` where it
+        can, or where that is not known without the architecture.
+        """
+        return None
+
     def training_obstacles(self, train: TrainConfig) -> Iterator[tuple[str, str]]:
         """(setting of ``train``, what is wrong) for everything that the method can't be trained with."""
         yield from ()
@@ -88,6 +94,10 @@ class FineTuning(Frozen, ABC):
 
         Raises ``MemoryNotPredictable`` for settings that the prediction doesn't cover.
         """
+
+    def footprint_over_time(self, shape: DecoderShape) -> Footprint:
+        """The same of all that ever trains: a copy of the policy before training has all of it."""
+        return self.footprint(shape)
 
     def load_dtype(self, dtypes: Dtypes) -> torch.dtype:
         """The dtype that the base is loaded in: the frozen weights', unless all of them train."""

@@ -32,6 +32,7 @@ DEFAULT = "default"
 NOT_OF_LINEAR_LAYERS = frozenset({"ia3", "ln_tuning", "trainable_tokens"})
 # Types with which the model is another one than the base before it is trained.
 CHANGED_AT_START = peft_options.VIRTUAL_TOKENS | {"c3a", "fourierft", "unilora", "vblora"}
+BIASES_ALONE = "beft"  # the type that adds to the biases of layers; where they have none, it can't be merged
 # Types whose layers compute in 32 bits whatever the dtype of their weights.
 IN_32_BITS = frozenset({"deft"})
 
@@ -88,6 +89,13 @@ class PeftAdapter(FineTuning):
             yield from _attached(
                 self.model_copy(update={"name": None}), json.dumps(architecture.config)
             ).problems
+
+    def merge_obstacle(self, architecture: Architecture | None) -> str | None:
+        if self.type == BIASES_ALONE and architecture is not None:
+            attached = _attached(self.model_copy(update={"name": None}), json.dumps(architecture.config))
+            if attached.without_bias is not None:
+                return f"{self.type} is merged into biases alone, and {attached.without_bias} has none"
+        return peft_options.NOT_MERGED.get(self.type)
 
     def training_obstacles(self, train: TrainConfig) -> Iterator[tuple[str, str]]:
         if not self.adds_tokens:
@@ -165,9 +173,12 @@ class PeftAdapter(FineTuning):
 
 @dataclass(frozen=True)
 class Attached:
-    """What PEFT says against a method's options for a model, by the setting."""
+    """What PEFT says against a method's options for a model, by the setting. ``without_bias``: of the type that adapts
+    biases, the first module with an adapter that has none.
+    """
 
     problems: tuple[tuple[str, str], ...] = ()
+    without_bias: str | None = None
 
 
 def _attached(method: PeftAdapter, config: str) -> Attached:
@@ -187,7 +198,8 @@ def _attach_to_blueprint(method: str, config: str) -> Attached:
         return Attached()
     try:
         with torch.device("meta"):
-            adapter.attach_adapters(model)
+            policy = adapter.attach_adapters(model)
+            return Attached(without_bias=_without_bias(policy) if adapter.type == BIASES_ALONE else None)
     except (ValueError, TypeError, AssertionError, ArithmeticError, LookupError, AttributeError) as error:
         return Attached((("type", f"PEFT refuses these options for this model: {_first_line(error)}"),))
     except (
@@ -195,7 +207,13 @@ def _attach_to_blueprint(method: str, config: str) -> Attached:
         RuntimeError,
     ):  # it computes its start from the base's values, which are not there
         return Attached()
-    return Attached()
+
+
+def _without_bias(model: nn.Module) -> str | None:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+    return next((name for name, layer in layers.items() if layer.get_base_layer().bias is None), None)
 
 
 def _first_line(error: Exception) -> str:

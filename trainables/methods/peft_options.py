@@ -36,6 +36,27 @@ REFUSED = {
     "shadow": "it needs a second, smaller model",
     "xlora": "it needs adapters that are trained already",
 }
+# Types whose adapters can't be merged into any model, and why.
+NOT_MERGED = {
+    **{
+        kind: f"{kind} puts virtual tokens before each text, and changes no weights"
+        for kind in sorted(VIRTUAL_TOKENS)
+    },
+    "lily": "PEFT has no merged form of lily",
+}
+_BY_TEXT = (
+    "with it, PEFT reads a tokenizer from a path of its own, which is neither checked nor that of the model"
+)
+# Options that can't be set here, and values of others, with the reason.
+REFUSED_OPTIONS = {
+    "prompt_tuning": dict.fromkeys(
+        ("prompt_tuning_init_text", "tokenizer_kwargs", "tokenizer_name_or_path"),
+        f"it belongs to prompt_tuning_init: TEXT: {_BY_TEXT}; leave it out",
+    )
+}
+REFUSED_VALUES = {
+    ("prompt_tuning", "prompt_tuning_init", "TEXT"): f"{_BY_TEXT}; write RANDOM (the default) or SAMPLE_VOCAB"
+}
 # What a method sets itself, or what says nothing about the training.
 OWN_SETTINGS = frozenset(
     {
@@ -71,7 +92,8 @@ def config_class(name: str) -> Any:
 def option_names(name: str) -> list[str]:
     """The options of a type that a spec can set."""
     fields = (field.name for field in dataclasses.fields(config_class(name)) if field.init)
-    return sorted(each for each in fields if each not in OWN_SETTINGS and not each.startswith("_"))
+    left_out = OWN_SETTINGS | REFUSED_OPTIONS.get(name, {}).keys()
+    return sorted(each for each in fields if each not in left_out and not each.startswith("_"))
 
 
 def option_problems(name: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -80,6 +102,8 @@ def option_problems(name: str, options: Mapping[str, Any]) -> Iterator[tuple[str
     for option, value in options.items():
         if option == "target_modules":
             yield option, "write targets: the modules with an adapter, as for lora"
+        elif option in (refused := REFUSED_OPTIONS.get(name, {})):
+            yield option, f"{option} can't be set here: {refused[option]}"
         elif option not in known:
             what = f"{name} has no option {option}"
             yield option, hinted(what, did_you_mean(option, known), f"it has {', '.join(known)}")
@@ -91,6 +115,8 @@ def _value_problem(name: str, option: str, value: Any) -> str | None:
     limit = limits.RANK if option in RANKS else MAX_NUMBER
     if isinstance(value, int | float) and not abs(value) <= limit:  # NaN, too
         return f"got {value}; the maximum is {limit:,}" if math.isfinite(value) else "give a finite number"
+    if (refused := REFUSED_VALUES.get((name, option, str(value).upper()))) is not None:
+        return f"{value} can't be used here: {refused}"
     validator = _validator(name, option)
     if validator is None:
         return None

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from sweeps.planning.cell import Cell
 from sweeps.planning.checks.cell import CheckedDraft
 from sweeps.planning.dependencies import MODEL_FROM, STAGE_REWARD, dependency_chain
+from sweeps.planning.inputs import merge_problem
 from sweeps.spec.problems import Problem
 from trainables.data.loading import load
 from trainables.templates.message_changes import OMIT
@@ -24,6 +25,7 @@ SAME_IN_BOTH = ("template_arguments", "default_system", "tool_format")
 def problems(checked: Sequence[CheckedDraft]) -> Iterator[Problem]:
     """What does not fit between cells that are valid by themselves."""
     cells = {each.cell.name: each.cell for each in checked if each.cell is not None}
+    configs = {each.cell.name: each.configs for each in checked if each.cell is not None}
     for each in checked:
         # A dependency that became no cell has problems of its own, to be corrected first.
         if each.cell is None or not set(each.cell.depends_on) <= cells.keys():
@@ -37,6 +39,10 @@ def problems(checked: Sequence[CheckedDraft]) -> Iterator[Problem]:
                 what = _reward_problem(source.first(), config)
                 yield from [each.draft.problem(STAGE_REWARD, what)] if what else []
             else:
+                obstacles = (merge_problem(source_config) for source_config in configs[source.name])
+                if (obstacle := next(filter(None, obstacles), None)) is not None:
+                    what = f"no stage can continue from {source.name}: {obstacle}; take another method there"
+                    yield each.draft.problem(MODEL_FROM, what)
                 for what in _comparability_problems(each.cell, config, source, cells):
                     yield each.draft.problem(MODEL_FROM, what, error=False)
 

@@ -250,6 +250,18 @@ def test_a_trial_of_another_run_is_named_as_in_every_other_command(tmp_path: Pat
         assert any(why in error for error in errors), errors
 
 
+def test_no_stage_continues_from_an_earlier_adapter_that_cannot_be_merged(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    run = make_run(tmp_path, tiny_model, ("lora",))
+    config = run / "trials" / trial_id_of(run, "sft-lora") / "config.json"
+    method = {"kind": "peft", "type": "prefix_tuning", "num_virtual_tokens": 4}
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"method": method}))
+    (error,) = {str(error) for error in plan_continuing_from(tmp_path, str(config.parent)).errors}
+    assert "no stage can continue from" in error
+    assert "prefix_tuning puts virtual tokens before each text, and changes no weights" in error
+
+
 def test_a_run_stands_for_the_trial_that_its_report_recommends_and_the_plan_names_it(
     tmp_path: Path, tiny_model: Path
 ) -> None:

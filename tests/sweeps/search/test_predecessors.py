@@ -115,6 +115,25 @@ def test_a_start_that_cannot_be_is_an_error_at_its_line(
     assert any(what in problem for problem in found), found
 
 
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [
+        ("{kind: peft, type: prompt_tuning, num_virtual_tokens: 4}", "puts virtual tokens before each text"),
+        ("{kind: peft, type: lily}", "PEFT has no merged form of lily"),
+    ],
+)
+def test_no_stage_continues_from_an_adapter_that_cannot_be_merged(
+    workdir: Path, method: str, why: str
+) -> None:
+    text = LINE.replace("{kind: full}", "{kind: full, name: whole}").replace(
+        "{kind: lora, rank: {choice: [4, 8]}}", method
+    )
+    (found,) = problems(workdir, text)
+    assert found.startswith("spec.yaml:4 stages[1].model.from: no stage can continue from sft-")
+    assert why in found
+    assert not problems(workdir, text.replace("from: sft", "from: sft-whole"))
+
+
 def test_a_circle_is_an_error_that_names_its_cells(workdir: Path) -> None:
     text = LINE.replace("{kind: sft}", "{kind: sft, model: {from: dpo}}")
     (found,) = [problem for problem in problems(workdir, text) if "sft-full would" in problem]

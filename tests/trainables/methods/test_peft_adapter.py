@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,10 @@ def check_merge(name: str, config: TrialConfig, tolerance: float) -> None:
     tokens = torch.arange(5, 25)[None]
     with torch.no_grad():
         before = policy.model(input_ids=tokens).logits
+    assert config.method is not None
+    assert config.model.path is not None
+    obstacle = config.method.merge_obstacle(read_architecture(config.model.path))
+    assert (obstacle is not None) == (name in UNMERGED)  # as `plan` foresees
     if name in UNMERGED:
         with pytest.raises(ModelError, match=r"can't be merged.*--adapter exports it"):
             merge_adapter(policy.model)
@@ -104,6 +109,49 @@ def check_merge(name: str, config: TrialConfig, tolerance: float) -> None:
     with torch.no_grad():
         after = merge_adapter(policy.model)(input_ids=tokens).logits
     torch.testing.assert_close(after, before, rtol=tolerance, atol=tolerance / 10)
+
+
+@pytest.mark.parametrize(
+    ("bias", "targets", "without"),
+    [(False, "default", "q_proj"), (True, "default", "gate_proj"), (True, ("q_proj", "o_proj"), None)],
+)
+def test_beft_can_be_merged_where_all_that_it_adapts_has_a_bias(
+    bias: bool, targets: Any, without: str | None, tiny_model: Path
+) -> None:
+    architecture = read_architecture(tiny_model)
+    architecture = replace(architecture, config={**architecture.config, "attention_bias": bias})
+    obstacle = PeftAdapter(type="beft", targets=targets).merge_obstacle(architecture)
+    if without is None:
+        assert obstacle is None
+    else:
+        assert obstacle is not None
+        assert f"{without} has none" in obstacle
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("prompt_tuning_init", "TEXT"),
+        ("prompt_tuning_init", "text"),
+        ("prompt_tuning_init_text", "Answer briefly."),
+        ("tokenizer_name_or_path", "/elsewhere"),
+        ("tokenizer_kwargs", {"trust_remote_code": True}),
+    ],
+)
+def test_prompt_tuning_reads_no_tokenizer_from_a_path_of_its_own(
+    option: str, value: Any, tiny_model: Path
+) -> None:
+    written = {"num_virtual_tokens": 3, option: value}
+    found = problems(tiny_model, type="prompt_tuning", **written)
+    assert found.keys() == {option}
+    assert "PEFT reads a tokenizer from a path of its own" in found[option]
+    assert option not in peft_options.option_names("prompt_tuning") or option == "prompt_tuning_init"
+
+
+@pytest.mark.parametrize("start", ["RANDOM", "SAMPLE_VOCAB"])
+def test_prompt_tuning_has_its_other_starts(start: str, tiny_model: Path) -> None:
+    written = {"num_virtual_tokens": 3, "prompt_tuning_init": start}
+    assert not problems(tiny_model, type="prompt_tuning", **written)
 
 
 @pytest.mark.parametrize("name", sorted(peft_options.REFUSED))
