@@ -43,14 +43,14 @@ def predict(
     no training step to predict. Raises ``MemoryNotPredictable`` for a method that the formula doesn't cover.
     """
     assert config.method is not None
-    reference_stays = config.method.reference_stays
     if not batch.labels:  # a reward head stands in the place of the one that predicts tokens
         shape = replace(shape, reward_head=True)
     footprint = config.method.footprint(shape)
     step = TrainingStep(config.train, shape, footprint, batch, device, attention, config.model.dtype, workers)
     sizes = formula_sizes(step)
     if batch.rollout is not None:
-        return _highest(rollout_moments(step, sizes, batch.rollout, reference_stays))
+        kept = None if config.method.reference_stays else config.method.footprint_over_time(shape)
+        return _highest(rollout_moments(step, sizes, batch.rollout, kept))
     return _highest(training_moments(sizes))
 
 

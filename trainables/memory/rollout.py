@@ -15,6 +15,7 @@ from trainables.memory.moments import moment, training_moments
 if TYPE_CHECKING:
     from trainables.memory.sizes import StepSizes
     from trainables.memory.step import MemoryPrediction, TrainingStep
+    from trainables.methods.footprint import Footprint
     from trainables.stages.forward_pass import RewardModelFootprint, Rollout
 
 # Bytes per logit.
@@ -26,12 +27,15 @@ REWARDED_AT_A_TIME = 16  # answers in one forward pass of the reward model
 
 
 def rollout_moments(
-    step: TrainingStep, sizes: StepSizes, rollout: Rollout, reference_stays: bool
+    step: TrainingStep, sizes: StepSizes, rollout: Rollout, kept: Footprint | None
 ) -> list[MemoryPrediction]:
-    """All moments of a PPO step; ``reference_stays``: the reference is the policy with its adapters off."""
+    """All moments of a PPO step; ``kept``: what of the reference is kept, ``None`` where it is the policy with its
+    adapters off.
+    """
+    reference_stays = kept is None
     reward = rollout.reward and rollout.reward.resolve(step.footprint, step.shape, reference_stays)
     reward_bytes = reward.held_bytes(step.shape, step.widths.frozen, step.device) if reward else 0
-    reference_bytes = 0 if reference_stays else _kept_reference_bytes(step)
+    reference_bytes = 0 if kept is None else _kept_reference_bytes(step, kept)
     moments = [
         *training_moments(sizes),
         _sampling_moment(step, sizes, rollout),
@@ -53,11 +57,11 @@ def rollout_moments(
 # What is held at every moment
 
 
-def _kept_reference_bytes(step: TrainingStep) -> int:
+def _kept_reference_bytes(step: TrainingStep, kept: Footprint) -> int:
     """The trained weights before training: the model's in the type they were loaded in, adapters in their own."""
     widths = step.widths
-    adapters = step.footprint.adapter_params(step.shape)
-    return widths.frozen * step.trained_model_params + widths.trainable * adapters
+    adapters = kept.adapter_params(step.shape)
+    return widths.frozen * (kept.trained_params(step.shape) - adapters) + widths.trainable * adapters
 
 
 def _restored_reference_bytes(step: TrainingStep) -> int:

@@ -6,13 +6,9 @@ arXiv:2404.02827, algorithm 1. The optimizer is the spec's, by default AdamW as 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from trainables.methods.footprint import Footprint
-from trainables.methods.layerwise import LayerWise
-
-if TYPE_CHECKING:
-    from trainables.models.architecture.decoder_shape import DecoderShape
+from trainables.methods.layerwise import LayerWise, Period
 
 
 class BAdam(LayerWise):
@@ -49,10 +45,7 @@ class BAdam(LayerWise):
         blocks = -(-count // self.layers)
         return self.ends and period % (blocks + 1) == blocks
 
-    def footprint(self, shape: DecoderShape) -> Footprint:
+    def heavy_periods(self, count: int) -> list[Period]:
         # The first layers are the block whose gradients go through most of the model.
-        block = Footprint(trained_layers=min(self.layers, shape.layers), first_layers=True)
-        ends = Footprint(embedding=True, head=True, last_norm=True)
-        return max(
-            (block, ends) if self.ends else (block,), key=lambda footprint: footprint.trained_params(shape)
-        )
+        block = Period(tuple(range(min(self.layers, count))), False)
+        return [block, Period((), True)] if self.ends else [block]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from trainables.methods.base import FineTuning, reward_head, save_whole
+from trainables.methods.base import FineTuning, cast_trainable, reward_head, save_whole
+from trainables.methods.footprint import Footprint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +24,22 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
+    from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.folder import Architecture
     from trainables.models.precision import Dtypes
+
+
+@dataclass(frozen=True)
+class Period:
+    """What trains together: the decoder layers at these places, and the ``ends`` (embeddings, last norm and head)."""
+
+    layers: tuple[int, ...]
+    ends: bool
+
+    def footprint(self) -> Footprint:
+        ends = self.ends
+        first = 0 in self.layers
+        return Footprint(len(self.layers), first_layers=first, embedding=ends, head=ends, last_norm=ends)
 
 
 class LayerWise(FineTuning):
@@ -45,6 +61,10 @@ class LayerWise(FineTuning):
     def ends_train(self, count: int, period: int) -> bool:
         """Whether embeddings, the last norm and the head train in a ``period``, too."""
 
+    @abstractmethod
+    def heavy_periods(self, count: int) -> list[Period]:
+        """Those periods of a model with ``count`` layers of which one takes the most memory."""
+
     @property
     @abstractmethod
     def trains_ends(self) -> bool:
@@ -53,6 +73,29 @@ class LayerWise(FineTuning):
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
         if self.layers > architecture.layers:
             yield "layers", f"the model has {architecture.layers} layers, so {self.layers} can't train"
+
+    def footprint(self, shape: DecoderShape) -> Footprint:
+        periods = (period.footprint() for period in self.heavy_periods(shape.layers))
+        return max(periods, key=lambda footprint: footprint.trained_params(shape))
+
+    def footprint_over_time(self, shape: DecoderShape) -> Footprint:
+        return Period(tuple(range(shape.layers)), self.trains_ends).footprint()
+
+    def train_heaviest(self, model: nn.Module, dtypes: Dtypes) -> None:
+        """Has those weights train that do in the period of the most memory, and no others."""
+        layers, ends = parts(model)
+        periods = (
+            [
+                *(p for place in period.layers for p in layers[place]),
+                *(ends if period.ends else always(model)),
+            ]
+            for period in self.heavy_periods(len(layers))
+        )
+        heaviest = max(periods, key=lambda parameters: sum(each.numel() for each in parameters))
+        model.requires_grad_(False)
+        for parameter in heaviest:
+            parameter.requires_grad_(True)
+        cast_trainable(model, dtypes.trainable)
 
     def attach(self, model: nn.Module, dtypes: Dtypes, begun: Path | None = None) -> nn.Module:
         # All that ever trains has a gradient here, so that it gets a place in the optimizer.

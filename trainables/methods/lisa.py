@@ -6,15 +6,11 @@ arXiv:2403.17919, algorithm 1.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from trainables.methods.footprint import Footprint
-from trainables.methods.layerwise import LayerWise
-
-if TYPE_CHECKING:
-    from trainables.models.architecture.decoder_shape import DecoderShape
+from trainables.methods.layerwise import LayerWise, Period
 
 
 class LISA(LayerWise):
@@ -37,6 +33,6 @@ class LISA(LayerWise):
     def ends_train(self, count: int, period: int) -> bool:
         return True
 
-    def footprint(self, shape: DecoderShape) -> Footprint:
-        layers = min(self.layers, shape.layers)
-        return Footprint(trained_layers=layers, embedding=True, head=True, last_norm=True)
+    def heavy_periods(self, count: int) -> list[Period]:
+        # Gradients reach all layers whichever train, since the embedding does.
+        return [Period(tuple(range(count - min(self.layers, count), count)), True)]

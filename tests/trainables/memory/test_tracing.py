@@ -153,6 +153,35 @@ def test_weights_are_counted_by_what_becomes_of_them(family: Any, rows: Path) ->
     assert lora.adapters == sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
 
 
+@pytest.mark.parametrize(
+    ("method", "trained"),
+    [
+        ({"kind": "lisa", "layers": 2}, lambda layer, ends: 2 * layer + ends),
+        ({"kind": "badam"}, lambda layer, ends: layer),
+        ({"kind": "badam", "ends": True}, max),
+    ],
+)
+def test_of_layers_that_train_in_turn_only_those_of_one_period_count(
+    family: Any, rows: Path, method: dict[str, Any], trained: Any
+) -> None:
+    folder = family("gpt2")
+    config = make_config(folder, rows, method)
+    policy = make_policy(config)
+    named = [(".h." in name, p.numel()) for name, p in policy.model.named_parameters()]
+    inside = sum(count for is_layer, count in named if is_layer)
+    outside = sum(count for is_layer, count in named if not is_layer)
+    count = config_of(folder)["n_layer"]
+    assert count > 2
+    traced = trace(case_of(config, folder))
+    weights = traced.weights
+    assert weights.trained == trained(inside // count, outside)
+    assert weights.trained + weights.frozen == inside + outside
+    assert weights.frozen_bytes == 2 * weights.frozen
+    assert kept(traced) < kept(trace(case_of(make_config(folder, rows, "full"), folder)))
+    # Gradients go through all layers, down to the first one.
+    assert all(traced.kinds[layer].backward_peak for layer in traced.layers)
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "falcon"])  # whose layers are of other classes than torch's
 def test_quantized_weights_are_held_in_few_bits(family: Any, rows: Path, kind: str) -> None:
     config = make_config(family(kind), rows, "qlora-4bit")

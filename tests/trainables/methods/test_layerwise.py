@@ -10,10 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.helpers.trials import ScriptedControl, curve, make_config, run, write_rows
+from tests.helpers.trials import ScriptedControl, curve, make_config, make_policy, run, write_rows
 from trainables.memory.measurement import measure
+from trainables.memory.prediction import predict
 from trainables.methods import LISA, BAdam
 from trainables.models.architecture.decoder_shape import from_config
+from trainables.training.reference_policy import keep_reference, reference_bytes
 from trainables.trial.worker_limits import sharing_problems
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -67,6 +69,25 @@ def test_the_state_is_that_of_the_layers_that_train(tiny_model: Path, rows: Path
         predicted = config.train.optimizer_settings.state_bytes(tensors, 4)
         assert found.optimizer_bytes == predicted + 4 * sum(tensor.count for tensor in tensors)
         assert found.gradient_bytes == predicted / 2
+
+
+def test_ppo_keeps_a_copy_of_all_that_ever_trains(tiny_model: Path) -> None:
+    shape = from_config(json.loads((tiny_model / "config.json").read_text()))
+    for method in (*METHODS.values(), {"kind": "badam"}):
+        config = make_config(
+            tiny_model, "commands", method, stage={"kind": "ppo", "reward": "commands"}, cutoff=80
+        )
+        assert config.method is not None
+        policy = make_policy(config)
+        keep_reference(policy)
+        batch = config.stage.forward_pass(4, 80)
+        assert batch is not None
+        predicted = predict(config, shape, batch, "cpu", "eager").reference
+        kept = reference_bytes(policy)
+        assert kept is not None
+        # Beside it, at some moments, the weights of one period cast to the dtype that they train in.
+        trained = config.method.footprint(shape).trained_params(shape)
+        assert kept <= predicted <= kept + 4 * trained
 
 
 def test_badam_trains_each_block_once_in_a_round_and_lisa_draws_with_the_seed() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from trainables.memory.tracing.case import TracedCase, WeightSizes
 from trainables.memory.tracing.stand_ins import QuantizedLinear
 from trainables.methods import LoRA, Method, QLoRA
+from trainables.methods.layerwise import LayerWise
 from trainables.methods.lora_targets import ALL_LINEAR
 from trainables.models.architecture.decoder_layers import decoder_layers
 from trainables.models.architecture.weight_reader import model_weights
@@ -82,6 +83,8 @@ def attach(case: TracedCase, every_layer: bool = False) -> FakeModel:
     layers = decoder_layers(model)
     # Adapters on all layers would take seconds. Where every layer gets the same, they are attached to those traced.
     alike = method.saves_adapter and (not isinstance(method.targets, str) or method.targets == ALL_LINEAR)
+    # A module of one layer may be excluded.
+    alike = alike and not getattr(method, "layers", None) and not getattr(method, "exclude", ())
     kinds = layer_kinds(model, layers) if alike else []
     if alike and not every_layer:
         layers = _keep_layers(model, layers, _sampled(kinds))
@@ -103,6 +106,8 @@ def _attach(model: Any, method: Any, case: TracedCase) -> Any:
         adapter = {name: getattr(method, name) for name in LoRA.model_fields if name not in ("kind", "name")}
         method = _LoRAOnStandIns.model_construct(**adapter)
     policy = method.attach(model, dtypes)
+    if isinstance(method, LayerWise):
+        method.train_heaviest(policy, dtypes)
     if case.checkpointing:
         # Generators of random numbers have no contents here, so there is nothing to keep of them.
         options = {"use_reentrant": False, "preserve_rng_state": False}
@@ -205,7 +210,10 @@ def weight_sizes(module: nn.Module) -> WeightSizes:
     adapters = {
         id(p) for name, p in module.named_parameters() if "lora_" in name or "modules_to_save" in name
     }
-    sizes = (WeightSizes(adapters=size.trained) if key in adapters else size for key, size in seen.items())
+    sizes = (
+        replace(size, trained=0, adapters=size.trained) if key in adapters else size
+        for key, size in seen.items()
+    )
     return sum(sizes, WeightSizes())
 
 
