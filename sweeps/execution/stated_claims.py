@@ -18,7 +18,9 @@ def stated_claims(
     ``previous``: what it held, of a run that is resumed; ``None`` for a new run. What was claimed stays, also where the
     spec no longer has it: a claim that was stated can't be taken back once there are results.
     """
-    kept = list((previous or {}).get("claims") or [])
+    before = (previous or {}).get("claims")
+    # What is damaged stays as it is: the report says that it can't be read.
+    kept = before if isinstance(before, list) else [] if before is None else [before]
     known = [_without_marks(claim) for claim in kept]
     added = [claim for each in claims if (claim := each.to_record()) not in known]
     stated = marked(added, later=previous is not None, now=now)
@@ -33,5 +35,9 @@ def marked(
     return [{**claim, STATED_AT: time, ADDED: later} for claim in claims]
 
 
-def _without_marks(claim: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in claim.items() if key not in (STATED_AT, ADDED)}
+def _without_marks(claim: Any) -> dict[str, Any]:
+    return (
+        {}
+        if not isinstance(claim, Mapping)
+        else {key: value for key, value in claim.items() if key not in (STATED_AT, ADDED)}
+    )

@@ -43,6 +43,10 @@ SKEWED = {
         SearchWorld(16, best=1.5e-3, skew=0.25),
         SearchWorld(16, best=5e-4, skew=4.0),
     ),
+    "64 rates of hardly any noise and 12 random ones, ratio 3, likewise": (
+        SearchWorld(64, best=1.5e-3, noise=0.002, skew=0.25),
+        SearchWorld(12, best=5e-4, skew=4.0),
+    ),
     "32 random rates of little noise, ratio 1, likewise": (
         SearchWorld(32, noise=0.02, skew=0.25),
         SearchWorld(32, noise=0.02, skew=4.0),
@@ -67,8 +71,8 @@ def test_a_claim_at_its_edge_is_seldom_supported_or_contradicted() -> None:
 
 
 def test_a_claim_at_its_edge_about_losses_is_seldom_supported() -> None:
-    found = tally_claims(LOSSES["normal losses, 20 rows"], repeats=6)
-    assert all(tally.supported <= 3 for tally in found.by_kind.values())
+    found = tally_claims(LOSSES["normal losses, 20 rows"], repeats=4)
+    assert all(tally.supported <= 2 for tally in found.by_kind.values())
 
 
 def test_the_interval_of_a_ratio_of_best_rates_holds_the_true_one() -> None:

@@ -44,3 +44,11 @@ def test_a_claim_with_another_margin_is_another_claim() -> None:
     kept, added = stated_claims((wider,), begun, LATER)["claims"]
     assert (kept["margin"], kept["added"]) == (0.02, False)
     assert (added["margin"], added["added"]) == (0.1, True)
+
+
+def test_damaged_claims_of_a_run_stay_as_they_are_beside_new_ones() -> None:
+    for damaged in (["within", 3, None], "within"):
+        kept = damaged if isinstance(damaged, list) else [damaged]
+        stated = stated_claims([Better(a="lora", b="full")], {"claims": damaged})["claims"]
+        assert stated[: len(kept)] == kept
+        assert [each["kind"] for each in stated[len(kept) :]] == ["better"]
