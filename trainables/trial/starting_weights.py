@@ -51,6 +51,11 @@ def find_trained_model(path: Path) -> TrainedModel:
         return TrainedModel(trial=config.trial_id(), folder=folder)
     if not is_complete(folder):
         raise ModelError(f"{path} is incomplete or damaged; use another checkpoint")
+    if not config.train.optimizer_settings.has_schedule:
+        raise ModelError(
+            f"{path} only serves to resume its trial: {config.train.optimizer_label} trains other weights than their "
+            "averages, which are the model; give the trial's model, which holds the averages"
+        )
     return TrainedModel(trial=f"{config.trial_id()}@{step}", folder=folder)
 
 

@@ -15,9 +15,11 @@ from tests.helpers.trials import ScriptedControl, curve, make_config, run, write
 from trainables.config.optimizers import KINDS
 from trainables.memory.measurement import measure
 from trainables.models.architecture.decoder_shape import from_config
+from trainables.models.folder import ModelError
 from trainables.system import capabilities
 from trainables.trial.config import TrialConfig
 from trainables.trial.optimizer_limits import optimizer_problems
+from trainables.trial.starting_weights import find_trained_model
 from trainables.trial.worker_limits import sharing_problems
 
 # Settings that a tiny model needs, whose matrices have 32 rows or columns and more.
@@ -62,6 +64,21 @@ def test_every_optimizer_trains_and_resumes_exactly(
     assert (again.objective, again.quality) == (whole.objective, whole.quality)
     for key, weight in saved(config, tmp_path / "whole").items():
         assert torch.equal(weight, saved(config, tmp_path / "resumed")[key]), key
+
+
+def test_a_checkpoint_of_trained_weights_does_not_pass_for_their_average(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    for kind in ("schedule_free", "adamw"):
+        config = config_of(tiny_model, rows, {"kind": kind}, steps=1, save_steps=1)
+        run(config, tmp_path / kind)
+        trial = tmp_path / kind / "trials" / config.trial_id()
+        assert find_trained_model(trial).folder == trial / "model"
+        if kind == "adamw":
+            assert find_trained_model(trial / "checkpoint-1").trial == f"{config.trial_id()}@1"
+            continue
+        with pytest.raises(ModelError, match="schedule_free trains other weights than their averages"):
+            find_trained_model(trial / "checkpoint-1")
 
 
 def saved(config: TrialConfig, folder: Path) -> dict[str, torch.Tensor]:
