@@ -62,6 +62,11 @@ class FineTuning(Frozen, ABC):
         """Whether the model puts tokens of its own before each row, so that rows can't share one."""
         return False
 
+    @property
+    def added_tokens(self) -> int:
+        """How many positions these take before each row; 0 where the settings don't say it."""
+        return 0
+
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
         """(setting, what is wrong) for everything that this model makes impossible; called while planning."""
         yield from ()

@@ -69,6 +69,11 @@ class PeftAdapter(FineTuning):
         return self.type in peft_options.VIRTUAL_TOKENS
 
     @property
+    def added_tokens(self) -> int:
+        count = self.options.get("num_virtual_tokens")
+        return count if self.adds_tokens and isinstance(count, int) else 0
+
+    @property
     def reference_stays(self) -> bool:
         return self.type not in CHANGED_AT_START and "modules_to_save" not in self.options
 

@@ -7,18 +7,27 @@ The formulas are transformers' (``modeling_rope_utils``): linear (Chen et al., 2
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainables.config.rope import Rope
 
+if TYPE_CHECKING:
+    from trainables.models.folder import Architecture
+
+LEARNED = frozenset({"wpe", "embed_positions", "position_embeddings"})  # names of the tables
 SCALED_ALREADY = "its positions are already scaled ({kind}, factor {factor:g}); leave model.rope out"
 
 
 def trained_positions(config: Mapping[str, Any]) -> int | None:
     """How many positions a model was trained with, by its ``config.json``; ``None`` if not stated."""
     text = config.get("text_config") or config
-    positions = text.get("max_position_embeddings")
+    positions = text.get("max_position_embeddings", text.get("n_positions"))
     return positions if isinstance(positions, int) else None
+
+
+def has_learned_positions(architecture: Architecture) -> bool:
+    """Whether each position has an embedding of its own, so that a model can't read beyond the last one."""
+    return not LEARNED.isdisjoint(architecture.text_matrix_names)
 
 
 def scaling_problem(config: Mapping[str, Any], rope: Rope) -> str | None:

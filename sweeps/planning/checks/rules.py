@@ -66,18 +66,26 @@ def _rows(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
 
 
 def _positions(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
-    """Rows that are longer than the model was trained for, and scaling that is impossible or does nothing."""
+    """Rows that are longer than the model was trained for, with the tokens that a method puts before them, and scaling
+    that is impossible or does nothing.
+    """
     if context.architecture is None:
         return
     draft, cutoff, rope = context.draft, config.data.cutoff, config.model.rope
     positions = rope_scaling.trained_positions(context.architecture.config)
     if rope is None:
-        if positions is not None and cutoff > positions:
+        virtual = config.method.added_tokens if config.method is not None else 0
+        if positions is not None and cutoff + virtual > positions:
+            tokens = f"{cutoff} tokens{f' after {virtual} virtual ones' if virtual else ''}"
+            learned = rope_scaling.has_learned_positions(context.architecture)
             what = (
-                f"{cutoff} tokens, but the model was trained on {positions} positions; scale them "
+                f"{tokens}, but the model has embeddings of {positions} positions; give a cutoff of at most "
+                f"{positions - virtual}"
+                if learned
+                else f"{tokens}, but the model was trained on {positions} positions; scale them "
                 "(model: {rope: yarn}) or give a smaller cutoff"
             )
-            yield draft.problem(("data", "cutoff"), what, error=False)
+            yield draft.problem(("data", "cutoff"), what, error=learned)
         return
     problem = rope_scaling.scaling_problem(context.architecture.config, rope)
     if problem is not None:

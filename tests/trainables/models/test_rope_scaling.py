@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.helpers.model_families import make_family
 from tests.helpers.specs import SPEC, plan, problems, spec_folder
 from tests.helpers.trials import make_config, run, write_rows
 from trainables.config.model import ModelConfig
@@ -139,6 +140,24 @@ def test_a_cutoff_beyond_the_known_positions_is_a_warning(workdir: Path) -> None
         in warning.what
     )
     assert plan(workdir, SPEC, ("data.cutoff=1000", "model.rope=yarn")).problems == ()
+
+
+def test_virtual_tokens_take_positions_and_learned_positions_end(workdir: Path, tmp_path: Path) -> None:
+    with_positions(workdir, 512)
+    methods = "methods:\n  - {kind: peft, type: prompt_tuning, num_virtual_tokens: 20}\n"
+    text = SPEC[: SPEC.index("methods:")] + methods + SPEC[SPEC.index("train: {steps") :]
+    fits = "data.cutoff=492"
+    assert not [each for each in plan(workdir, text, (fits,)).problems if "positions" in each.what]
+    (warning,) = (
+        each for each in plan(workdir, text, ("data.cutoff=493",)).warnings if "positions" in each.what
+    )
+    assert "493 tokens after 20 virtual ones, but the model was trained on 512 positions" in warning.what
+    gpt2 = make_family(tmp_path / "gpt2", "gpt2")  # of 256 positions
+    learned = ("model.path=" + str(gpt2), "data.cutoff=237")
+    (error,) = (each for each in plan(workdir, text, learned).errors if "positions" in each.what)
+    assert "the model has embeddings of 256 positions; give a cutoff of at most 236" in error.what
+    within = (learned[0], "data.cutoff=236")
+    assert not [each for each in plan(workdir, text, within).problems if "positions" in each.what]
 
 
 def test_scaling_that_does_nothing_is_a_warning(workdir: Path) -> None:
