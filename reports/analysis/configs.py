@@ -21,6 +21,15 @@ def leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield prefix + name, value
 
 
+def optimizer_name(settings: dict[str, Any]) -> str | None:
+    """The optimizer of a config's settings by path: its name, or the kind of an optimizer with settings.
+
+    >>> optimizer_name({"train.optimizer.kind": "galore", "train.optimizer.rank": 64})
+    'galore'
+    """
+    return settings.get("train.optimizer", settings.get("train.optimizer.kind"))
+
+
 def varied(configs: Sequence[dict[str, Any]]) -> list[str]:
     """The paths of the settings that are not the same in all configs, or that some lack; in the configs' order.
 

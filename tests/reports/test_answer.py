@@ -104,6 +104,13 @@ def test_the_answer_names_the_precision_that_full_was_measured_in(
     assert said in text if said else "was measured with weights" not in text
 
 
+def test_the_answer_names_an_optimizer_that_has_settings(tmp_path: Path) -> None:
+    train = {"precision": "bf16", "optimizer": {"kind": "galore", "rank": 64}}
+    full = record("aaa", "full", config={"method": {"kind": "full"}, "train": train}, **mib(2000))
+    text = answer_of(tmp_path, full, record("bbb", quality=0.8, **mib(500))).text
+    assert "(precision bf16, optimizer galore)" in text
+
+
 def test_the_best_of_several_has_an_interval_that_is_not_flattered(tmp_path: Path) -> None:
     dice = np.random.default_rng(3)
     methods = ("full", "lora", "freeze", "qlora-4bit")

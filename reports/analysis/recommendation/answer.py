@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isinf
 
 from reports import units
-from reports.analysis.configs import leaves
+from reports.analysis.configs import leaves, optimizer_name
 from reports.analysis.group import Group
 from reports.analysis.quality_names import quality_explanation, quality_name
 from reports.analysis.recommendation import caveats
@@ -226,7 +226,7 @@ def _precision_of_full(group: Group) -> str | None:
         settings = dict(leaves(row.best.config)) if row.best is not None and row.peak is not None else {}
         held_in = _HELD_IN.get(settings.get("train.precision", ""))
         if settings.get("method.kind") == "full" and held_in is not None:
-            details = f"precision {settings['train.precision']}, optimizer {settings.get('train.optimizer')}"
+            details = f"precision {settings['train.precision']}, optimizer {optimizer_name(settings)}"
             named.setdefault(f"{held_in} ({details})", []).append(row.name)
     sentences = [
         f"The memory of {units.join(names)} was measured with weights and gradients in {held_in}."

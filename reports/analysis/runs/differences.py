@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reports import units
-from reports.analysis.configs import leaves
+from reports.analysis.configs import leaves, optimizer_name
 from reports.analysis.group import Group
 from trainables.results import Record
 
@@ -72,7 +72,7 @@ _EQUAL: dict[str, Callable[[Record], Any]] = {
     "batches of ": _batch,
     "cutoff ": _setting("data.cutoff"),
     "precision ": _setting("train.precision"),
-    "optimizer ": _setting("train.optimizer"),
+    "optimizer ": lambda record: optimizer_name(dict(leaves(record.config))),
     "seed ": lambda record: record.seed,
 }
 
