@@ -15,12 +15,10 @@ def cast_buffers(model: nn.Module, dtype: torch.dtype) -> None:
 
     PEFT creates such tensors in 32 bits. Training's autocast would join both dtypes; scoring, which has none, can't.
     """
-    from peft.tuners._buffer_dict import BufferDict
+    from trainables.models.merge_adapter import adapter_buffers
 
-    for module in model.modules():
-        for buffer in module.values() if isinstance(module, BufferDict) else ():
-            if buffer.is_floating_point():
-                buffer.data = buffer.data.to(dtype)
+    for buffer in adapter_buffers(model):
+        buffer.data = buffer.data.to(dtype)
 
 
 def leave_inputs(model: nn.Module) -> None:

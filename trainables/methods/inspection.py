@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from trainables.methods.adapter_scope import within
 from trainables.methods.adapter_targets import adapter_targets, refused_names
 from trainables.methods.lora_targets import pattern_error
 from trainables.methods.weight_shares import Shares, shares_of
@@ -30,6 +31,10 @@ class AdapterMethod(Protocol):
 
     @property
     def targets(self) -> str | tuple[str, ...]: ...
+    @property
+    def layers(self) -> Any: ...
+    @property
+    def exclude(self) -> tuple[str, ...]: ...
     @property
     def dora(self) -> bool: ...
     @property
@@ -72,7 +77,7 @@ def _inspected(method: AdapterMethod, config: str) -> Inspection | None:
         return None
     weights = text_weights(model)
     try:
-        targets = adapter_targets(method.targets, weights, refused_names(model))
+        targets = within(method, adapter_targets(method.targets, weights, refused_names(model)), model)
     except ValueError as error:
         return Inspection((("targets", str(error)),), weights, {})
     owners = [*targets.modules, *(name.rpartition(".")[0] for name in targets.parameters)]

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import copy
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from trainables.config import limits
-from trainables.methods import adapter_dtypes, adapter_targets, inspection, lora_targets
+from trainables.methods import (
+    adapter_dtypes,
+    adapter_scope,
+    adapter_targets,
+    frozen_weights,
+    inspection,
+    lora_targets,
+)
 from trainables.methods.base import FineTuning, cast_trainable, reward_head
 from trainables.methods.footprint import Footprint
+from trainables.methods.plain_lora import save_as_plain_lora
 from trainables.methods.weight_shares import left_out
 from trainables.models.folder import ends_in
 
@@ -37,7 +43,10 @@ class LoRA(FineTuning):
     """Adapters of ``rank``, scaled by ``alpha`` / rank (``alpha`` / sqrt(rank) with ``rslora``).
 
     ``targets``: the modules with an adapter, as a list of names, or as a regular expression for their full names.
-    ``alpha`` defaults to twice the rank. ``loraplus_ratio``: the learning rate of B divided by that of A
+    ``layers``: the decoder layers that are adapted, by their numbers from 0, or ``{first: n}`` or ``{last: n}``;
+    ``exclude``: names of modules that get no adapter, nor anything in them. ``alpha`` defaults to twice the rank, and
+    may be written as ``{times_rank: 2}``. ``frozen_a``: A stays as it was drawn and B alone trains (LoRA-FA, Zhang
+    et al., 2023, arXiv:2308.03303). ``loraplus_ratio``: the learning rate of B divided by that of A
     (LoRA+, Hayou et al., 2024, arXiv:2402.12354). ``dora``: Liu et al., 2024, arXiv:2402.09353. ``rslora``:
     Kalajdzievski, 2023, arXiv:2312.03732. ``pissa``: Meng et al., 2024, arXiv:2404.02948. ``olora``:
     Büyükakyüz, 2024, arXiv:2406.01775.
@@ -48,14 +57,31 @@ class LoRA(FineTuning):
     alpha: float | None = Field(default=None, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: Literal["all-linear"] | str | tuple[str, ...] = "all-linear"
+    layers: tuple[Annotated[int, Field(ge=0)], ...] | adapter_scope.EndLayers | None = None
+    exclude: tuple[str, ...] = ()
     rslora: bool = False
     dora: bool = False
+    frozen_a: bool = False
     loraplus_ratio: float | None = Field(default=None, ge=1)
     init: Literal["default", "gaussian", "pissa", "olora"] = "default"
     modules_to_save: tuple[str, ...] = ()
 
     prior: ClassVar[dict[str, Any]] = {"train.learning_rate": 2e-3, "method.rank": 8, "method.alpha": 16}
     saves_adapter: ClassVar[bool] = True
+
+    @field_validator("alpha", mode="before")
+    @classmethod
+    def _alpha_of_rank(cls, value: Any, info: ValidationInfo) -> Any:
+        return adapter_scope.alpha_of_rank(value, info.data.get("rank"))
+
+    @model_validator(mode="after")
+    def _a_trains_or_stays(self) -> LoRA:
+        if self.frozen_a and self.loraplus_ratio is not None:
+            raise ValueError(
+                "loraplus_ratio compares the learning rates of A and B, and with frozen_a A does not train; leave one "
+                "of them out"
+            )
+        return self
 
     @property
     def reference_stays(self) -> bool:
@@ -67,7 +93,11 @@ class LoRA(FineTuning):
         return self.init not in INITS_FROM_BASE_WEIGHTS
 
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
-        found = inspection.inspect(self, architecture)
+        wrong = list(adapter_scope.problems(self, architecture))
+        yield from wrong
+        # Without these settings PEFT says nothing about them in words of its own.
+        method = self.model_copy(update={"layers": None, "exclude": ()}) if wrong else self
+        found = inspection.inspect(method, architecture)
         if found is None:
             for what in lora_targets.target_problems(self.targets, self.modules_to_save, architecture):
                 yield "targets", what
@@ -94,7 +124,7 @@ class LoRA(FineTuning):
 
     def footprint(self, shape: DecoderShape) -> Footprint:
         self._check_predictable(shape)
-        adapted = (name for name in shape.linear if self._adapts(name))
+        adapted = (name for name in shape.linear if self._adapts(name) and name not in self.exclude)
         return Footprint(rank=self.rank, adapted=frozenset(adapted))
 
     def _check_predictable(self, shape: DecoderShape) -> None:
@@ -102,6 +132,10 @@ class LoRA(FineTuning):
 
         if self.dora:
             raise MemoryNotPredictable("DoRA's copies of whole weights in each step can't be predicted yet")
+        if self.layers is not None or any(name not in shape.linear for name in self.exclude):
+            raise MemoryNotPredictable("no formula covers adapters on some of the decoder's layers")
+        if self.frozen_a:
+            raise MemoryNotPredictable("no formula covers adapters of which only a part trains")
         if self.modules_to_save:
             raise MemoryNotPredictable(
                 f"copies of {', '.join(self.modules_to_save)} that train can't be predicted yet"
@@ -138,6 +172,8 @@ class LoRA(FineTuning):
             config = adapter_targets.without(config, policy, lost)
             policy = get_peft_model(policy.unload(), config)
         cast_trainable(policy, dtypes.trainable)
+        if self.frozen_a:
+            frozen_weights.freeze_a(policy, dtypes.frozen)
         adapter_dtypes.leave_inputs(policy)
         return policy
 
@@ -162,9 +198,10 @@ class LoRA(FineTuning):
         )
         weights = text_weights(model, self._packed)
         targets = adapter_targets.adapter_targets(self.targets, weights, adapter_targets.refused_names(model))
-        lasting = adapter_targets.lasting_targets(targets, config, model)
-        by_name = self.targets == lora_targets.ALL_LINEAR or lasting.parameters or beside_text(model.config)
-        if by_name:
+        chosen = adapter_scope.within(self, targets, model)
+        lasting = adapter_targets.lasting_targets(chosen, config, model)
+        by_name = chosen != targets or self.targets == lora_targets.ALL_LINEAR or lasting.parameters
+        if by_name or beside_text(model.config):
             modules: str | list[str] = list(lasting.modules)
         else:  # names and patterns that PEFT understands in the same way
             modules = self.targets if isinstance(self.targets, str) else list(self.targets)
@@ -179,7 +216,7 @@ class LoRA(FineTuning):
         if not self.reference_stays:
             yield model
             return
-        with model.disable_adapter():
+        with frozen_weights.keeping_frozen(model), model.disable_adapter():
             yield model
 
     def optimizer(
@@ -200,33 +237,7 @@ class LoRA(FineTuning):
 
     def save(self, model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
         if self.init in INITS_FROM_BASE_WEIGHTS:
-            self._save_as_plain_lora(model, folder, dtype)
+            save_as_plain_lora(model, folder, dtype)
         else:
             model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-
-    def _save_as_plain_lora(self, model: Any, folder: Path, dtype: torch.dtype) -> None:
-        """Saves [trained, -start] as one adapter of twice the rank, which fits the unchanged base.
-
-        The base is W = W' + B0 A0 and the policy is W' + B A, so the change is B A - B0 A0. PEFT's conversion leaves
-        out modules that are trained whole; they are added afterwards.
-        """
-        from pathlib import Path
-
-        from peft import get_peft_model_state_dict
-        from safetensors.torch import load_file, save_file
-
-        with tempfile.TemporaryDirectory() as temporary:
-            start = Path(temporary)
-            config = copy.copy(model.peft_config[model.active_adapter])
-            # Otherwise PEFT would take the start out of the base's weights once more when it loads it.
-            config.init_lora_weights = True
-            config.save_pretrained(start)
-            weights = {name: tensor.to(dtype).contiguous() for name, tensor in model.adapter_at_start.items()}
-            save_file(weights, start / "adapter_model.safetensors")
-            model.save_pretrained(folder, path_initial_model_for_weight_conversion=str(start))
-        saved = folder / "adapter_model.safetensors"
-        trained_whole = {
-            name: tensor for name, tensor in get_peft_model_state_dict(model).items() if "lora_" not in name
-        }
-        save_file(trained_whole | load_file(saved), saved, metadata={"format": "pt"})

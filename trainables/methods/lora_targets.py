@@ -92,10 +92,19 @@ def _name_problem(name: str, trained_whole: Sequence[str], architecture: Archite
             instead = f"as a pattern it matches {matching}: for that write it as a text, targets: '{name}'"
             return f"{what}; {advice(architecture)}; {instead}"
         return hinted(what, did_you_mean(name, architecture.text_matrix_names), advice(architecture))
-    if all(_is_whole(module, trained_whole) for module in matched):
+    if all(is_within(module, trained_whole) for module in matched):
         return f"{name} is in modules_to_save too, which trains it whole, without an adapter; leave one out"
     others = [module for module in matched if module not in architecture.matrices]
     return _no_adapter_fits(name, others, architecture) if others else None
+
+
+def targeted(targets: str | Sequence[str], architecture: Architecture) -> list[str]:
+    """Full names of the modules that valid ``targets`` stand for in a model of matrices alone."""
+    if targets == ALL_LINEAR:  # what stands in a numbered layer; embeddings and heads don't
+        return [name for name in architecture.matrices if any(map(str.isdigit, name.split(".")))]
+    if isinstance(targets, str):
+        return list(_matches(targets, architecture.matrices))
+    return [name for name in architecture.matrices if any(ends_in(name, target) for target in targets)]
 
 
 def pattern_error(targets: str | Sequence[str], architecture: Architecture) -> str | None:
@@ -116,7 +125,7 @@ def _pattern_problem(pattern: str, trained_whole: Sequence[str], architecture: A
     if not matched:
         what = f"no module's full name matches {pattern!r}"
         return hinted(what, _instead_of(pattern, architecture), advice(architecture))
-    adapted = [module for module in matched if not _is_whole(module, trained_whole)]
+    adapted = [module for module in matched if not is_within(module, trained_whole)]
     if not adapted:
         return f"{pattern!r} matches only what modules_to_save trains whole, so that nothing would get an adapter"
     others = [module for module in adapted if module not in architecture.matrices]
@@ -171,9 +180,9 @@ def _matches(pattern: str, modules: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _is_whole(module: str, trained_whole: Sequence[str]) -> bool:
-    """Whether a module, or one that contains it, is trained whole."""
-    return any(ends_in(part, name) for part in containing_names(module) for name in trained_whole)
+def is_within(module: str, names: Sequence[str]) -> bool:
+    """Whether a module, or one that contains it, has one of the ``names``."""
+    return any(ends_in(part, name) for part in containing_names(module) for name in names)
 
 
 def advice(architecture: Architecture) -> str:

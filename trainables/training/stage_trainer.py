@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from transformers import PrinterCallback, Trainer
 
+from trainables.methods.frozen_weights import keeping_frozen
 from trainables.tokenization.batching import padding_share, worker_shares
 
 COLLECTED = ("_metrics", "_stored_metrics", "_total_train_tokens")
@@ -146,7 +147,8 @@ class StageTrainer(Trainer):
             return
         model.load_adapter = partial(model.load_adapter, autocast_adapter_dtype=False)
         try:
-            super()._load_from_checkpoint(*args, **options)
+            with keeping_frozen(model):
+                super()._load_from_checkpoint(*args, **options)
         finally:
             del model.load_adapter
 
@@ -156,11 +158,11 @@ class StageTrainer(Trainer):
 
 @contextmanager
 def keeping_trainable_dtype(model: nn.Module) -> Iterator[None]:
-    """Restores the dtype and values of trainable weights: TRL's constructors cast a quantized model's adapters to
-    bf16.
+    """Restores the dtype and values of trainable weights, and of frozen parts of adapters: TRL's constructors cast a
+    quantized model's adapters to bf16.
     """
     # The values and not their dtype alone: a cast back would keep them rounded to bf16.
-    before = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
+    before = {n: p.data for n, p in model.named_parameters() if p.requires_grad or ".lora_" in n}
     yield
     for name, parameter in model.named_parameters():
         if name in before and parameter.dtype != before[name].dtype:

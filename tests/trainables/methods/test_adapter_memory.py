@@ -1,0 +1,45 @@
+"""Memory of LoRA on some layers and of LoRA-FA, predicted by a traced step and measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.trials import make_config, write_rows
+from trainables.memory import prediction
+from trainables.memory.measurement import measure
+from trainables.memory.prediction import predict_by_trace
+from trainables.memory.step import MemoryPrediction
+from trainables.memory.tracing.traced_pass import trace
+from trainables.stages.forward_pass import Batch
+
+LAST = {"kind": "lora", "layers": {"last": 1}}
+FROZEN = {"kind": "lora", "frozen_a": True}
+
+
+def test_states_are_those_of_what_trains(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "traced", trace)  # in this process
+    rows = write_rows(tmp_path / "rows.jsonl")
+
+    def predicted(method: dict[str, Any]) -> MemoryPrediction:
+        model = json.loads((tiny_model / "config.json").read_text())
+        return predict_by_trace(
+            make_config(tiny_model, rows, method), model, Batch(4, 64, 256), "cpu", "sdpa"
+        )
+
+    plain = predicted({"kind": "lora"})
+    for method in (LAST, FROZEN):
+        found = measure(make_config(tiny_model, rows, method))
+        parts = predicted(method)
+        assert parts.optimizer == 2 * found.gradient_bytes
+        assert parts.optimizer < plain.optimizer
+        # Inputs of A are kept only where A trains, and nothing below the lowest adapter.
+        assert parts.activations < plain.activations
+    # A is held in 16 bits then, 2 bytes less each, and has no state of 8 bytes.
+    frozen = predicted(FROZEN)
+    assert plain.weights - frozen.weights == (plain.optimizer - frozen.optimizer) / 4
