@@ -14,7 +14,7 @@ from reports.claims.cells import NamedCells
 from reports.claims.judgement import Judgement
 from trainables.results import ADDED, STATED_AT
 
-Name = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1, max_length=500)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 MARKS = ("kind", STATED_AT, ADDED)  # of a claim as a run keeps it, beside the claim's settings
 

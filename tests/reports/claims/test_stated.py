@@ -84,6 +84,7 @@ HOSTILE: list[Any] = [
     {"kind": "<script>alert(1)</script>" + "x" * 1000},
     {"kind": "better", "a": "", "b": "full"},
     {"kind": "better", "a": "\ud800", "b": "full"},
+    {"kind": "better", "a": "x" * 5000, "b": "full"},
 ]
 
 
