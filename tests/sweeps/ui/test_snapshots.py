@@ -191,7 +191,7 @@ def test_a_run_at_a_url_is_read_like_one_in_a_folder(run: Path, tmp_path: Path) 
         assert known.problem is None
         assert [row["status"] for row in known.to_json()["rows"]] == ["done"]
         assert read(run).head["spec"]
-        assert not known.to_json()["spec"], "a draft is made from files of this machine"
+        assert known.to_json()["spec"], "a draft can be made of it"
     finally:
         following.close()
 
