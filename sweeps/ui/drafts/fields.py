@@ -13,6 +13,7 @@ import annotated_types
 from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 
+from sweeps.spec.claims.reading import KINDS as CLAIMS
 from sweeps.spec.domain_parser import PARSERS
 from sweeps.spec.messages.validation_messages import FILLED_BY_PLANNING
 from sweeps.spec.schema import ENTRY_CLASSES, SECTION_CLASSES, SECTIONS, SWEEP_WIDE
@@ -22,6 +23,8 @@ from trainables.config.base import fields_by_key
 COMPARE = "compare"
 # Sections that are parts of trials, so that values may be searched or compared (`schema.ONE_VALUE` for the others).
 SEARCHED, COMPARED = ("train", "stages", "methods"), ("model", "data")
+# What a new claim of the form begins with, where its kind has it.
+CLAIM_VALUES = {"margin": 0.02, "share": 0.5, "at_least": 5}
 # Set by planning, or belonging to what planning sets.
 NOT_WRITTEN = {*FILLED_BY_PLANNING, "quality_file", "quality_sha256", "split_by", "eval_cutoff"}
 
@@ -63,9 +66,20 @@ def form_fields() -> dict[str, Any]:
         "sections": sections,
         "section_help": {part: class_help(cls) for part, cls in SECTION_CLASSES.items()},
         "entries": entries,
+        "claims": {kind: _claim(kind, cls) for kind, cls in CLAIMS.items()},
         "overrides": list(SECTIONS),
         "sweep_wide": list(SWEEP_WIDE),
         "domains": {name: list(options) for name, (_, options) in PARSERS.items()},
+    }
+
+
+def _claim(kind: str, cls: type[BaseModel]) -> dict[str, Any]:
+    """``cells``: the keys of the cells that it is about; ``value``: the rest of a new one."""
+    known = cls.model_fields
+    return {
+        "help": class_help(cls),
+        "cells": [key for key in ("a", "b", "of") if key in known],
+        "value": {"kind": kind, **{key: value for key, value in CLAIM_VALUES.items() if key in known}},
     }
 
 

@@ -49,7 +49,7 @@ async def show(request: Request) -> Response:
         "draft.html",
         title=draft.name,
         active="new",
-        words=("new", "problems", "memory"),
+        words=("new", "problems", "memory", "fields"),
         draft=draft,
         outputs=ui.settings.runs,
         address=ui.settings.address or "",

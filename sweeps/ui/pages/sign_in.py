@@ -36,7 +36,7 @@ async def sign_in(request: Request) -> Response:
     if ui.sessions.knows(request.cookies.get(cookie_name(ui.settings))):
         return RedirectResponse(f"{ui.settings.root_path}/", 303)
     title = translator(request)("common.sign_in")
-    return page(request, "sign_in.html", title=title, has_key=ui.settings.key is not None)
+    return page(request, "sign_in.html", title=title, active="sign_in", has_key=ui.settings.key is not None)
 
 
 async def with_key(request: Request) -> Response:

@@ -12,7 +12,7 @@ from trainables.system.redaction import redacted_values
 if TYPE_CHECKING:
     from sweeps.ui.snapshots.followed import Followed
 
-PARTS = ("answers", "unfinished", "fronts", "pairs", "cells", "importance", "title")
+PARTS = ("claims", "answers", "unfinished", "fronts", "pairs", "cells", "importance", "title")
 
 
 def answers() -> ComputedValues:

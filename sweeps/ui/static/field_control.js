@@ -2,6 +2,14 @@
 import {el} from "./dom.js";
 import {t} from "./words.js";
 
+/** A setting of which nothing is known but what is written. */
+export const PLAIN = {options: [], ways: [], default: null, required: false, minimum: null, above: null, maximum: null, below: null};
+
+/** What people call a setting, where that is not its key. */
+export const labelOf = (name, label) => (label.toLowerCase() === name.replaceAll("_", " ").toLowerCase() ? "" : label);
+
+export const named = (name, label) => (labelOf(name, label) ? `${name} – ${label}` : name);
+
 let numbered = 0;
 
 /** A value in YAML's flow style, as the form shows it where it isn't a plain text. */
@@ -34,7 +42,7 @@ export class FieldControl {
       onclick: () => this.change({op: "remove", path})}, "×");
     this.note = el("small", {class: "field-note"});
     this.element = el("div", {class: "form-field"},
-      el("label", {for: this.id}, field.name), this.way, this.slot, this.clear,
+      el("label", {for: this.id}, field.name, field.title ? el("small", {}, field.title) : null), this.way, this.slot, this.clear,
       field.help || this.limits() ? el("small", {class: "field-help"}, [field.help, this.limits()].filter(Boolean).join(" ")) : null, this.note);
   }
 
@@ -87,7 +95,10 @@ export class FieldControl {
     const input = el("input", {value: shown, placeholder, autocomplete: "off", inputmode: kind === "number" ? "decimal" : kind === "integer" ? "numeric" : null,
       list: this.suggestions?.id, spellcheck: "false", onchange: () => this.typed(input.value)});
     input.value = shown;
-    return input;
+    if (kind !== "yaml" || !options.length) return input;
+    const names = el("datalist", {id: `names-${this.path}`}, ...options.map((option) => el("option", {value: String(option)})));
+    input.setAttribute("list", names.id);
+    return el("span", {class: "field-input"}, input, names);
   }
 
   typed(text) {

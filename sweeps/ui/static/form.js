@@ -1,8 +1,9 @@
 // The form of a spec. It has no model of its own: every change is an edit of the text, and the text fills it again.
 import {whyNot} from "./availability.js";
+import {claimsPart} from "./claims_form.js";
 import {el} from "./dom.js";
-import {FieldControl} from "./field_control.js";
-import {t} from "./words.js";
+import {FieldControl, labelOf, named, PLAIN} from "./field_control.js";
+import {t, wordsOr} from "./words.js";
 
 // Which settings stand in the form without being written; all others can be added.
 const USUAL = {
@@ -10,7 +11,6 @@ const USUAL = {
   search: ["trials", "sampler"], finalists: ["seeds"], resources: ["gpus", "concurrent"], tracking: ["wandb"],
 };
 const OPEN = ["model", "data", "train"];
-const PLAIN = {options: [], ways: [], default: null, required: false, minimum: null, above: null, maximum: null, below: null};
 
 export class SpecForm {
   /** `fields`: as /new/fields gives them; `change(edit)` edits the text; `jump(path)` shows a value in the text. */
@@ -40,7 +40,7 @@ export class SpecForm {
     const keys = (value) => (isMapping(value) ? Object.keys(value) : typeof value);
     const entries = (part) => (Array.isArray(tree[part]) ? tree[part].map((entry) => [entry?.kind, ...Object.entries(entry ?? {})
       .map(([key, value]) => (this.fields.overrides.includes(key) ? [key, keys(value)] : key))]) : null);
-    return [Object.keys(this.fields.sections).map((section) => keys(tree[section])), entries("stages"), entries("methods"), [...this.opened], this.version ?? 0];
+    return [Object.keys(this.fields.sections).map((section) => keys(tree[section])), entries("stages"), entries("methods"), Array.isArray(tree.claims) ? tree.claims.map((claim) => claim?.kind) : typeof tree.claims, [...this.opened], this.version ?? 0];
   }
 
   /** Takes the rules of what can't work on this machine. */
@@ -58,11 +58,11 @@ export class SpecForm {
   parts() {
     const order = ["model", "data", "stages", "methods", "train", "search", "finalists", "resources", "tracking", "report"];
     const known = [...order, ...Object.keys(this.fields.sections).filter((name) => !order.includes(name))];
-    return [this.general(), ...known.map((part) => (part in this.fields.entries ? this.entries(part) : this.section(part)))];
+    return [this.general(), ...known.map((part) => (part in this.fields.entries ? this.entries(part) : this.section(part))), claimsPart(this)];
   }
 
   general() {
-    const fields = ["name", "question"].map((name) => ({...PLAIN, name, kind: "text", help: t(`new.help_${name}`)}));
+    const fields = ["name", "question"].map((name) => ({...PLAIN, name, kind: "text", title: t(`new.label_${name}`), help: t(`new.help_${name}`)}));
     return el("div", {class: "form-part"}, ...fields.map((field) => this.control(field, field.name)));
   }
 
@@ -94,11 +94,13 @@ export class SpecForm {
       this.opened.set(`${path}.${add.value}`, true);
       this.update(this.tree);
       this.frame.querySelector(`[data-path="${CSS.escape(`${path}.${add.value}`)}"] :is(input, select)`)?.focus();
-    }}, el("option", {value: ""}, t("new.add_setting")), ...others.map((field) => el("option", {value: field.name, title: field.help}, field.name)));
+    }}, el("option", {value: ""}, t("new.add_setting")), ...others.map((field) => el("option", {value: field.name, title: field.help}, named(field.name, wordsOr(`fields.label_${partOf(path)}_${field.name}`, "")))));
     return [...shown.map((field) => this.control(field, `${path}.${field.name}`)), others.length ? add : null].filter(Boolean);
   }
 
   control(field, path) {
+    const part = partOf(path);
+    field = {...field, title: labelOf(field.name, wordsOr(`fields.label_${part}_${field.name}`, field.title ?? "")), help: wordsOr(`fields.help_${part}_${field.name}`, field.help)};
     const valueOf = (other) => at(this.tree, other) ?? this.defaults.get(other);
     const control = new FieldControl(field, path, {change: this.change, suggestions: this.suggestions(path),
       unavailable: (option) => whyNot(this.rules, path, field, option, valueOf)});
@@ -115,7 +117,7 @@ export class SpecForm {
     const add = el("select", {"aria-label": t(`new.add_${part}`), onchange: () => {
       this.change({op: "add", path: part, value: {kind: add.value}});
       add.value = "";
-    }}, el("option", {value: ""}, t(`new.add_${part}`)), ...Object.entries(kinds).map(([kind, {help}]) => el("option", {value: kind, title: help}, kind)));
+    }}, el("option", {value: ""}, t(`new.add_${part}`)), ...Object.entries(kinds).map(([kind, {help}]) => el("option", {value: kind, title: help}, named(kind, wordsOr(`fields.kind_${kind}`, "")))));
     details.append(add);
     return details;
   }
@@ -156,6 +158,9 @@ export class SpecForm {
     return el("button", {type: "button", class: "button quiet small", onclick: () => this.jump(path)}, t("new.in_text"));
   }
 }
+
+/** The part of the spec that a path's settings belong to: train of methods[0].train.steps, methods of methods[0].rank. */
+const partOf = (path) => path.match(/^(?:\w+\[\d+\]\.)?(model|data|train|search|finalists|resources|tracking|report)\b/)?.[1] ?? path.match(/^\w*/)[0];
 
 function isMapping(value) {
   return value !== null && typeof value === "object" && !Array.isArray(value);

@@ -74,7 +74,7 @@ function row(cell, memory, scale) {
 
 function space(cell) {
   const searched = Object.entries(cell.space ?? {}).map(([leaf, domain]) => `${leaf}: ${domain}`);
-  return searched.length ? el("div", {class: "facts"}, searched.join("; ")) : null;
+  return searched.length ? el("div", {class: "facts"}, ...searched.map((each) => el("div", {}, each))) : null;
 }
 
 function memoryCell(cell, memory, scale) {

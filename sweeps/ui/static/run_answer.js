@@ -11,6 +11,7 @@ export function showAnswer({value, as_of: asOf, problem, computing}) {
     answer.explanation ? el("p", {class: "facts"}, answer.explanation) : null,
     ...open(answer),
   ].filter(Boolean)));
+  byId("answer").append(...claimed(value?.claims ?? []));
   if (!answers.length) byId("answer").append(el("p", {class: "facts"}, computing ? t("run.answer_computing") : t("run.no_answer")));
   const state = [
     asOf ? t("common.as_of", {time: clock(new Date(asOf * 1000))}) : answers.length ? t("run.answer_of_report") : "",
@@ -18,6 +19,16 @@ export function showAnswer({value, as_of: asOf, problem, computing}) {
     problem ? t("run.answer_problem", {problem}) : "",
   ];
   setText(byId("answer-state"), state.filter(Boolean).join(" "));
+}
+
+/** What the report says of the spec's claims; a sentence of it begins with the outcome, which stands before it here. */
+function claimed(claims) {
+  if (!claims.length) return [];
+  const outcome = ({outcome: name}) => t(`run.claim_${name === "supported" || name === "contradicted" ? name : "not_settled"}`);
+  const colour = {supported: "state-done", contradicted: "state-failed"};
+  const said = ({sentence = "", outcome: name = ""}) => (sentence.toLowerCase().startsWith(`${name}: `) ? sentence.slice(name.length + 2) : sentence);
+  return [el("h3", {}, t("run.claims")), el("ul", {class: "claims"}, ...claims.map((claim) => el("li", {},
+    el("span", {class: `tag ${colour[claim.outcome] ?? "state-stopped"}`}, outcome(claim)), " ", said(claim)))), el("p", {class: "facts"}, t("run.claims_note"))];
 }
 
 /** What is not settled: a list, or a sentence. */

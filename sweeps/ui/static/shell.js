@@ -8,7 +8,7 @@ byId("language").addEventListener("change", async (event) => {
   location.reload();
 });
 
-byId("new-link").addEventListener("click", async () => {
+byId("new-link")?.addEventListener("click", async () => {
   try {
     const {path} = await post("/links");
     const address = location.origin + path;

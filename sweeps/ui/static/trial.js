@@ -7,7 +7,7 @@ import {cloneTrial, confirmAction} from "./run_actions.js";
 import {settingName, valueText} from "./run_figures.js";
 import {curveNames, curvesFigure, memoryFigure} from "./trial_figures.js";
 import {statusText, stopText} from "./trial_table.js";
-import {gib, number, quality, seconds, size} from "./units.js";
+import {gib, isShare, number, quality, seconds, size} from "./units.js";
 import {t} from "./words.js";
 
 const {key, trial: id} = byId("trial").dataset;
@@ -67,7 +67,7 @@ function showPlace() {
   byId("place").replaceChildren(text, " ", gap, ...(link ? [" ", link, " · ", compare] : []));
 }
 
-const gapText = (value, name) => `${value > 0 ? "+" : ""}${quality(value, name)}`;
+const gapText = (value, name) => `${value > 0 ? "+" : ""}${isShare(name) ? t("trial.points", {value: (100 * value).toFixed(1)}) : number(value)}`;
 
 function showError() {
   byId("error-section").hidden = !details.error;

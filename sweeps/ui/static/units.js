@@ -40,4 +40,7 @@ export function quality(value, name) {
   return SHARES.has(name) ? `${(100 * value).toFixed(1)} %` : number(value);
 }
 
+/** Whether a quality by its name is a share, whose differences are in points. */
+export const isShare = (name) => SHARES.has(name);
+
 export const clock = (date = new Date()) => date.toTimeString().slice(0, 8);

@@ -4,6 +4,9 @@ const page = JSON.parse(document.getElementById("page-words").textContent);
 export const rootPath = page.root_path;
 export const language = page.language;
 
+/** The text of a key that not every name has, or else what is given. */
+export const wordsOr = (key, otherwise) => page.words[key] ?? otherwise;
+
 /** The text of a key, with `{name}` replaced. A missing key is a mistake of ours and throws. */
 export function t(key, values = {}) {
   const text = page.words[key];

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from sweeps.spec.spec import shipped_specs
+from sweeps.ui.drafts.fields import form_fields
 from sweeps.ui.translation import LANGUAGES, catalogue
 from tests.helpers.paths import ROOT
 from tests.helpers.small_ui_runs import write_runs
 from tests.sweeps.ui.conftest import UiUnderTest
 
+PREFIXES = ("label_", "help_", "kind_")
 UI = ROOT / "sweeps" / "ui"
 # What is the same in Chinese: names of programs, formats, measures, methods and settings, and units.
 TERM_TEXT = """
@@ -94,6 +96,25 @@ def test_every_key_is_used() -> None:
         if not composed and not named and not whole:
             unused.append(key)
     assert not unused
+
+
+def test_the_words_about_settings_are_of_settings_and_kinds_that_there_are() -> None:
+    known = form_fields()
+    sections = {
+        f"{part}_{field['name']}": field for part, fields in known["sections"].items() for field in fields
+    }
+    entries = {
+        f"{part}_{field['name']}": field
+        for part, kinds in known["entries"].items()
+        for kind in kinds.values()
+        for field in kind["fields"]
+    }
+    kinds = {kind for part in (*known["entries"].values(), known["claims"]) for kind in part}
+    about = [key.removeprefix("fields.") for key in catalogue("zh") if key.startswith("fields.")]
+    said = {prefix: {key.partition("_")[2] for key in about if key.startswith(prefix)} for prefix in PREFIXES}
+    assert said["label_"] == said["help_"]
+    assert said["label_"] <= {*sections, *entries}
+    assert said["kind_"] == kinds
 
 
 def unknown_words(text: str) -> list[str]:

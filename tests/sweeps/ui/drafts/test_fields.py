@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from pydantic import Field, create_model
 
+from sweeps.spec.claims.reading import KINDS
 from sweeps.spec.schema import ENTRY_CLASSES, SECTION_CLASSES
 from sweeps.ui.drafts import fields
 from sweeps.ui.drafts.fields import form_fields
@@ -72,3 +74,13 @@ def test_a_new_method_has_a_form_by_itself(monkeypatch) -> None:
         assert angle["help"] == "how far they turn."
     finally:
         fields.form_fields.cache_clear()
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_new_claim_is_valid_once_it_names_its_cells(kind: str) -> None:
+    claim = form_fields()["claims"][kind]
+    cells = {
+        key: ["lora", "full"] if key == "of" else {"a": "lora", "b": "full"}[key] for key in claim["cells"]
+    }
+    KINDS[kind].model_validate({**claim["value"], **cells})
+    assert claim["help"]
