@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from trainables.config.base import Frozen
+from trainables.config.optimizers.unwrapped import unwrapped
 from trainables.memory.predicted_model import PredictedModel
 from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 from trainables.quantizers import QUANTIZERS
@@ -68,8 +69,7 @@ class TensorCounter(TrainerCallback):
     def on_optimizer_step(
         self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any
     ) -> None:
-        # transformers passes accelerate's wrapper; the state is the inner optimizer's.
-        inner = getattr(optimizer, "optimizer", optimizer)
+        inner = unwrapped(optimizer)
         states = (value for entry in inner.state.values() for value in entry.values())
         self.optimizer_bytes = _bytes(value for value in states if isinstance(value, Tensor))
 

@@ -145,6 +145,15 @@ class FineTuning(Frozen, ABC):
         """Writes the trained weights or the adapter, in ``dtype``, and the tokenizer to ``folder``."""
 
 
+class TrainsModel(FineTuning):
+    """A method that trains weights of the model's own, and saves the whole model."""
+
+    def save(
+        self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype
+    ) -> None:
+        save_whole(model, tokenizer, folder, dtype)
+
+
 def reward_head(model: Any) -> nn.Module | None:
     """The head that gives a text its reward, ``None`` in a model that predicts tokens.
 

@@ -37,9 +37,7 @@ class Footprint:
         return shape.layers * self.rank * sum(inputs + outputs for inputs, outputs in sizes)
 
     def trained_params(self, shape: DecoderShape) -> int:
-        whole = self.trained_layers * shape.layer_params + self.last_norm * shape.hidden
-        whole += self.embedding * shape.embedding_params
-        return whole + self._head_params(shape) + self.adapter_params(shape)
+        return sum(tensor.count * tensor.size for tensor in self.trained_tensors(shape))
 
     def trained_tensors(self, shape: DecoderShape) -> Iterator[TrainedTensor]:
         """The shapes of the weights that train, as far as an optimizer's state depends on them."""

@@ -7,22 +7,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from trainables.methods.base import FineTuning, cast_trainable, reward_head, save_whole
+from trainables.methods.base import TrainsModel, cast_trainable, reward_head
 from trainables.methods.footprint import Footprint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import torch
     from torch import nn
-    from transformers import PreTrainedTokenizerBase
 
     from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.folder import Architecture
     from trainables.models.precision import Dtypes
 
 
-class Freeze(FineTuning):
+class Freeze(TrainsModel):
     """``layers`` decoder layers train, counted from ``end``, and the named ``modules``; ``head`` adds the head.
 
     With tied embeddings the head is the embedding, so ``head: true`` trains both. A reward head always trains.
@@ -90,8 +88,3 @@ class Freeze(FineTuning):
         for name, module in model.named_modules():
             if any(name == suffix or name.endswith("." + suffix) for suffix in self.modules):
                 yield module
-
-    def save(
-        self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype
-    ) -> None:
-        save_whole(model, tokenizer, folder, dtype)

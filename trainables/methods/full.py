@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from trainables.methods.base import FineTuning, cast_trainable, save_whole
+from trainables.methods.base import TrainsModel, cast_trainable
 from trainables.methods.footprint import Footprint
 
 if TYPE_CHECKING:
@@ -12,13 +12,12 @@ if TYPE_CHECKING:
 
     import torch
     from torch import nn
-    from transformers import PreTrainedTokenizerBase
 
     from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.precision import Dtypes
 
 
-class Full(FineTuning):
+class Full(TrainsModel):
     """All weights train, so the base is loaded in the dtype of trainable weights."""
 
     kind: Literal["full"] = "full"
@@ -35,8 +34,3 @@ class Full(FineTuning):
         model.requires_grad_(True)
         cast_trainable(model, dtypes.trainable)
         return model
-
-    def save(
-        self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype
-    ) -> None:
-        save_whole(model, tokenizer, folder, dtype)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from transformers import TrainerCallback
 
+from trainables.config.optimizers.unwrapped import unwrapped
+
 if TYPE_CHECKING:
     from trainables.models.precision import Dtypes
 
@@ -31,7 +33,7 @@ class LayerSwitch(TrainerCallback):
             return
         self.period = period
         active = self.active(model, period)
-        inner = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
+        inner = unwrapped(optimizer)
         # Those that rest come first, so that both are never held in the trainable dtype.
         for parameter in model.parameters():
             if id(parameter) not in active:

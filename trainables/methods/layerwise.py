@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from trainables.methods.base import FineTuning, cast_trainable, reward_head, save_whole
+from trainables.methods.base import TrainsModel, cast_trainable, reward_head
 from trainables.methods.footprint import Footprint
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     import torch
     from torch import nn
-    from transformers import PreTrainedTokenizerBase
 
     from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.folder import Architecture
@@ -42,7 +41,7 @@ class Period:
         return Footprint(len(self.layers), first_layers=first, embedding=ends, head=ends, last_norm=ends)
 
 
-class LayerWise(FineTuning):
+class LayerWise(TrainsModel):
     """``layers`` decoder layers train at a time, others ``every`` so many steps."""
 
     layers: int = Field(default=1, ge=1)
@@ -126,11 +125,6 @@ class LayerWise(FineTuning):
         active = [p for place in self.active_layers(len(layers), period, seed) for p in layers[place]]
         active += ends if self.ends_train(len(layers), period) else []
         return {id(parameter) for parameter in (*active, *always(model))}
-
-    def save(
-        self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype
-    ) -> None:
-        save_whole(model, tokenizer, folder, dtype)
 
 
 def parts(model: nn.Module) -> tuple[list[list[nn.Parameter]], list[nn.Parameter]]:

@@ -39,15 +39,11 @@ def _adapter_layers(model: nn.Module) -> Iterator[Any]:
 
 
 def _merge_in_float32(layer: Any) -> None:
-    from peft.tuners._buffer_dict import BufferDict
-
     # The adapter's own weights and the one that it is added to; other tensors of its layer stay as they are.
     tensors = [_base_weight(layer)]
     for name in layer.adapter_layer_names:
         tensors += getattr(layer, name).parameters()
-    for module in layer.modules():
-        if isinstance(module, BufferDict):  # which an adapter multiplies with, and doesn't train
-            tensors += (buffer for buffer in module.values() if buffer.is_floating_point())
+    tensors += adapter_buffers(layer)
     before = [tensor.dtype for tensor in tensors]
     for tensor in tensors:
         tensor.data = tensor.data.to(torch.float32)
@@ -55,6 +51,15 @@ def _merge_in_float32(layer: Any) -> None:
     # The sum is rounded once. PEFT may have replaced the parameter.
     for tensor, dtype in zip([_base_weight(layer), *tensors[1:]], before, strict=True):
         tensor.data = tensor.data.to(dtype)
+
+
+def adapter_buffers(model: nn.Module) -> Iterator[torch.Tensor]:
+    """What PEFT's layers multiply with and don't train, as random projections; those of floating-point numbers."""
+    from peft.tuners._buffer_dict import BufferDict
+
+    for module in model.modules():
+        if isinstance(module, BufferDict):
+            yield from (buffer for buffer in module.values() if buffer.is_floating_point())
 
 
 def _base_weight(layer: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from trainables.config.optimizers.unwrapped import unwrapped
 from trainables.results import Phase
 
 
@@ -48,7 +49,7 @@ class Phases(TrainerCallback):
     def on_train_begin(
         self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any
     ) -> None:
-        inner = getattr(optimizer, "optimizer", optimizer)  # accelerate's is a wrapper without hooks
+        inner = unwrapped(optimizer)
         inner.register_step_pre_hook(lambda *_: self._enter("step"))
         inner.register_step_post_hook(lambda *_: self._enter("forward"))
 

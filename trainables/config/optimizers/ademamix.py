@@ -8,14 +8,7 @@ from pydantic import Field
 
 from trainables.config.optimizers.adamw import Betas
 from trainables.config.optimizers.base import TrainedTensor, optim_args
-from trainables.config.optimizers.bitsandbytes_state import bitsandbytes_bytes
-
-TRANSFORMERS_NAMES = {
-    (32, False): "ademamix",
-    (8, False): "ademamix_8bit",
-    (32, True): "paged_ademamix_32bit",
-    (8, True): "paged_ademamix_8bit",
-}
+from trainables.config.optimizers.bitsandbytes_state import bitsandbytes_bytes, bitsandbytes_name
 
 
 class AdEMAMix(Betas):
@@ -32,7 +25,8 @@ class AdEMAMix(Betas):
 
     def arguments(self) -> dict[str, Any]:
         options = optim_args(beta3=self.beta3, alpha=self.alpha)
-        name = TRANSFORMERS_NAMES[self.bits, self.paged]
+        plain = (self.bits, self.paged) == (32, False)
+        name = "ademamix" if plain else bitsandbytes_name("ademamix", self.bits, self.paged)
         return {"optim": name, "optim_args": options, **self.adam_arguments()}
 
     def tensor_bytes(self, tensor: TrainedTensor, width: int) -> float:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from trainables.config.optimizers.base import OptimizerSettings, TrainedTensor
-from trainables.config.optimizers.bitsandbytes_state import bitsandbytes_bytes
+from trainables.config.optimizers.bitsandbytes_state import bitsandbytes_bytes, bitsandbytes_name
 
 
 class Lion(OptimizerSettings):
@@ -26,7 +26,7 @@ class Lion(OptimizerSettings):
     adam_rate_factor: ClassVar[float | None] = 0.2  # of what its authors take, the middle
 
     def arguments(self) -> dict[str, Any]:
-        name = f"{'paged_' if self.paged else ''}lion_{self.bits}bit"
+        name = bitsandbytes_name("lion", self.bits, self.paged)
         return {"optim": name, "adam_beta1": self.beta1, "adam_beta2": self.beta2}
 
     def tensor_bytes(self, tensor: TrainedTensor, width: int) -> float:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from trainables.config.optimizers.unwrapped import unwrapped
+
 
 @contextmanager
 def averaged_weights(optimizer: Any) -> Iterator[None]:
@@ -18,7 +20,7 @@ def averaged_weights(optimizer: Any) -> Iterator[None]:
     The optimizer's own switch back and forth rounds the weights, so that a trial would depend on how often it is
     scored. Does nothing for an optimizer without averages.
     """
-    inner = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
+    inner = unwrapped(optimizer)
     trained: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
     with torch.no_grad():
         for group in inner.param_groups if _averages(inner) else ():
@@ -41,12 +43,12 @@ class AveragingCallback(TrainerCallback):
     def on_step_begin(
         self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any
     ) -> None:
-        getattr(optimizer, "optimizer", optimizer).train()
+        unwrapped(optimizer).train()
 
 
 def take_averages(optimizer: Any) -> None:
     """Has a model hold the averages for good; training can't go on from there."""
-    inner = getattr(optimizer, "optimizer", optimizer)
+    inner = unwrapped(optimizer)
     if _averages(inner):
         inner.eval()
 
