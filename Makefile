@@ -66,9 +66,10 @@ families: install
 family-losses: install
 	$(BIN)/python -m tests.trainables.models.family_losses
 
-## reference: the tables of allowed values in sweeps/README.md and trainables/README.md
+## reference: the tables of allowed values in sweeps/README.md and trainables/README.md, and that of adapter types
 reference: install
 	$(BIN)/python -m tests.helpers.allowed_values
+	$(BIN)/python -m tests.helpers.adapter_types
 
 ## audit: known vulnerabilities of what is installed; needs a network
 audit: install
