@@ -300,7 +300,8 @@ def test_a_good_spec_has_no_problems(workdir: Path) -> None:
         (
             "kind: lora, rank: {choice: [4, 8]}",
             "rank: 8",
-            "spec.yaml:7 methods[1]: kind is not given. Write kind: full, or one of freeze, lora, qlora, peft, lisa, badam",
+            "spec.yaml:7 methods[1]: kind is not given. "
+            "Write kind: full, or one of freeze, lora, qlora, peft, lisa, badam",
         ),
         (
             "kind: lora, rank: {choice: [4, 8]}",
