@@ -16,6 +16,7 @@ def test_the_answer_has_the_importance_of_each_cells_settings_or_why_there_is_no
         return ui.client.get(f"/runs/{run.key}/answer").json()
 
     wait_for(lambda: (found := answer()).get("as_of") or found.get("problem"), 120)
+    assert answer()["problem"] is None
     cells = {each["cell"]: each for each in answer()["value"]["importance"]}
     assert set(cells) == {"sft-lora", "sft-full"}
     assert all(cell["reason"] or cell["shares"] or cell["like_noise"] for cell in cells.values())
