@@ -120,7 +120,8 @@ def life(new: Any) -> Life:
 
     command = sweep.start("--resume")
     training("stopped", command, 4)
-    lived.reported["running"] = from_outside("status", sweep.run)
+    with command.paused():  # or the trial has ended by the time it is stopped on a busy machine
+        lived.reported["running"] = from_outside("status", sweep.run)
     lived.reported["stop"] = from_outside("stop", sweep.run)
     command.wait(60)
     chapter("stopped", command, 0)
