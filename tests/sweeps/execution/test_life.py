@@ -119,9 +119,10 @@ def life(new: Any) -> Life:
     chapter("interrupted", command, interrupt(command))
 
     command = sweep.start("--resume")
+    command.until(lambda: in_training(sweep.run, command))
+    # Before the trial that is stopped, which could end meanwhile on a busy machine.
+    lived.reported["running"] = from_outside("status", sweep.run)
     training("stopped", command, 4)
-    with command.paused():  # or the trial has ended by the time it is stopped on a busy machine
-        lived.reported["running"] = from_outside("status", sweep.run)
     lived.reported["stop"] = from_outside("stop", sweep.run)
     command.wait(60)
     chapter("stopped", command, 0)
