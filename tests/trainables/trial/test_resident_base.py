@@ -90,6 +90,9 @@ def outcome(record: Record, run: Path) -> dict[str, Any]:
         for name, tensor in load_file(path).items()
     }
     settings = [json.loads(path.read_text()) for path in sorted((folder / "model").glob("*config.json"))]
+    for each in settings:
+        if "target_modules" in each:  # a set, whose order depends on how it was filled
+            each["target_modules"] = sorted(each["target_modules"])
     curve = [(point["step"], point["name"], point["value"]) for point in read_curve(folder)]
     numbers = (record.objective, record.quality, record.metrics, record.trainable_params, record.total_params)
     rows = pq.read_table(folder / "predictions.parquet").to_pylist()
