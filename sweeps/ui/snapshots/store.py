@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FOLDER_SECONDS, URL_SECONDS = 1.0, 10.0  # between two reads of a run whose page is open
 HOME_FOLDER_SECONDS, HOME_URL_SECONDS = 3.0, 30.0  # of one that is only in the list of runs
+LONGEST_PAUSE = 5.0  # between two reads that take long, unless one takes longer itself
 LOOKED_AT_SECONDS = 30.0  # after the last look, reading ends
 AT_ONCE = 8  # reads for the list of runs
 PATIENCE_SECONDS = 5.0  # for one of them; a disk that hangs must not hold up the others
@@ -101,7 +102,7 @@ class SnapshotStore:
                         return
                 continue
             # A page that is opened meanwhile need not wait as long as the list of runs does.
-            self._wait(followed, max(pause, 4 * followed.read_seconds))
+            self._wait(followed, pause_after(followed.read_seconds, pause))
 
     def _forget(self, followed: Followed) -> None:
         """Drops what is known of a run that nobody looks at: many runs together would fill the memory."""
@@ -123,6 +124,7 @@ class SnapshotStore:
         try:
             with followed.lock:
                 reader = self._reader(followed)
+                began = time.monotonic()  # what the first read imports may take long, and no other does
                 if followed.copy is not None:
                     followed.copy.update()
                 followed.snapshot, followed.problem = reader.read(), None
@@ -150,6 +152,16 @@ class SnapshotStore:
             else:
                 followed.reader = RunReader(entry.key, entry.location, folder)
         return followed.reader
+
+
+def pause_after(read_seconds: float, least: float) -> float:
+    """Seconds until the next read: a fifth of the time goes into reads that take long, half of it where that would
+    leave a page alone for longer than :data:`LONGEST_PAUSE`.
+
+    >>> [pause_after(seconds, 1.0) for seconds in (0.1, 0.5, 3.0, 20.0)]
+    [1.0, 2.0, 5.0, 20.0]
+    """
+    return max(least, min(4 * read_seconds, LONGEST_PAUSE), read_seconds)
 
 
 def _in_words(error: Exception) -> str:

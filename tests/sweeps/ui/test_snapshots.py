@@ -17,7 +17,7 @@ from sweeps.ui.snapshots.curves import CurveFile
 from sweeps.ui.snapshots.reader import RunReader
 from sweeps.ui.snapshots.run_curves import run_curves
 from sweeps.ui.snapshots.snapshot import RunSnapshot, changes
-from sweeps.ui.snapshots.store import SnapshotStore
+from sweeps.ui.snapshots.store import SnapshotStore, pause_after
 from sweeps.ui.snapshots.trial_details import trial_details
 from tests.helpers import run_folders
 from tests.helpers.followed_by_ui import add_steps, begin, config, driven, end, new_run, read
@@ -247,3 +247,11 @@ def test_a_curve_is_limited_in_bytes_names_and_points(
         min(written([{"step": step, "name": "loss", "value": 1.0} for step in range(1000)]).points["loss"])
         > 900
     )
+
+
+def test_a_run_is_read_again_soon_after_a_read_that_took_long() -> None:
+    """What the first read imports may take a minute on a busy machine: a page would stand still for four."""
+    assert pause_after(0.01, 1.0) == 1.0
+    assert pause_after(0.5, 1.0) == 2.0
+    assert pause_after(4.0, 1.0) == 5.0
+    assert pause_after(40.0, 1.0) == 40.0
