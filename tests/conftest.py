@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes with two threads each starve one another
 
@@ -21,6 +22,9 @@ from trainables.storage.home import home
 from trainables.system import quiet
 
 quiet.silence()
+# A busy machine is no fault: neither an example that takes long nor making them.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 pytest.register_assert_rewrite("tests.helpers.faults")  # its assertions say what differs
 
 
