@@ -43,6 +43,21 @@ def write_rows(path: Path, count: int = 48) -> Path:
 DATA_LEAVES = ("cutoff", "eval_rows", "eval_fraction", "max_samples")
 
 
+def planned_config(**train: Any) -> TrialConfig:
+    """A config of files that needn't be there: its id follows from what they hold, and not from where they are."""
+    return TrialConfig.model_validate(
+        {
+            "cell": "sft-lora",
+            "method_name": "lora",
+            "model": {"path": "/model", "fingerprint": "f" * 64},
+            "data": {"train": "/rows.jsonl", "sha256": "0" * 64},
+            "stage": {"kind": "sft"},
+            "method": {"kind": "lora", "rank": 4},
+            "train": {"steps": 2, "learning_rate": 1e-3, **train},
+        }
+    )
+
+
 def make_config(
     model: Path, rows: Path | str, method: dict[str, Any] | str | None = "lora", **leaves: Any
 ) -> TrialConfig:

@@ -20,7 +20,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.helpers.paths import ROOT
-from tests.helpers.trials import METHODS, ScriptedControl, curve, encoded, make_config, run, write_rows
+from tests.helpers.trials import (
+    METHODS,
+    ScriptedControl,
+    curve,
+    encoded,
+    make_config,
+    planned_config,
+    run,
+    write_rows,
+)
 from trainables.config.train import TrainConfig
 from trainables.data import loading
 from trainables.memory.measurement import is_out_of_memory
@@ -475,17 +484,7 @@ def test_content_hashes_stand_for_paths_in_the_id(tiny_model: Path, rows: Path) 
 
 def test_a_setting_that_came_later_leaves_the_ids_of_earlier_trials_as_they_were() -> None:
     """The ids that these configs had before `warmup_ratio` existed."""
-    config = TrialConfig.model_validate(
-        {
-            "cell": "sft-lora",
-            "method_name": "lora",
-            "model": {"path": "/model", "fingerprint": "f" * 64},
-            "data": {"train": "/rows.jsonl", "sha256": "0" * 64},
-            "stage": {"kind": "sft"},
-            "method": {"kind": "lora", "rank": 4},
-            "train": {"steps": 2, "learning_rate": 1e-3},
-        }
-    )
+    config = planned_config()
     assert config.trial_id() == "e749752b6abe"
     assert config.memory_shape() == "7e4e0c62506e"
     ratio = config.train.model_copy(update={"warmup_ratio": 0.1})

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.training.optimizers.projected_adam import ProjectedAdam, is_tall
+from trainables.training.optimizers.projected_adam import Projected, ProjectedAdam, is_tall
 
 GROWTH = 1.01  # of an update's norm from one step to the next, at most
 TINY = 1e-8
@@ -37,17 +37,9 @@ class Apollo(ProjectedAdam):
         period = state.get("step", 0) // group["update_every"]
         return random_projection(gradient, group["rank"], (group["seed"], number, period))
 
-    def update(
-        self,
-        gradient: Tensor,
-        basis: Tensor,
-        projected: Tensor,
-        direction: Tensor,
-        state: dict[str, Any],
-        group: dict[str, Any],
-    ) -> Tensor:
-        channels = 1 if is_tall(gradient) else 0
-        update = gradient * _factors(direction, projected, group["by_tensor"], channels)
+    def update(self, seen: Projected, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
+        channels = 1 if is_tall(seen.gradient) else 0
+        update = seen.gradient * _factors(seen.direction, seen.projected, group["by_tensor"], channels)
         _limit_growth(update, state)
         return update
 

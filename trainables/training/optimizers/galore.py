@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.training.optimizers.projected_adam import ProjectedAdam, is_tall
+from trainables.training.optimizers.projected_adam import Projected, ProjectedAdam, is_tall
 
 
 class GaLore(ProjectedAdam):
@@ -28,16 +28,8 @@ class GaLore(ProjectedAdam):
             state["projection"] = projection(gradient, group["rank"])
         return state.get("projection")
 
-    def update(
-        self,
-        gradient: Tensor,
-        basis: Tensor,
-        projected: Tensor,
-        direction: Tensor,
-        state: dict[str, Any],
-        group: dict[str, Any],
-    ) -> Tensor:
-        return direction @ basis.T if is_tall(gradient) else basis @ direction
+    def update(self, seen: Projected, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
+        return seen.direction @ seen.basis.T if is_tall(seen.gradient) else seen.basis @ seen.direction
 
 
 def projection(gradient: Tensor, rank: int) -> Tensor:

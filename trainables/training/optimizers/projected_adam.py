@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +12,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trainables.training.optimizers.adam_moments import adam_direction, adam_rate, adamw_step, decay
+
+
+@dataclass(frozen=True)
+class Projected:
+    """A gradient (rows, columns), what it is projected with, its projected form, and Adam's direction of that."""
+
+    gradient: Tensor
+    basis: Tensor
+    projected: Tensor
+    direction: Tensor
 
 
 class ProjectedAdam(Optimizer, ABC):
@@ -50,16 +61,8 @@ class ProjectedAdam(Optimizer, ABC):
         """
 
     @abstractmethod
-    def update(
-        self,
-        gradient: Tensor,
-        basis: Tensor,
-        projected: Tensor,
-        direction: Tensor,
-        state: dict[str, Any],
-        group: dict[str, Any],
-    ) -> Tensor:
-        """The update (rows, columns) of a gradient whose ``projected`` form has Adam's ``direction``."""
+    def update(self, seen: Projected, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
+        """The update (rows, columns) of a gradient, by what Adam makes of its projected form."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -80,7 +83,7 @@ class ProjectedAdam(Optimizer, ABC):
         state["step"] = state.get("step", 0) + 1
         projected = gradient @ basis if is_tall(gradient) else basis.T @ gradient
         direction = adam_direction(state, projected, group)
-        update = self.update(gradient, basis, projected, direction, state, group)
+        update = self.update(Projected(gradient, basis, projected, direction), state, group)
         parameter.add_(update, alpha=-adam_rate(state, group) * group["scale"] ** self.scale_power)
 
 

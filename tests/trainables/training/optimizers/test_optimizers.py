@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from tests.helpers.trials import ScriptedControl, curve, make_config, run, write_rows
+from tests.helpers.trials import ScriptedControl, curve, make_config, planned_config, run, write_rows
 from trainables.config.optimizers import KINDS
 from trainables.memory.measurement import measure
 from trainables.models.architecture.decoder_shape import from_config
@@ -130,17 +130,7 @@ EARLIER = {
 
 @pytest.mark.parametrize("name", EARLIER)
 def test_the_id_and_the_memory_shape_of_a_named_optimizer_are_those_of_earlier_versions(name: str) -> None:
-    config = TrialConfig.model_validate(
-        {
-            "cell": "sft-lora",
-            "method_name": "lora",
-            "model": {"path": "/model", "fingerprint": "f" * 64},
-            "data": {"train": "/rows.jsonl", "sha256": "0" * 64},
-            "stage": {"kind": "sft"},
-            "method": {"kind": "lora", "rank": 4},
-            "train": {"steps": 2, "learning_rate": 1e-3, "optimizer": name},
-        }
-    )
+    config = planned_config(optimizer=name)
     assert (config.trial_id(), config.memory_shape()) == EARLIER[name]
 
 
