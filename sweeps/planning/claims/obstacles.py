@@ -14,9 +14,8 @@ from sweeps.spec.settings import FinalistsConfig, going_on
 from sweeps.spec.spec import Spec
 from trainables.system.wording import counted
 
-LEAST_RATES = (
-    5  # trials through which a learning-rate curve has an interval: response_curve.LEAST_TRIALS of reports
-)
+# Trials through which a learning-rate curve has an interval: `LEAST_TRIALS` of reports.statistics.response_curve.
+LEAST_RATES = 5
 
 
 def warnings(spec: Spec, cells: Sequence[Cell]) -> Iterator[Problem]:
