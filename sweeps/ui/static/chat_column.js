@@ -24,8 +24,8 @@ export class Column {
     this.unloadButton = el("button", {type: "button", class: "button", onclick: () => actions.unload(this)}, t("chat.unload"));
     this.removeButton = el("button", {type: "button", class: "button quiet", "aria-label": t("chat.remove"), onclick: () => actions.remove(this)}, "×");
     this.element = el("section", {class: "column"},
-      el("div", {class: "head"}, this.name, this.state, this.memory, this.loadButton, this.unloadButton, this.removeButton),
-      this.choice, this.problem, this.messages);
+      el("div", {class: "head"}, this.name, this.state, this.memory, this.unloadButton, this.removeButton),
+      this.choice, el("div", {class: "buttons"}, this.loadButton), this.problem, this.messages);
     this.filled = false; // until then, the menus do not show what is chosen
     this.showHead();
     this.picker.fill(data.choice).then(() => { this.filled = true; this.showHead(); });

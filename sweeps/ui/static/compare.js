@@ -2,7 +2,7 @@
 import {get, href} from "./api.js";
 import {Figure} from "./charts.js";
 import {SERIES} from "./colours.js";
-import {byId, el, setText} from "./dom.js";
+import {brokenName, byId, el, setText} from "./dom.js";
 import {settingName, valueText} from "./run_figures.js";
 import {curveNames, curvesFigure, memoryFigure} from "./trial_figures.js";
 import {gib, number, quality, seconds} from "./units.js";
@@ -51,7 +51,7 @@ function table(differing) {
     line(t("run.column_speed"), row((each) => number(each.tokens_per_second && Math.round(each.tokens_per_second)))),
     line(t("compare.train_time"), row((each) => seconds(each.train_seconds))));
   byId("differing").tBodies[0].replaceChildren(...differing.map((path) => el("tr", {},
-    el("th", {scope: "row", title: path}, path), ...sides.map((side) => el("td", {}, path in side.settings ? valueText(side.settings[path]) : "–")))));
+    el("th", {scope: "row", title: path}, brokenName(path)), ...sides.map((side) => el("td", {}, path in side.settings ? valueText(side.settings[path]) : "–")))));
   byId("differing").tHead.replaceChildren(el("tr", {}, el("th", {scope: "col"}, t("run.setting")), ...sides.map((side) => el("th", {scope: "col"}, side.name))));
   byId("same").hidden = differing.length > 0;
   byId("differing-frame").hidden = differing.length === 0;
@@ -74,14 +74,18 @@ async function tests() {
   setText(byId("tests-state"), found.problem ?? "");
 }
 
+const negative = (value) => (value === null ? null : -value);
+
 /** What a test says, in words. */
 function sentence(pair) {
   const one = sides[pair.one].name, other = sides[pair.other].name;
   if (pair.reason) return t(`compare.no_test_${pair.reason}`, {one, other});
   const points = (value) => (value === null ? "–" : pair.unit === "fraction" ? `${(100 * value).toFixed(1)}` : number(value));
+  // The difference is said by its size, so its interval is that of the size.
+  const [low, high] = pair.difference < 0 ? [negative(pair.high), negative(pair.low)] : [pair.low, pair.high];
   const values = {
     difference: pair.unit === "fraction" ? t("compare.points", {value: points(Math.abs(pair.difference))}) : number(Math.abs(pair.difference)),
-    low: points(pair.low), high: points(pair.high), p: number(Number(pair.p.toPrecision(2))), basis: pair.basis, name: settingName(pair.name),
+    low: points(low), high: points(high), p: number(Number(pair.p.toPrecision(2))), basis: pair.basis, name: settingName(pair.name),
   };
   const better = (pair.difference > 0) === (pair.higher_is_better !== false);
   if (!pair.settled) return t("compare.not_settled", {one, other, ...values});

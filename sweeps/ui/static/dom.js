@@ -13,6 +13,11 @@ export function el(name, attributes = {}, ...children) {
   return element;
 }
 
+/** A name such as `train.learning_rate`, which breaks after its parts and nowhere else where room is short. */
+export function brokenName(name) {
+  return el("span", {class: "parts-name"}, ...name.split(/(?<=[._])/).flatMap((part, place) => (place ? [document.createElement("wbr"), part] : [part])));
+}
+
 export const byId = (id) => document.getElementById(id);
 
 /** Replaces the children of an element only where they would differ in text, so that focus and selection stay. */

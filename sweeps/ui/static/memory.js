@@ -41,6 +41,7 @@ function show() {
   const available = limit();
   const scale = 1.02 * Math.max(most, available !== null && available < 3 * most ? available : 0);
   byId("legend").replaceChildren(legend(shown));
+  for (const name of Object.keys(chosen)) byId("rows").classList.toggle(`same-${name}`, chosen[name] !== null);
   byId("rows").tBodies[0].replaceChildren(...shown.map((row) => line(row, scale, available)));
   answer();
 }
@@ -48,9 +49,9 @@ function show() {
 function line(row, scale, available) {
   return el("tr", {},
     el("th", {scope: "row"}, row.method),
-    el("td", {}, t(row.gradient_checkpointing ? "memory.yes" : "memory.no")),
-    el("td", {class: "number"}, String(row.batch_size)),
-    el("td", {class: "number"}, String(row.cutoff)),
+    el("td", {class: "of-checkpointing"}, t(row.gradient_checkpointing ? "memory.yes" : "memory.no")),
+    el("td", {class: "number of-batch"}, String(row.batch_size)),
+    el("td", {class: "number of-length"}, String(row.cutoff)),
     el("td", {class: "number"}, gib(row.peak_bytes)),
     el("td", {}, verdict(row.peak_bytes, available) ?? "–"),
     el("td", {class: "memory-cell"}, memoryBar(row, row.peak_bytes, {scale, limit: available})));

@@ -4,7 +4,7 @@ import {Figure} from "./charts.js";
 import {byId, copy, el, setText} from "./dom.js";
 import {follow} from "./live.js";
 import {cloneTrial, confirmAction} from "./run_actions.js";
-import {settingName, valueText} from "./run_figures.js";
+import {valueText} from "./run_figures.js";
 import {curveNames, curvesFigure, memoryFigure} from "./trial_figures.js";
 import {statusText, stopText} from "./trial_table.js";
 import {gib, isShare, number, quality, seconds, size} from "./units.js";
@@ -36,7 +36,7 @@ function show() {
   showPlace();
   showError();
   pairs(byId("settings"), ordered(details.settings), valueText);
-  pairs(byId("facts"), Object.entries(details.facts).filter(([, value]) => value !== null), (value, name) => SECONDS.has(name) ? seconds(value) : BYTES.has(name) ? gib(value) : valueText(value), settingName);
+  pairs(byId("facts"), Object.entries(details.facts).filter(([, value]) => value !== null), (value, name) => SECONDS.has(name) ? seconds(value) : BYTES.has(name) ? gib(value) : valueText(value), (name) => t(`trial.fact_${name}`));
   pairs(byId("metrics"), Object.entries(details.metrics), (value, name) => quality(value, name), (name) => name.replaceAll("_", " "));
   pairs(byId("memory-parts"), Object.entries(details.memory.parts ?? {}).filter(([, value]) => value !== null), size, (name) => t(`trial.bytes_${name}`));
   showFiles();

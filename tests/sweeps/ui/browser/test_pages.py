@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from sweeps.ui.run_index import run_key
@@ -113,6 +115,22 @@ def test_a_dialog_keeps_the_focus_and_gives_it_back(ui: UiUnderTest, browser_pag
     page.keyboard.press("Escape")
     assert page.locator("dialog[open]").count() == 0
     assert page.evaluate("document.activeElement.id") == "add"
+
+
+def test_the_interval_of_a_comparison_is_that_of_the_difference_it_states(
+    ui: UiUnderTest, browser_page: Window
+) -> None:
+    run = write_runs(ui.runs)
+    worse, better = "000000000001", "000000000003"
+    page = browser_page.open(f"/compare?trial={run.key}:{worse}&trial={run.key}:{better}")
+    sentence = page.locator("#tests li").first
+    sentence.wait_for()
+    said = sentence.inner_text()
+    found = re.search(r"by ([\d.]+) points \(95 % interval ([-\d.]+) to ([-\d.]+);", said)
+    assert found, said
+    assert f"{better} is better than" in said
+    difference, low, high = map(float, found.groups())
+    assert 0 < low < difference < high
 
 
 def test_texts_of_a_run_are_texts_in_the_browser(
