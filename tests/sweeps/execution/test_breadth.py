@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.started_programs import started_programs, watching_starts
 from tests.helpers.sweep_runs import Sweep, assert_learned_as_if_undisturbed
 from tests.helpers.sweeps import METHODS, SAVED_EVERY, SPEC, STEPS, records
 from trainables.results import TRAINING_OBJECTIVE, read_curve
@@ -28,7 +29,8 @@ TEXT = (
 @pytest.fixture(scope="module")
 def sweep(new: Any) -> Sweep:
     made = new(TEXT)
-    assert made.carry_out().process.returncode == 0, made.command.stderr
+    watching = watching_starts(made.home.folder / "watched")
+    assert made.carry_out(**watching).process.returncode == 0, made.command.stderr
     return made
 
 
@@ -73,6 +75,16 @@ def test_the_first_comparison_is_in_the_log_in_the_status_and_in_the_report(swee
     assert first["cells"][0]["trials"] == 6
     assert first["text"] in (sweep.run / "sweep.log").read_text()
     assert first["text"][1:] in (sweep.run / "report" / "summary.md").read_text()
+
+
+def test_where_wandb_is_off_nothing_of_it_is_started_or_left(sweep: Sweep) -> None:
+    started = started_programs(sweep.home.folder / "watched")
+    assert [line for line in started if "ray" in line.lower()]  # what is started is seen
+    assert [line for line in started if "wandb" in line.lower()] == []
+    left = [path for place in (sweep.home.folder, sweep.home.temporary) for path in place.rglob("*")]
+    assert sweep.run / "environment.json" in left
+    assert [path for path in left if "wandb" in path.name.lower()] == []
+    assert list(sweep.home.temporary.iterdir()) == []
 
 
 def test_a_sweep_that_is_interrupted_while_trials_pause_ends_as_an_undisturbed_one(
