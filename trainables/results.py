@@ -25,6 +25,7 @@ from trainables.config.base import FileName, Frozen
 from trainables.storage import files
 from trainables.storage.damaged_files import DamagedFile, read_bytes, read_object
 from trainables.storage.damaged_files import reading as reading
+from trainables.storage.names import checked_part
 from trainables.system import redaction
 from trainables.system.cell_names import cells_named as cells_named  # for reports
 
@@ -51,6 +52,33 @@ NOTHING_TO_START_FROM = "it continues from the best trial of"
 OBJECTIVE_IS_LOSS = ("sft",)  # stages whose objective is minus the loss that they train by
 # In a curve: minus the mean training loss that trials are compared by.
 TRAINING_OBJECTIVE = "training_objective"
+
+
+class SetRecord(Frozen):
+    """What a trial was scored on a further evaluation set: ``rows`` of the data ``source``, in ``seconds``.
+
+    ``metrics`` are all measures, ``quality`` that by which the set is judged. The scores by row are in the trial's
+    folder, in the file that :func:`set_file` names.
+    """
+
+    source: str
+    rows: int
+    quality: float
+    quality_name: str
+    quality_unit: str
+    quality_higher_is_better: bool
+    metrics: dict[str, float] = Field(default_factory=dict)
+    seconds: float | None = None
+    sha256: str | None = None
+
+
+def set_file(name: FileName) -> str:
+    """The file in a trial's folder with the scores by row on a further evaluation set, as ``predictions.parquet``.
+
+    >>> set_file("general")
+    'set-general.parquet'
+    """
+    return f"set-{checked_part(name)}.parquet"
 
 
 class Record(Frozen):
@@ -90,6 +118,8 @@ class Record(Frozen):
     quality_unit: str | None = None
     test_rows: int | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
+    # Further evaluation sets by their names: what they measure of the trained model. They steer nothing either.
+    sets: dict[str, SetRecord] = Field(default_factory=dict)
 
     # Memory. Peaks are above `baseline_bytes`, the memory of the process before it loads anything.
     # "predicted": nothing was measured, and `predicted_peak_bytes` stands alone.
@@ -532,4 +562,4 @@ def _data_previews(path: Path) -> tuple[dict[str, Any], ...]:
 
 
 def _parsed(name: str, value: Any) -> Any:
-    return json.loads(value) if name in ("config", "metrics", "packages", "weight_shares") else value
+    return json.loads(value) if name in ("config", "metrics", "packages", "sets", "weight_shares") else value

@@ -9,6 +9,7 @@ from typing import Any
 
 from reports import units
 from reports.analysis.comparison import compare
+from reports.analysis.evaluation_sets import SetResults, set_results
 from reports.analysis.group import Group
 from reports.analysis.recommendation.cell_answers import cell_answers
 from reports.analysis.row import Row
@@ -32,10 +33,49 @@ def table_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """
     searched = dict.fromkeys(path for group in groups for path in group.searched)
     unset = dict.fromkeys(searched)
+    sets = [set_results(group) for group in groups]
     # `unset` gives all rows the same columns in the same order: a later value keeps its key's place.
+    no_sets = dict.fromkeys(
+        f"set_{each.name}{ending}" for found in sets for each in found for ending in SET_COLUMNS
+    )
     return [
-        _columns(group, row, unset | _written(row.settings)) for group in groups for row in group.all_rows
+        _columns(group, row, unset | _written(row.settings), no_sets | set_columns(group, row, found))
+        for group, found in zip(groups, sets, strict=True)
+        for row in group.all_rows
     ]
+
+
+# Of each further evaluation set: what it measured with its interval, by how much worse that is than before training,
+# and what the numbers are.
+SET_COLUMNS = (
+    "",
+    "_low",
+    "_high",
+    "_lost",
+    "_lost_low",
+    "_lost_high",
+    "_quality_name",
+    "_quality_unit",
+    "_rows",
+)
+
+
+def set_columns(group: Group, row: Row, sets: Sequence[SetResults]) -> dict[str, Any]:
+    """The columns of the further evaluation sets that a cell was scored on."""
+    found: dict[str, Any] = {}
+    for each in sets:
+        if (quality := each.quality(row)) is None:
+            continue
+        lost = each.lost(group, row)
+        values = (
+            *(quality, *(each.interval(row) or (None, None))),
+            *((lost.value, *(lost.interval or (None, None))) if lost is not None else (None,) * 3),
+            *(each.quality_name, each.unit, each.rows),
+        )
+        found |= {
+            f"set_{each.name}{ending}": value for ending, value in zip(SET_COLUMNS, values, strict=True)
+        }
+    return found
 
 
 def _written(settings: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +106,7 @@ _FROM_BEST = (
 )  # fmt: skip
 
 
-def _columns(group: Group, row: Row, settings: dict[str, Any]) -> dict[str, Any]:
+def _columns(group: Group, row: Row, settings: dict[str, Any], sets: dict[str, Any]) -> dict[str, Any]:
     first, best = row.cell.records[0], row.best
     low, high = group.interval(row) or (None, None)
     # As in the report's table, what decides comes first: the answer, quality, memory, time, settings.
@@ -77,6 +117,7 @@ def _columns(group: Group, row: Row, settings: dict[str, Any]) -> dict[str, Any]
         "quality": row.quality,
         "quality_low": low,
         "quality_high": high,
+        **sets,
         **{name: getattr(best, name) if best else None for name in ("peak_bytes", "train_seconds")},
         **settings,
         **{name: getattr(first, name) for name in ("stage", "method", "model", "data", "role")},

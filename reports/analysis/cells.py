@@ -95,6 +95,17 @@ class Cell:
         return replace(found, untrained=True) if found is not None and self.is_base else found
 
     @cached_property
+    def set_estimates(self) -> dict[str, Estimate]:
+        """The quality on each further evaluation set, over seeds and rows, where there are scores by row."""
+        names = dict.fromkeys(name for record in self.judged_trials for name in record.sets)
+        found = {name: row_scores.set_estimate(self.run, self.judged_trials, name) for name in names}
+        return {
+            name: replace(each, untrained=True) if self.is_base else each
+            for name, each in found.items()
+            if each is not None
+        }
+
+    @cached_property
     def study(self) -> list[FrozenTrial]:
         """The trials of the cell's Optuna study; empty without its journal."""
         return studies.read(self.run.folder, self.name)

@@ -8,7 +8,7 @@ from math import isclose
 from typing import Any
 
 from reports.statistics.estimates import Estimate, auc_estimate, mean_estimate
-from trainables.results import Record, Run, reading
+from trainables.results import Record, Run, reading, set_file
 
 OWN_ROWS = "predictions.parquet"
 # Beside it, with the same columns: held-out rows that the trial was scored on later (paretune settle).
@@ -37,6 +37,20 @@ def estimate(run: Run, records: Sequence[Record], further: int = 0) -> Estimate 
         return own
     scored = [[*(rows or ()), *(later or ())[:further]] for rows, later in files]
     return _estimate(records[0], _keys(scored[0]), scored) if _same_rows(scored) else own
+
+
+def set_estimate(run: Run, records: Sequence[Record], name: str) -> Estimate | None:
+    """The estimate of one configuration's quality on a further evaluation set; ``None`` where one of the trials was
+    not scored on it, and as of :func:`estimate`.
+    """
+    if not records or any(name not in record.sets for record in records):
+        return None
+    judged = []
+    for record in records:
+        found = record.sets[name]
+        changes = {"quality": found.quality, "quality_name": found.quality_name, "test_rows": found.rows}
+        judged.append(record.model_copy(update={**changes, "quality_unit": found.quality_unit}))
+    return _own_estimate(run, judged, set_file(name))
 
 
 def count_further(run: Run, records: Sequence[Record]) -> int:

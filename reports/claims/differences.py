@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite
 
+from reports.analysis.evaluation_sets import SetResults
 from reports.analysis.group import Group
 from reports.analysis.row import Row
 from reports.claims.judgement import Figure
@@ -15,18 +16,20 @@ from reports.statistics.one_sided import difference_ps
 
 @dataclass(frozen=True)
 class Difference:
-    """The quality of one trained configuration against that of another, over test rows and seeds. ``gain``: in the
+    """The quality of one trained configuration against that of another, over rows and seeds. ``gain``: in the
     direction that is better.
+
+    ``scale``: the group whose quality it is, or the further evaluation set.
     """
 
-    group: Group
+    scale: Group | SetResults
     one: Estimate
     other: Estimate
     name: str
 
     @property
     def _sign(self) -> int:
-        return 1 if self.group.higher_is_better else -1
+        return 1 if self.scale.higher_is_better else -1
 
     @property
     def gain(self) -> float:
@@ -34,19 +37,19 @@ class Difference:
 
     def comparison(self) -> Comparison:
         """The comparison that a report's verdicts are of."""
-        return compare_estimates(self.one, self.other, self.group.seed_variance)
+        return compare_estimates(self.one, self.other, self.scale.seed_variance)
 
     def gain_ps(self, value: float) -> tuple[float, float]:
         """The one-sided p-values that the gain is not above ``value``, and that it is not below."""
-        above, below = difference_ps(self.one, self.other, self.group.seed_variance, self._sign * value)
+        above, below = difference_ps(self.one, self.other, self.scale.seed_variance, self._sign * value)
         return (above, below) if self._sign > 0 else (below, above)
 
     def figure(self, level: float = 0.95) -> Figure:
         """The first quality minus the second, in the quality's own sign, with its interval."""
-        ends = difference_interval(self.one, self.other, self.group.seed_variance, level)
+        ends = difference_interval(self.one, self.other, self.scale.seed_variance, level)
         low, high = (end if isfinite(end) else None for end in ends)
         value = self.one.quality - self.other.quality
-        return Figure(self.name, "difference", value, (low, high), self.group.unit)
+        return Figure(self.name, "difference", value, (low, high), self.scale.unit)
 
 
 def cells_difference(group: Group, row: Row, against: Row) -> Difference:

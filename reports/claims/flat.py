@@ -99,4 +99,4 @@ def largest_difference(differences: Sequence[Difference]) -> Figure:
     known = [high for high in highs if high is not None]
     upper = max(known) if len(known) == len(highs) else None
     name = f"largest difference ({largest.name.replace(' minus ', ' and ')})"
-    return Figure(name, "difference", abs(largest.gain), (max(lows), upper), largest.group.unit)
+    return Figure(name, "difference", abs(largest.gain), (max(lows), upper), largest.scale.unit)

@@ -1,26 +1,57 @@
-"""Whether one cell forgets less than another: its loss on a second evaluation set, which sweeps don't measure yet."""
+"""Whether one cell forgets less than another: whether a further evaluation set gets worse by less in its training.
+
+Both start from one model, so that what its loss rises by differs by as much as the losses after training, row by row.
+The tests are those of ``better``: sign flips over rows, and t over rows and seeds.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from reports.claims.cells import NamedCells
-from reports.claims.claim import PairClaim
-from reports.claims.judgement import Judgement, not_judged
+from reports import units
+from reports.analysis.evaluation_sets import SetResults, set_results
+from reports.analysis.row import Row
+from reports.claims.cells import MORE_SEEDS, NamedCells
+from reports.claims.claim import Name, PairClaim
+from reports.claims.differences import Difference
+from reports.claims.judgement import Figure, Judgement, not_judged
+from reports.statistics.comparisons import MIN_CLUSTERS
+from reports.statistics.one_sided import all_of
 
 
 @dataclass(frozen=True)
 class ForgetsLess(PairClaim):
-    """The loss of ``a`` on a second evaluation set is lower than that of ``b``."""
+    """The evaluation set called ``set`` (the only further one, where it is left out) gets worse by less in the training
+    of ``a`` than in that of ``b``: its loss rises by less.
+    """
 
     kind: ClassVar[str] = "forgets_less"
+    set: Name | None = None
 
     def statement(self, cells: NamedCells) -> str:
-        return f"{self.a} forgets less than {self.b}"
+        found = self._set(cells)
+        what = f" of {found.name}" if isinstance(found, SetResults) else f" of {self.set}" if self.set else ""
+        return f"{self.a} forgets less{what} than {self.b}"
 
     def judge(self, cells: NamedCells) -> Judgement:
-        return not_judged(
-            cells.obstacle
-            or "this run has no loss on a second evaluation set (paretune evaluate --forgetting measures one model)"
+        if cells.obstacle is not None:
+            return not_judged(cells.obstacle)
+        found = self._set(cells)
+        if isinstance(found, str):
+            return not_judged(found)
+        if (obstacle := _obstacle(found, cells.rows)) is not None:
+            return not_judged(obstacle)
+        row, against = cells.rows
+        one, other = (found.estimates[each.cell.label] for each in (row, against))
+        name = f"{found.name}, {units.readable(found.quality_name)} of {row.name} minus {against.name}"
+        difference = Difference(found, one, other, name)
+        by_test = difference.comparison().p / 2
+        above, below = difference.gain_ps(0.0)
+        return Judgement(
+            (difference.figure(), *_losses(found, cells)),
+            all_of(above, by_test if difference.gain > 0 else 1.0),
+            all_of(below, by_test if difference.gain < 0 else 1.0),
+            further=lambda _: f"more seeds (finalists.seeds) or more rows of {found.name}",
         )

@@ -28,6 +28,11 @@ NOTES = {
     "or AUC, the same over any good and any bad answer, where a stage has no two answers to one prompt. AUC is "
     "blunter: prompts differ in how likely any answer to them is. The best trial of each cell is still the one with "
     "the best objective of its own stage.",
+    "forgetting": "What training changed: to the right, how much better a cell is than the model that it started from "
+    "on the rows that steer the search and judge the cells (the test half of them); upwards, how much worse it is on a "
+    "further evaluation set, which steers nothing: by how much a loss rose (forgetting), or a share or score fell. "
+    "Below the line, the set got better, too. Intervals are of 95 %, of the difference row by row, and over the "
+    "finalists' seeds.",
     "curves": "One row of panels for each cell. The bold line is its best trial, thin lines are its other trials, grey "
     "ones the best trials of the other cells.",
     "settings": "Each point is a trial. Points along a slope mean that the setting mattered; a shapeless cloud means "

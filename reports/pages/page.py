@@ -22,6 +22,7 @@ from markupsafe import Markup
 from reports import units
 from reports.analysis import comparison_notes
 from reports.analysis.data_preview import missing_data_note
+from reports.analysis.evaluation_sets import set_results
 from reports.analysis.group import Group
 from reports.analysis.recommendation.front_steps import front_sentence
 from reports.analysis.search.rate_search import search_sentences
@@ -110,6 +111,8 @@ def _environment() -> Environment:
         "has_other_measures": tables.has_other_measures,
         "front_sentence": front_sentence,
         "pairs_table": tables.cell_pairs,
+        "gained_and_lost_table": tables.gained_and_lost,
+        "has_sets": lambda groups: any(map(set_results, groups)),
         "importance_table": trial_tables.importances,
         "without_importance": trial_tables.without_importance,
         "early_stops": _early_stops,

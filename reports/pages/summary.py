@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from reports.analysis import comparison_notes
 from reports.analysis.data_preview import missing_data_note
+from reports.analysis.evaluation_sets import set_results
 from reports.analysis.group import Group
 from reports.analysis.recommendation.front_steps import front_sentence
 from reports.analysis.yardsticks import chosen_and_judged
@@ -131,6 +132,10 @@ def _comparison(group: Group) -> Iterator[str]:
         if len(details.columns) > 1:
             yield note
             yield _table(details)
+    changes = tables.gained_and_lost(group)
+    if set_results(group) and len(changes.columns) > 1:
+        yield f"Gained and lost. {NOTES['forgetting']}"
+        yield _table(changes)
     if len(group.scored_rows) > 1:
         yield NOTES["pairs"]
         yield _table(tables.cell_pairs(group))

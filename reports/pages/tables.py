@@ -11,6 +11,7 @@ from reports import units
 from reports.analysis import pairs, settling
 from reports.analysis.cell_table import trainable_share
 from reports.analysis.cells import Cell
+from reports.analysis.evaluation_sets import Change, SetResults, gained, set_results, steering_set
 from reports.analysis.group import Group
 from reports.analysis.quality_names import quality_name
 from reports.analysis.recommendation.cell_answers import cell_answers
@@ -41,12 +42,14 @@ class Table:
 def comparison(group: Group) -> Table:
     """One row for each cell, the best quality first, and the models before training last: what decides."""
     answers, names = cell_answers(group), run_names(group)
-    quality = _with_unit(quality_name(group), group.unit)
+    steering = steering_set(group)
+    quality = _with_unit(f"{f'{steering}: ' if steering else ''}{quality_name(group)}", group.unit)
     columns: dict[str, Callable[[Row], str]] = {
         "cell": lambda row: _cell_name(group, row, names),
         "run": lambda row: _run(row, names),
         "answer": lambda row: answers.get(row.cell.label, ""),
         quality: lambda row: _quality(group, row),
+        **(sets := {set_heading(each): _set_column(each) for each in set_results(group)}),
         "peak memory": lambda row: units.gib(row.peak),
         "training time": lambda row: units.duration(_value(row, "train_seconds")),
         "best settings": _settings,

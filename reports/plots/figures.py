@@ -17,7 +17,7 @@ from markupsafe import Markup
 from reports.analysis.comparison import compare
 from reports.analysis.data_preview import DataPreview
 from reports.analysis.group import Group
-from reports.plots import curves, learning_rates, lengths, memory, pareto, settings, svg
+from reports.plots import curves, forgetting, learning_rates, lengths, memory, pareto, settings, svg
 from reports.plots.drawing import Drawing
 from reports.plots.style import palette, styled
 from trainables.results import Run
@@ -29,6 +29,7 @@ _PLOTS = {
     "learning-rates": learning_rates.draw,
     "settings": settings.draw,
     "memory": memory.draw,
+    "forgetting": forgetting.draw,
 }
 
 

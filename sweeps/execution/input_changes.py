@@ -33,7 +33,7 @@ def problems(plan: Plan, previous: dict[str, Any]) -> list[Problem]:
         if config.model.fingerprint not in models:
             what = f"the files of {config.model.label} are not those this run was started with. {ADVICE}"
             found.append(plan.spec.source.problem(("model",), what))
-        if config.data.sha256 not in data:
+        if config.data.contents not in data:
             found += [
                 plan.spec.source.problem(("data", key), f"{what}. {ADVICE}")
                 for key, what in _changed_data(config.data, previous.get("files", {}), file_states(plan))
@@ -49,7 +49,8 @@ def _changed_data(
 ) -> Iterator[tuple[str, str]]:
     """(``train`` or ``eval``, what has changed) for each file that differs; the data set as a whole if none does."""
     changed = False
-    for key, names in (("train", config.names), ("eval", config.eval_names)):
+    held_out = (*config.eval_names, *(name for names in config.further_sets.values() for name in names))
+    for key, names in (("train", config.names), ("eval", held_out)):
         for name in names:
             if name in before and before[name] != now.get(name):
                 changed = True
@@ -68,4 +69,4 @@ def _sizes(before: list[int], now: list[int] | None) -> str:
 
 
 def _names(config: DataConfig) -> tuple[str, ...]:
-    return (*config.names, *config.eval_names)
+    return config.source_names

@@ -91,7 +91,7 @@ def _is_model_file(name: str) -> bool:
 def _data_inputs(data: DataConfig) -> Iterator[InputFiles]:
     registered = dataset_info.read_registry(data.folder) if data.folder is not None else {}
     from_folder: dict[str, Path] = {}  # files of registered data sets, by their names in the data folder
-    for name in (*data.names, *data.eval_names):
+    for name in data.source_names:
         if name in EMBEDDED:
             continue
         paths = resolve(name, data).files

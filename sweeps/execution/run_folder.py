@@ -148,7 +148,7 @@ def _identity(plan: Plan) -> dict[str, Any]:
     """What must not change while a run exists: the spec except for its number of trials, and the contents of models
     and data.
     """
-    contents = {(config.model.fingerprint, config.data.sha256) for config in plan.first_configs}
+    contents = {(config.model.fingerprint, config.data.contents) for config in plan.first_configs}
     return {
         "fingerprint": plan.fingerprint(),
         # As lists, because they are compared with those read back from JSON.

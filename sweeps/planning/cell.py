@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from sweeps.planning.dependencies import trained_references
 from sweeps.planning.memory.cell_memory import CellMemory
-from sweeps.planning.quality_rows import QualityRows
+from sweeps.planning.quality_rows import QualityRows, SetRows
 from sweeps.spec.domain_parser import Domain
 from sweeps.spec.settings import ResourcesConfig, SearchConfig
 from trainables.config.ending import EndingRules
@@ -51,6 +51,7 @@ class Cell:
     # Rows that a full-length trial trains on, in ascending order; several if the space varies them.
     row_counts: tuple[int, ...] = ()
     quality_rows: QualityRows | None = None  # None where nothing is held out
+    evaluation_sets: tuple[SetRows, ...] = ()  # further ones, which steer nothing
     # Settings, by leaf, that the cell of its name found in an earlier run, the best first; its search begins with them.
     starts: tuple[Mapping[str, Any], ...] = ()
     validation_rows: int = 0  # that each of its trials' objective is of

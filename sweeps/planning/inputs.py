@@ -56,7 +56,7 @@ class InputFinder:
 
     def has_data(self, config: DataConfig) -> bool:
         """Whether every data set that the config names exists."""
-        return all(exists(name, config) for name in (*config.names, *config.eval_names))
+        return all(exists(name, config) for name in config.source_names)
 
     def data(self, config: DataConfig, row_type: type) -> Data | MissingInput:
         """The rows, as the type that a stage needs."""
@@ -173,14 +173,19 @@ def _make_data_paths_absolute(data: dict[str, Any], folder: Path) -> None:
             data["template"] = str(absolute_path(data["template"], folder))
     for key in ("train", "eval"):
         with _path_errors_at("data", key):
-            names = data.get(key)
-            if isinstance(names, str):
-                data[key] = _data_name(names, folders, registered_names)
-            elif isinstance(names, list):
-                data[key] = [
-                    _data_name(name, folders, registered_names) if isinstance(name, str) else name
-                    for name in names
-                ]
+            if key in data:
+                data[key] = _data_names(data[key], folders, registered_names)
+
+
+def _data_names(names: Any, folders: Sequence[Path], registered_names: Collection[str]) -> Any:
+    """The name of a data set, a list of these, or a mapping to these of evaluation sets; others as they are."""
+    if isinstance(names, str):
+        return _data_name(names, folders, registered_names)
+    if isinstance(names, list):
+        return [_data_names(name, folders, registered_names) for name in names]
+    if isinstance(names, dict):
+        return {name: _data_names(each, folders, registered_names) for name, each in names.items()}
+    return names
 
 
 def _module_file(module: str, folder: Path) -> str | None:

@@ -9,7 +9,8 @@ import numpy as np
 from trainables.data import arrow_rows
 from trainables.data.kept_together import split_keys
 from trainables.data.loading import Data, load
-from trainables.stages.base import Metric
+from trainables.stages.base import Metric, TrainingStage
+from trainables.stages.set_scores import set_scorings
 from trainables.trial.config import TrialConfig
 
 
@@ -23,6 +24,25 @@ class QualityRows:
     prompts: int
     held_out: int
     metric: Metric
+
+
+@dataclass(frozen=True)
+class SetRows:
+    """The rows of a further evaluation set: ``rows`` that are scored, of ``total``, from ``source``."""
+
+    name: str
+    source: str
+    rows: int
+    total: int
+    metric: Metric
+
+
+def evaluation_sets(stage: TrainingStage, data: Data) -> tuple[SetRows, ...]:
+    """The further sets that a trial over ``data`` is scored on."""
+    return tuple(
+        SetRows(each.each.name, each.each.source, len(each.each.rows), each.each.total, each.metric)
+        for each in set_scorings(stage, data)
+    )
 
 
 def quality_rows(config: TrialConfig, data: Data) -> QualityRows | None:

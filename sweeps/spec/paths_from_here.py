@@ -16,6 +16,7 @@ from trainables.templates import SUFFIXES
 # By the last two keys of a setting's path. A key of an entry (stages[0].model.path) ends in the same two.
 FOLDERS = (("model", "path"), ("data", "folder"), ("search", "from"))
 DATA = (("data", "train"), ("data", "eval"))
+EVALUATION_SETS = ("data", "eval")
 TEMPLATE = ("data", "template")
 RESULTS = ("from", "reward")  # the last key
 

@@ -32,8 +32,16 @@ def results(record: Record, curves: Container[str] = ()) -> dict[str, float]:
     """
     measured = ((name, getattr(record, name)) for name in RESULTS)
     test = ((f"test/{name}", value) for name, value in record.metrics.items())
+    found = (*measured, *test, *set_values(record).items())
+    return {name: float(value) for name, value in found if value is not None and name not in curves}
+
+
+def set_values(record: Record) -> dict[str, float]:
+    """As ``set/NAME/MEASURE`` what further evaluation sets measured."""
     return {
-        name: float(value) for name, value in (*measured, *test) if value is not None and name not in curves
+        f"set/{name}/{measure}": value
+        for name, each in record.sets.items()
+        for measure, value in each.metrics.items()
     }
 
 

@@ -73,6 +73,35 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
+SET_NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,30}$"
+# Of an evaluation set: a name, a file or a hub id, or several; None: rows held out of the training data.
+SetSource = str | tuple[str, ...] | None
+
+
+def _check_sets(value: Any) -> Any:
+    """Refuses evaluation sets with names that no column can have, and none at all."""
+    if not isinstance(value, dict):
+        return value
+    if not value:
+        raise ValueError("got no evaluation set; write eval: {mine: a.jsonl, general: b.jsonl}")
+    for name in value:
+        if not isinstance(name, str) or not re.fullmatch(SET_NAME, name):
+            raise ValueError(
+                f"{name!r} can't name an evaluation set: a name has at most 31 letters, digits, - and _, and begins "
+                "with a letter"
+            )
+    return value
+
+
+class PlannedSet(Frozen):
+    """What planning found of a further evaluation set: the hash of its rows, and by what its answers are judged
+    (``None``: as those of the test rows).
+    """
+
+    sha256: str
+    quality: str | None = None
+
+
 Text = Annotated[str, BeforeValidator(_as_text)]
 Column = Annotated[str | None, BeforeValidator(_as_column)]
 
@@ -82,30 +111,33 @@ class DataConfig(Frozen):
 
     Held out are ``eval_fraction`` of what keeps rows together (by hash), or ``eval_count`` of it, or the rows of
     ``eval``; they are split into validation and test rows, at most ``eval_rows`` each. With ``eval_fraction: 0``
-    nothing is held out, and no quality is measured. ``cutoff``: tokens of prompt and answer together. ``eval_cutoff``:
-    the same of rows that are scored; set while planning where cells of different cutoffs are compared. ``group``: the
-    column of what rows have in common that must stay on one side of the split. ``split_by``: without it, whether rows
-    that open with the same user turn, however it is spelled, stay together, or those of one whole prompt; set while
-    planning, ``None`` (as ``prompt``) in runs of earlier versions. ``max_samples``: maximum number of rows from each
-    data set, its first ones; ``num_samples``: the number of its rows that ``sample_seed`` draws. ``format``,
-    ``columns`` (part -> column) and ``tags`` (the words of messages) describe files that do not have the usual names; a
-    part whose column is ``None``, and the columns in ``ignore_columns``, are not read. ``variables``: values for
-    ``{{name}}`` in texts. ``special_tokens``: whether control tokens in contents are ordinary text or kept as tokens.
-    ``end``: whether answers that the template ends without an end token get one. ``turns``: whether all answers of a
-    row are learned, or the last, where the template renders earlier ones differently once later ones follow.
-    ``template_arguments``: values for variables that the chat template asks for. ``default_system``: the system text of
-    rows without one. ``tool_format``: the format of tools and calls in place of the template's, or ``omit`` to leave
-    out what the template has no place for. ``date``: what a template that writes today's date writes; set while
-    planning, and no part of a trial's id. ``strict``: rows that would be left out, or read with a change, are errors.
-    ``folder``: where ``dataset_info.json`` is. ``sha256``: the hash of the rows, set while planning; it is part of a
-    trial's id, paths are not. ``quality``: by what the answers of ``sft`` are judged (:data:`QUALITIES`, or
-    ``module:function``); where it is left out, planning chooses exact match for short answers; ``None``: exact match
-    where each prompt is known to have one right answer, else the loss. ``quality_file``: the file of such a function,
-    and ``quality_sha256`` its hash, both set while planning.
+    nothing is held out, and no quality is measured. ``eval`` may name several sets (name -> source): the first is
+    held out so, or with ``null`` as its source what ``eval_fraction`` or ``eval_count`` says; the others are scored
+    beside the test rows, at most ``eval_rows`` of each, and steer nothing. ``planned_sets``: what planning found of
+    these. ``cutoff``: tokens of prompt and answer together. ``eval_cutoff``: the same of rows that are scored; set
+    while planning where cells of different cutoffs are compared. ``group``: the column of what rows have in common
+    that must stay on one side of the split. ``split_by``: without it, whether rows that open with the same user
+    turn, however it is spelled, stay together, or those of one whole prompt; set while planning, ``None`` (as
+    ``prompt``) in runs of earlier versions. ``max_samples``: maximum number of rows from each data set, its first
+    ones; ``num_samples``: the number of its rows that ``sample_seed`` draws. ``format``, ``columns`` (part ->
+    column) and ``tags`` (the words of messages) describe files that do not have the usual names; a part whose
+    column is ``None``, and the columns in ``ignore_columns``, are not read. ``variables``: values for ``{{name}}``
+    in texts. ``special_tokens``: whether control tokens in contents are ordinary text or kept as tokens. ``end``:
+    whether answers that the template ends without an end token get one. ``turns``: whether all answers of a row are
+    learned, or the last, where the template renders earlier ones differently once later ones follow.
+    ``template_arguments``: values for variables that the chat template asks for. ``default_system``: the system
+    text of rows without one. ``tool_format``: the format of tools and calls in place of the template's, or ``omit``
+    to leave out what the template has no place for. ``date``: what a template that writes today's date writes; set
+    while planning, and no part of a trial's id. ``strict``: rows that would be left out, or read with a change, are
+    errors. ``folder``: where ``dataset_info.json`` is. ``sha256``: the hash of the rows, set while planning; it is
+    part of a trial's id, paths are not. ``quality``: by what the answers of ``sft`` are judged (:data:`QUALITIES`,
+    or ``module:function``); where it is left out, planning chooses exact match for short answers; ``None``: exact
+    match where each prompt is known to have one right answer, else the loss. ``quality_file``: the file of such a
+    function, and ``quality_sha256`` its hash, both set while planning.
     """
 
     train: str | tuple[str, ...]
-    eval: str | tuple[str, ...] | None = None
+    eval: Annotated[str | tuple[str, ...] | dict[str, SetSource] | None, BeforeValidator(_check_sets)] = None
     eval_fraction: float = Field(default=0.1, ge=0, lt=1)
     eval_count: int | None = Field(default=None, ge=2)
     eval_rows: int | None = Field(default=None, ge=1)
@@ -140,6 +172,7 @@ class DataConfig(Frozen):
     quality: Annotated[str | None, BeforeValidator(_as_quality)] = None
     quality_file: Path | None = None
     quality_sha256: str | None = None
+    planned_sets: dict[str, PlannedSet] = Field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -149,7 +182,31 @@ class DataConfig(Frozen):
     @property
     def eval_names(self) -> tuple[str, ...]:
         """The names of the held-out data sets; empty if part of the training data is held out."""
-        return (self.eval,) if isinstance(self.eval, str) else self.eval or ()
+        if isinstance(self.eval, dict):
+            return _sources(next(iter(self.eval.values())))
+        return _sources(self.eval)
+
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """The names that the spec gives its evaluation sets, the one that steers the search first; else empty."""
+        return tuple(self.eval) if isinstance(self.eval, dict) else ()
+
+    @property
+    def further_sets(self) -> dict[str, tuple[str, ...]]:
+        """The names of data by evaluation set, of those that steer nothing."""
+        if not isinstance(self.eval, dict):
+            return {}
+        return {name: _sources(self.eval[name]) for name in self.set_names[1:]}
+
+    def without_further_sets(self) -> DataConfig:
+        """The same rows to train on, to steer the search by and to test on, as far as no further set has them."""
+        return self.model_copy(update={"eval": self.eval_names or None, "planned_sets": {}})
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The names of all data sets: trained on, held out, and of further evaluation sets."""
+        further = (name for names in self.further_sets.values() for name in names)
+        return (*self.names, *self.eval_names, *further)
 
     @property
     def holds_out(self) -> bool:
@@ -160,6 +217,15 @@ class DataConfig(Frozen):
     def is_judged_by_function(self) -> bool:
         """Whether answers are judged by a function of the user's, ``module:function``."""
         return self.quality is not None and self.quality not in QUALITIES
+
+    @property
+    def contents(self) -> str | None:
+        """A hash of all rows, those of further evaluation sets included; ``None`` before planning."""
+        if not self.planned_sets:
+            return self.sha256
+        return "+".join(
+            [str(self.sha256), *(f"{name}:{each.sha256}" for name, each in self.planned_sets.items())]
+        )
 
     @property
     def scored_cutoff(self) -> int:
@@ -188,10 +254,30 @@ class DataConfig(Frozen):
             raise ValueError("train is empty; give a name, a file or a list of these")
         if self.group is not None and self.split_by is not None:
             raise ValueError("give only one of group and split_by: rows of one group stay together")
-        if self.eval is not None and self.eval_count is not None:
+        if self.eval_names and self.eval_count is not None:
             raise ValueError("give only one of eval and eval_count")
+        if isinstance(self.eval, dict):
+            self._check_set_sources(self.eval)
         if self.weights is not None and len(self.weights) != len(self.names):
             raise ValueError(f"weights has {len(self.weights)} numbers for {len(self.names)} data sets")
         if self.weights is not None and self.mix == "concat":
             raise ValueError("weights need mix: interleave_under or interleave_over")
         return self
+
+    def _check_set_sources(self, sets: dict[str, SetSource]) -> None:
+        first, *further = sets
+        for name in further:
+            if not _sources(sets[name]):
+                raise ValueError(
+                    f"the evaluation set {name} has no data; only the first one, {first}, may be null, which stands "
+                    "for the rows that eval_fraction or eval_count holds out of the training data"
+                )
+        if not self.holds_out:
+            raise ValueError(
+                f"the first evaluation set, {first}, steers the search and is null, and eval_fraction: 0 holds nothing "
+                "out of the training data; give it a file, or an eval_fraction"
+            )
+
+
+def _sources(source: SetSource) -> tuple[str, ...]:
+    return (source,) if isinstance(source, str) else source or ()

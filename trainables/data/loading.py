@@ -10,21 +10,30 @@ The validation rows steer a search; the test rows give the quality, once.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from trainables.config.data import DataConfig
-from trainables.data import arrow_rows, conversion
-from trainables.data.content.contradictions import contradiction_warnings
-from trainables.data.conversion_report import ConversionReport
+from trainables.data import arrow_rows
+from trainables.data.converted_rows import (
+    ConvertedRows,
+    converted_rows,
+    in_parentheses,
+    rows_identity,
+    rows_sha256,
+)
+from trainables.data.converted_rows import (
+    UncutData as UncutData,
+)
+from trainables.data.converted_rows import (
+    load_uncut as load_uncut,
+)
 from trainables.data.errors import DataError
-from trainables.data.files.row_reader import FileRemarks
+from trainables.data.evaluation_sets import EvaluationSet, load_set, set_identity, trained_on
 from trainables.data.kept_together import kept_together, large_group_warnings, other_split, split_keys
 from trainables.data.rows import Conversation, Labelled, Preference
 from trainables.data.sources import Source, joined_names, resolve, source_labels
@@ -37,12 +46,8 @@ from trainables.data.splits import (
     split_halves,
     split_rows,
 )
-from trainables.storage import cache, files
 from trainables.system.recent import Recent
-from trainables.system.suggestions import did_you_mean
 from trainables.system.wording import counted
-
-VERSION = 11  # of the conversion's result; increase it when that changes, and cached rows are converted anew
 
 
 @dataclass(frozen=True)
@@ -84,29 +89,7 @@ class Data:
     held_out_warnings: tuple[str, ...] = ()
     quality: Quality | None = None
     pairs: Sequence[Any] = ()
-
-
-@dataclass(frozen=True)
-class UncutData:
-    """A data set that is not split: all of its rows, in the order of its files. The rest is as in :class:`Data`."""
-
-    name: str
-    rows: arrow_rows.Rows[Any]
-    exact: bool
-    sha256: str
-    warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ConvertedRows:
-    """The converted rows of the training sources, followed by those of the held-out sources."""
-
-    table: pa.Table
-    sha256: str
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...]
-    held_out_warnings: tuple[str, ...]  # those of the warnings that are on held-out sources
+    sets: tuple[EvaluationSet, ...] = ()  # further evaluation sets
 
 
 def load(config: DataConfig, row_type: type = Conversation) -> Data:
@@ -117,10 +100,12 @@ def load(config: DataConfig, row_type: type = Conversation) -> Data:
     """
     train = tuple(resolve(name, config) for name in config.names)
     held_out = tuple(resolve(name, config, "eval") for name in config.eval_names)
-    identity = _identity(config, row_type, (*train, *held_out))
+    identity = rows_identity(config, row_type, (*train, *held_out))
+    states = [set_identity(config, name, row_type) for name in config.further_sets]
     # The identity covers the rows alone; the split and the mix depend on other settings of the config.
     data = recent_data.get(
-        (identity, config.model_dump_json()), lambda: _load(config, row_type, train, held_out, identity)
+        ("".join([identity, *states]), config.model_dump_json()),
+        lambda: _load(config, row_type, train, held_out, identity),
     )
     if config.sha256 not in (None, data.sha256):
         raise DataError(
@@ -128,18 +113,6 @@ def load(config: DataConfig, row_type: type = Conversation) -> Data:
             f"{str(config.sha256)[:12]}); restore the old rows, or plan again"
         )
     return data
-
-
-def load_uncut(config: DataConfig, row_type: type = Conversation) -> UncutData:
-    """Loads the data that ``config.train`` names, and holds none of it out. Raises :class:`DataError`."""
-    sources = tuple(resolve(name, config) for name in config.names)
-    converted = _converted(config, row_type, sources, _identity(config, row_type, sources))
-    name, exact = joined_names(sources), all(source.exact for source in sources)
-    count = converted.table.num_rows
-    if not count:
-        raise DataError(f"{name} holds no usable rows{_in_parentheses(converted.warnings)}")
-    rows = arrow_rows.Rows[Any](converted.table, np.arange(count), row_type, converted.sha256)
-    return UncutData(name, rows, exact, _sha256(converted, exact), converted.warnings, converted.notes)
 
 
 recent_data: Recent[tuple[str, str], Data] = Recent(size=8)  # by the rows' identity and the config as JSON
@@ -152,7 +125,7 @@ def _load(
     held_out: tuple[Source, ...],
     identity: str,
 ) -> Data:
-    converted = _converted(config, row_type, (*train, *held_out), identity)
+    converted = converted_rows(config, row_type, (*train, *held_out), identity)
     name, exact = joined_names(train), all(source.exact for source in (*train, *held_out))
     # (rows,) each: the first bytes of the hashes of the prompt and of what keeps rows together, and the number of the
     # row's source.
@@ -161,7 +134,7 @@ def _load(
     drawn = sampled_rows(sources, config.num_samples, config.sample_seed)
     prompts, sources, keys = prompts[drawn], sources[drawn], keys[drawn]
     if not len(keys):
-        raise DataError(f"{name} holds no rows that can be used{_in_parentheses(converted.warnings)}")
+        raise DataError(f"{name} holds no rows that can be used{in_parentheses(converted.warnings)}")
     parts = _split(
         config, keys, sources, len(train), lambda row: converted.table["row"][int(drawn[row])].as_py()
     )
@@ -175,7 +148,7 @@ def _load(
                 raise _too_few_error(part, name, joined_names(held_out), is_held_out, advice, converted)
             raise DataError(
                 f"{name} has {counted(len(keys), 'row')} and {setting} {value} leaves none for the {part} part; "
-                f"{advice}{_in_parentheses(converted.warnings)}",
+                f"{advice}{in_parentheses(converted.warnings)}",
                 (setting,) if setting in config.model_fields_set else (),
             )
     few = few_held_out(config, keys, len(parts[1]), len(parts[2]))
@@ -191,7 +164,14 @@ def _load(
         raise DataError(f"{changed[0]}, or accept this with strict: false")
     # Training rows that `_split` left out; without held-out sources the missing rows are the held-out part.
     overlap = int((sources < len(train)).sum()) - len(parts[0]) if held_out else 0
-    order = _mixed(config, parts[0], sources, len(train))
+    sets = tuple(load_set(config, name, row_type) for name in config.further_sets)
+    in_sets = trained_on(keys[parts[0]], sets, row_type)
+    if in_sets.all():
+        raise DataError(
+            f"each row of {name} belongs to a further evaluation set; none is left to train on", ("eval",)
+        )
+    overlap += int(in_sets.sum())
+    order = _mixed(config, parts[0][~in_sets], sources, len(train))
     training, validation, test = (
         arrow_rows.Rows[Any](converted.table, drawn[indices], row_type, converted.sha256)
         for indices in (order, *parts[1:])
@@ -202,7 +182,7 @@ def _load(
         validation=validation,
         test=test,
         exact=exact,
-        sha256=_sha256(converted, exact),
+        sha256=rows_sha256(converted, exact),
         notes=converted.notes,
         warnings=(
             *converted.warnings,
@@ -215,6 +195,7 @@ def _load(
         held_out_warnings=converted.held_out_warnings,
         quality=Quality.of(config),
         pairs=_embedded_pairs(config, row_type, train),
+        sets=sets,
     )
 
 
@@ -222,7 +203,7 @@ def _embedded_pairs(config: DataConfig, row_type: type, train: tuple[Source, ...
     """The test pairs of embedded data whose labelled answers are loaded: of the same prompts, as these are split."""
     if row_type is not Labelled or not config.holds_out or not all(source.embedded for source in train):
         return ()
-    return load(config.model_copy(update={"sha256": None}), Preference).test
+    return load(config.model_copy(update={"sha256": None}).without_further_sets(), Preference).test
 
 
 def _too_few_error(
@@ -232,15 +213,15 @@ def _too_few_error(
     on_training = tuple(text for text in converted.warnings if text not in converted.held_out_warnings)
     if part != "training":
         count = counted(int(is_held_out.sum()), "usable row")
-        left_out = _in_parentheses(converted.held_out_warnings)
+        left_out = in_parentheses(converted.held_out_warnings)
         return DataError(
             f"{held_out_name} has {count}, which leaves none for the {part} part; {advice}{left_out}",
             ("eval",),
         )
     if is_held_out.all():
-        return DataError(f"{name} has no row that can be used{_in_parentheses(on_training)}")
+        return DataError(f"{name} has no row that can be used{in_parentheses(on_training)}")
     return DataError(
-        f"no row of {name} is left to train on: {advice}{_in_parentheses(on_training)}", ("eval",)
+        f"no row of {name} is left to train on: {advice}{in_parentheses(on_training)}", ("eval",)
     )
 
 
@@ -252,10 +233,6 @@ def _sample_warnings(config: DataConfig, sources: Sequence[Source], numbers: np.
         if config.num_samples is not None and count < config.num_samples:
             rows = counted(int(count), "usable row")
             yield f"{source} has {rows}, fewer than num_samples: {config.num_samples}; none is repeated"
-
-
-def _sha256(converted: ConvertedRows, exact: bool) -> str:
-    return files.sha256({"rows": converted.sha256, "exact": exact})
 
 
 def _split(
@@ -280,98 +257,3 @@ def _mixed(config: DataConfig, rows: np.ndarray, sources: np.ndarray, train: int
     parts = [rows[sources[rows] == source] for source in range(train)]
     until = "first" if config.mix == "interleave_under" else "all"
     return interleave(parts, config.weights or (1.0,) * train, until)
-
-
-def _in_parentheses(warnings: Sequence[str]) -> str:
-    return f" ({'; '.join(warnings)})" if warnings else ""
-
-
-def _identity(config: DataConfig, row_type: type, sources: Sequence[Source]) -> str:
-    """A hash of everything that decides the rows; a file that is written to changes it."""
-    inputs = [
-        {
-            "files": [files.file_state(path) for path in source.files],
-            "name": source.name,
-            "reading": [source.format, dict(source.columns), dict(source.tags), source.max_rows],
-        }
-        for source in sources
-    ]
-    settings = [
-        *(config.strict, dict(config.variables), config.thinking, list(config.ignore_columns)),
-        *(config.group, config.split_by),
-    ]
-    return files.sha256([VERSION, row_type.__name__, inputs, settings])
-
-
-def _converted(config: DataConfig, row_type: type, sources: Sequence[Source], identity: str) -> ConvertedRows:
-    """The rows from the cache folder, converted now if they are not there yet."""
-
-    def write(folder: Path) -> None:
-        _convert(config, row_type, sources, folder)
-
-    return cache.opened("data", identity, write, _read_converted)
-
-
-def _read_converted(folder: Path) -> ConvertedRows:
-    info = json.loads((folder / "info.json").read_text(encoding="utf-8"))
-    return ConvertedRows(
-        table=arrow_rows.open_table(folder / "rows.arrow"),
-        sha256=info["sha256"],
-        notes=tuple(info["notes"]),
-        warnings=tuple(info["warnings"]),
-        held_out_warnings=tuple(info["held_out_warnings"]),
-    )
-
-
-def _check_names(config: DataConfig, sources: Sequence[Source], reports: Sequence[ConversionReport]) -> None:
-    """Raises :class:`DataError` for a variable that no row has, and for a column that is named and no file has."""
-    placeholders = set().union(*(report.placeholders for report in reports))
-    for name in config.variables:
-        if not any(name in report.variables for report in reports):
-            have = f"; the rows have {_listed(placeholders, '{{%s}}')}" if placeholders else ""
-            raise DataError(
-                f"no row has {{{{{name}}}}}{have}{did_you_mean(name, placeholders) or '; remove it'}",
-                ("variables", name),
-            )
-    columns = [column for report in reports for column in report.columns()]
-    named = [(name, "ignore_columns") for name in config.ignore_columns if columns]
-    if config.group is not None:
-        named.append((config.group, "group"))
-    for name, setting in named:
-        if name not in columns:
-            have = f"there are {_listed(columns)}" if columns else "embedded data has no columns"
-            raise DataError(f"no file has a column {name}; {have}{did_you_mean(name, columns)}", (setting,))
-
-
-def _listed(names: Iterable[str], pattern: str = "%s") -> str:
-    return ", ".join(pattern % name for name in sorted(set(names)))
-
-
-def _convert(config: DataConfig, row_type: type, sources: Sequence[Source], folder: Path) -> None:
-    names = source_labels(sources)
-    reports = [
-        ConversionReport(
-            name,
-            bool(source.format),
-            source.columns if source.registered else None,
-            source.columns,
-            files=FileRemarks(warnings=list(source.warnings)),
-        )
-        for name, source in zip(names, sources, strict=True)
-    ]
-    batches = conversion.convert_sources(sources, row_type, config, reports)
-    sha256 = arrow_rows.write_batches(folder / "rows.arrow", batches)
-    # After the batches were written, since the reports are filled while they are consumed.
-    _check_names(config, sources, reports)
-    contradictions = contradiction_warnings(arrow_rows.open_table(folder / "rows.arrow"), row_type)
-    doubts = [*(warning for report in reports for warning in report.files.warnings), *contradictions]
-    if config.strict and doubts:
-        raise DataError(f"{doubts[0]}, or accept this with strict: false")
-    held_out = [report for report, source in zip(reports, sources, strict=True) if source.setting]
-    info = {
-        "sha256": sha256,
-        "notes": [note for report in reports for note in report.notes()],
-        "warnings": [*(warning for report in reports for warning in report.warnings()), *contradictions],
-        "held_out_warnings": [warning for report in held_out for warning in report.warnings()],
-    }
-    files.write_json(folder / "info.json", info)

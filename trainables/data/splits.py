@@ -56,7 +56,7 @@ def split_halves(
     if is_odd.all() or not is_odd.any():
         # (rows,) the place of each row's prompt in the order of their hashes.
         is_odd = np.searchsorted(np.unique(keys[held_out]), keys[held_out]) % 2 == 1
-    validation, test = (_by_hash(keys, held_out[half], row_text)[:max_rows] for half in (~is_odd, is_odd))
+    validation, test = (by_hash(keys, held_out[half], row_text)[:max_rows] for half in (~is_odd, is_odd))
     return validation, test
 
 
@@ -143,7 +143,8 @@ def _threshold(keys: np.ndarray, fraction: float, count: int | None) -> np.uint6
     return prompts[count] if count < len(prompts) else np.uint64(2**48)
 
 
-def _by_hash(keys: np.ndarray, rows: Indices, row_text: Callable[[int], str]) -> Indices:
+def by_hash(keys: np.ndarray, rows: Indices, row_text: Callable[[int], str]) -> Indices:
+    """The rows in the order of their hashes, rows of one hash in that of their texts."""
     rows = rows[np.argsort(keys[rows], kind="stable")]
     sorted_keys = keys[rows]
     # Rows of one prompt tie. Only then are texts read, since reading them from the table is slow.

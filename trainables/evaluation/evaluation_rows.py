@@ -83,7 +83,7 @@ def load_held_out(result: Result, part: Part, kind: Kind | None = None) -> Evalu
             "--data FILE or NAME"
         )
     kind = kind or KINDS[result.config.stage.row_type]
-    data = loading.load(config, ROW_TYPES[kind])
+    data = loading.load(config.without_further_sets(), ROW_TYPES[kind])
     rows = data.test if part == "test" else data.validation
     assert isinstance(rows, Rows)
     if not len(rows):

@@ -22,6 +22,7 @@ from trainables.memory.predicted_model import PredictedModel
 from trainables.methods import LoRA
 from trainables.models import locate
 from trainables.models.folder import read_architecture
+from trainables.stages.set_scores import set_scorings
 from trainables.training import fsdp
 from trainables.training.phases import Phases
 from trainables.training.policy import default_device
@@ -123,11 +124,16 @@ def _measure(
         policy.model.zero_grad()
         clean_process(config.train.precision)
     if with_scoring and config.data.holds_out:
-        test = [
-            config.stage.longest_row(policy.tokenizer, rows.test, config.data.scored_cutoff)[0]
-        ] * config.stage.eval_batch
+        cutoff = config.data.scored_cutoff
+        test = [config.stage.longest_row(policy.tokenizer, rows.test, cutoff)[0]] * config.stage.eval_batch
+        # Encoding is no part of the peak here either.
+        further = [
+            (each, each.longest_batch(policy.tokenizer, cutoff)) for each in set_scorings(config.stage, rows)
+        ]
         with meter.phase("eval"), phases.during("eval"), fsdp.scoring_policy(policy) as scores:
-            config.stage.score(scores, rows, test, config.data.scored_cutoff)
+            config.stage.score(scores, rows, test, cutoff)
+            for scoring, batch in further:
+                scoring.scores(scores, cutoff, batch)
     return Memory(
         memory_source=meter.gauge.source if meter.gauge else None,
         baseline_bytes=meter.baseline,

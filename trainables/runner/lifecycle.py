@@ -22,9 +22,10 @@ from trainables.methods.weight_shares import shares_of
 from trainables.models import kernels, rope_scaling
 from trainables.models.architecture.router_loss import router_settings
 from trainables.quantizers.counts import count_parameters, count_quantized
-from trainables.results import Status, read_curve
+from trainables.results import SetRecord, Status, read_curve, set_file
 from trainables.runner.trial_state import Trial
 from trainables.stages.base import Scores
+from trainables.stages.set_scores import set_scorings
 from trainables.storage import files
 from trainables.training import fsdp, fsdp_checkpoint, reference_policy
 from trainables.training.checkpoints import LOGPROBS_BEFORE, Progress, last_checkpoint, newest_complete
@@ -259,9 +260,10 @@ def _score(trial: Trial, policy: Policy, rows: loading.Data, quality_name: str) 
             trial.facts["cached_generation"] = generation.cached
             trial.facts["padded_generation"] = generation.padded
     ended = time.perf_counter()
+    _score_sets(trial, policy, rows)
     for name, value in scores.metrics.items():
         require_finite(f"{name} on the test rows", value)
-    trial.facts["eval_seconds"] = trial.facts.get("eval_seconds", 0.0) + ended - started
+    trial.facts["eval_seconds"] = trial.facts.get("eval_seconds", 0.0) + time.perf_counter() - started
     trial.facts["test_seconds"] = ended - testing
     trial.facts["quality"] = scores.metrics[quality_name]
     trial.facts["metrics"] = scores.metrics
@@ -269,10 +271,36 @@ def _score(trial: Trial, policy: Policy, rows: loading.Data, quality_name: str) 
         write_scored_rows(trial.folder, scores.in_groups(group_names(config.data, rows.test)))
 
 
-def write_scored_rows(folder: Path, scores: Scores) -> None:
-    """Writes ``predictions.parquet``, a row for each scored row; :class:`ScoredRow` says what its columns are."""
+def _score_sets(trial: Trial, policy: Policy, rows: loading.Data) -> None:
+    """Scores the further evaluation sets. Raises as :func:`require_finite`."""
+    found: dict[str, SetRecord] = {}
+    for scoring in set_scorings(trial.config.stage, rows):
+        each, metric, started = scoring.each, scoring.metric, time.perf_counter()
+        with fsdp.scoring_policy(policy) as scored:
+            scores = scoring.scores(scored, trial.config.data.scored_cutoff)
+        for name, value in scores.metrics.items():
+            require_finite(f"{name} on the evaluation set {each.name}", value)
+        found[each.name] = SetRecord(
+            source=each.source,
+            rows=len(each.rows),
+            quality=scores.metrics[metric.name],
+            quality_name=metric.name,
+            quality_unit=metric.unit,
+            quality_higher_is_better=metric.higher_is_better,
+            metrics=scores.metrics,
+            seconds=time.perf_counter() - started,
+            sha256=each.sha256,
+        )
+        if is_first_worker():
+            grouped = scores.in_groups(group_names(trial.config.data, each.rows))
+            write_scored_rows(trial.folder, grouped, set_file(each.name))
+    trial.facts["sets"] = found
+
+
+def write_scored_rows(folder: Path, scores: Scores, file: str = "predictions.parquet") -> None:
+    """Writes ``file``, a row for each scored row; :class:`ScoredRow` says what its columns are."""
     table = pa.table(scores.columns())
-    with files.atomic(folder / "predictions.parquet") as temporary:
+    with files.atomic(folder / file) as temporary:
         pq.write_table(table, temporary)
 
 

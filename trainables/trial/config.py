@@ -38,6 +38,7 @@ LATER_SETTINGS: dict[str, dict[str, Any]] = {
         "eval_cutoff": None,
         "quality": None,
         "quality_sha256": None,
+        "planned_sets": {},
     },
     "stage": {"neftune_noise_alpha": None},
     "method": {"layers": None, "exclude": [], "frozen_a": False},

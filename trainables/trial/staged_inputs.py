@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.config.data import DataConfig
+from trainables.config.data import DataConfig, SetSource
 from trainables.config.model import ModelConfig
 from trainables.data.sources import is_hub
 from trainables.models import locate
@@ -76,7 +76,11 @@ class StagedInputs:
             "quality_file": self._local_path(data.quality_file),
         }
         changes["train"] = self._local_names(data, data.train)
-        changes["eval"] = None if data.eval is None else self._local_names(data, data.eval)
+        changes["eval"] = (
+            {name: self._local_source(data, source) for name, source in data.eval.items()}
+            if isinstance(data.eval, dict)
+            else self._local_source(data, data.eval)
+        )
         changes["template"] = data.template and str(self._local_path(Path(data.template)))
         return data.model_copy(update=changes)
 
@@ -88,6 +92,9 @@ class StagedInputs:
     def _local_name(self, data: DataConfig, name: str) -> str:
         key = data_key(name, data.folder)
         return str(self._local_path(Path(key))) if key in self.paths else name
+
+    def _local_source(self, data: DataConfig, source: SetSource) -> SetSource:
+        return None if source is None else self._local_names(data, source)
 
     def _local_path(self, path: Path | None) -> Path | None:
         """Where the files of ``path`` are on this node: at the path itself, or in a copy."""

@@ -11,6 +11,7 @@ from sweeps.planning import learning_rates, rungs
 from sweeps.planning.cell import Cell, space_size
 from sweeps.planning.checks import trial_length
 from sweeps.planning.checks.cell_inputs import cell_settings, data_warnings, find_inputs
+from sweeps.planning.checks.evaluation_sets import set_notes, set_problems, set_warnings
 from sweeps.planning.checks.llama_factory import difference_notes
 from sweeps.planning.checks.probes import build_configs
 from sweeps.planning.checks.quality import quality_notes
@@ -24,7 +25,7 @@ from sweeps.planning.checks.rules import RULES, RuleContext
 from sweeps.planning.draft import Draft
 from sweeps.planning.inputs import InputFinder, InvalidPath, make_paths_absolute
 from sweeps.planning.memory.cell_memory import CellMemory, predict_cell_memory
-from sweeps.planning.quality_rows import quality_rows
+from sweeps.planning.quality_rows import evaluation_sets, quality_rows
 from sweeps.planning.resources.default_precision import NOTHING_CHOSEN, DefaultPrecision, gpus_of
 from sweeps.spec.problems import Problem
 from sweeps.spec.settings import ResourcesConfig, SearchConfig
@@ -91,6 +92,7 @@ def check_draft(
         *learning_rates.outside_problems(draft, rate_factor),
         *(missing_on_this_machine(draft.source, requirements) if local else ()),
         *(problem for config in configs for rule in RULES for problem in rule(context, config)),
+        *set_problems(draft, configs, inputs.data),
     ]
     if not any(problem.error for problem in problems):
         problems += row_token_problems(draft, configs, inputs.data, finder.conventions.tools_need_place)
@@ -145,16 +147,21 @@ def _cell(
         seed=search.seed,
         data_notes=(
             *data_notes(data),
+            *set_notes(configs[0].stage, data),
             *quality_notes(draft, configs[0], data),
             *template_notes(configs[0]),
             *difference_notes(draft, configs[0]),
         ),
-        data_warnings=data_warnings(data),
+        data_warnings=(
+            *data_warnings(data),
+            *(what for each in data.sets for what in set_warnings(data, each)),
+        ),
         predicted=None if isinstance(predicted, str) else predicted,
         not_predicted=predicted if isinstance(predicted, str) else None,
         learning_rate_factor=rate_factor,
         row_counts=tuple(sorted({n * rows for n, rows in zip(lengths, update_rows, strict=True)})),
         quality_rows=quality_rows(configs[0], data),
+        evaluation_sets=evaluation_sets(configs[0].stage, data),
         validation_rows=len(data.validation),
     )
 

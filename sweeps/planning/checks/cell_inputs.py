@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from sweeps.planning.checks.evaluation_sets import planned_sets, set_warnings
 from sweeps.planning.checks.quality import set_quality
 from sweeps.planning.dependencies import MODEL_FROM, MODEL_START
 from sweeps.planning.draft import Draft
@@ -57,7 +58,13 @@ def find_inputs(draft: Draft, tree: dict[str, Any], finder: InputFinder) -> Cell
     quality_problems = set_quality(draft, tree, data, finder.conventions)
     config = _valid_part(DataConfig, tree.get("data"), "train")
     if data is not None and config is not None:
-        data = replace(data, quality=Quality.of(config))  # it was chosen after the data was read
+        # Both were chosen after the data was read.
+        sets = tuple(
+            replace(each, quality=config.planned_sets[each.name].quality)
+            for each in data.sets
+            if each.name in config.planned_sets
+        )
+        data = replace(data, quality=Quality.of(config), sets=sets or data.sets)
     problems = (
         *(*data_problems, *_split_problems(draft, tree, parent), *quality_problems),
         *(*template_problems, *model_problems),
@@ -96,9 +103,17 @@ def _find_data(draft: Draft, tree: dict[str, Any], finder: InputFinder) -> tuple
         return None, [draft.problem(("data", *data.setting), data.what)]
     # With the hash in the tree, trial ids follow the contents of the data and no longer its names and paths.
     tree["data"]["sha256"] = data.sha256
+    tree["data"] |= planned_sets(data)
     return data, [
-        draft.problem(("data", "eval" if what in data.held_out_warnings else "train"), what, error=False)
-        for what in data_warnings(data)
+        *(
+            draft.problem(("data", "eval" if what in data.held_out_warnings else "train"), what, error=False)
+            for what in data_warnings(data)
+        ),
+        *(
+            draft.problem(("data", "eval", each.name), what, error=False)
+            for each in data.sets
+            for what in set_warnings(data, each)
+        ),
     ]
 
 

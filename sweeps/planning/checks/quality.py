@@ -15,6 +15,7 @@ from sweeps.spec.tree import node_at
 from trainables.config.data import QUALITIES
 from trainables.data import short_answers
 from trainables.data.loading import Data
+from trainables.data.rows import Conversation
 from trainables.storage import files
 from trainables.trial.config import TrialConfig
 
@@ -33,6 +34,11 @@ def set_quality(
         return []
     quality = settings.get("quality")
     if "quality" not in settings:
+        # What suits the test rows need not suit another set: each has the rule for short answers of its own.
+        for each in data.sets if data is not None and conventions.by_length else ():
+            if each.row_type is Conversation:
+                short = each.exact or short_answers.are_short(each.rows[: short_answers.LOOKED_AT])
+                settings["planned_sets"][each.name]["quality"] = "exact_match" if short else "loss"
         if (
             conventions.by_length
             and data is not None

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sweeps.planning.cell import LEARNING_RATE, Cell
 from sweeps.planning.claims.names import named_cells
-from sweeps.spec.claims import Flat
+from sweeps.spec.claims import Flat, ForgetsLess
 from sweeps.spec.claims.base import BaseClaim
 from sweeps.spec.claims.reading import PART
 from sweeps.spec.problems import Problem
 from sweeps.spec.settings import FinalistsConfig, going_on
 from sweeps.spec.spec import Spec
+from trainables.system.suggestions import did_you_mean
 from trainables.system.wording import counted
 
 # Trials through which a learning-rate curve has an interval: `LEAST_TRIALS` of reports.statistics.response_curve.
@@ -45,11 +46,9 @@ def obstacles(claim: BaseClaim, cells: Sequence[Cell], finalists: FinalistsConfi
         yield from _without_quality(claim, meant, finalists)
     elif claim.subject == "learning rates":
         yield from _without_rates(meant)
-    else:
-        yield (
-            "it needs the loss on a second evaluation set, and a sweep has one; `paretune evaluate RUN:CELL "
-            "--forgetting FILE` measures one model"
-        )
+    elif isinstance(claim, ForgetsLess):
+        yield from _without_set(claim, meant)
+        yield from _without_quality(claim, meant, finalists)
 
 
 def _without_quality(claim: BaseClaim, cells: Sequence[Cell], finalists: FinalistsConfig) -> Iterator[str]:
@@ -61,6 +60,21 @@ def _without_quality(claim: BaseClaim, cells: Sequence[Cell], finalists: Finalis
         )
     if isinstance(claim, Flat) and claim.setting is not None:
         yield from _without_values(claim.setting, cells)
+
+
+def _without_set(claim: ForgetsLess, cells: Sequence[Cell]) -> Iterator[str]:
+    for cell in cells:
+        names = [each.name for each in cell.evaluation_sets]
+        if not names:
+            yield (
+                f"{cell.name} has no second evaluation set (data: {{eval: {{mine: a.jsonl, general: b.jsonl}}}}; "
+                "mine: null is what eval_fraction holds out)"
+            )
+        elif claim.set is None and len(names) > 1:
+            yield f"{cell.name} has the further sets {' and '.join(names)}, and the claim names none (set: {names[0]})"
+        elif claim.set is not None and claim.set not in names:
+            advice = did_you_mean(claim.set, names)
+            yield f"{cell.name} has no further evaluation set {claim.set}, but {' and '.join(names)}{advice}"
 
 
 def _without_values(setting: str, cells: Sequence[Cell]) -> Iterator[str]:

@@ -13,7 +13,14 @@ from statistics import fmean
 
 from sweeps.planning.cell import Cell
 from sweeps.planning.dependencies import levels
-from sweeps.planning.times.speeds import Speed, data_key, similar_speeds, similarity_key, start_seconds
+from sweeps.planning.times.speeds import (
+    Speed,
+    data_key,
+    sets_key,
+    similar_speeds,
+    similarity_key,
+    start_seconds,
+)
 from sweeps.planning.times.work import work_of
 from sweeps.spec.settings import going_on
 from trainables.system.wording import counted
@@ -25,7 +32,8 @@ NEWEST = 20  # similar trials that a prediction is made from
 @dataclass(frozen=True)
 class TrialTime:
     """Seconds of a trial that runs its full length, of one that is stopped at each of the cell's rungs, and of scoring
-    the untrained model. ``source``: the trials that it was predicted from, in words. ``pauses``: what pausing adds.
+    the untrained model. ``source``: the trials that it was predicted from, in words. ``pauses``: what pausing adds;
+    ``sets``: what scoring further evaluation sets takes of them.
     """
 
     seconds: float
@@ -33,6 +41,7 @@ class TrialTime:
     untrained: float
     source: str
     pauses: float = 0.0
+    sets: float = 0.0
 
     @property
     def finalist(self) -> float:
@@ -135,6 +144,10 @@ def trial_time(cell: Cell) -> TrialTime | None:
 
     per_token = _ratio((speed.train_seconds * scale(speed), speed.tokens) for speed in used) or 0.0
     per_row = _ratio((speed.test_seconds * scale(speed), speed.test_rows) for speed in used) or 0.0
+    # Rows of other sets, such as long texts, take another time: that of the same sets, as soon as it is known.
+    same_sets = [speed for speed in used if speed.sets == sets_key(config) and speed.set_rows]
+    per_set_row = _ratio((speed.set_seconds * scale(speed), speed.set_rows) for speed in same_sets)
+    set_seconds = work.set_rows * (per_row if per_set_row is None else per_set_row)
     # What the first trial of a slot takes beside that counts once for the sweep.
     warm = [speed for speed in used if not speed.first] or used
     # A smaller model is loaded no faster than libraries start.
@@ -142,15 +155,16 @@ def trial_time(cell: Cell) -> TrialTime | None:
 
     def until(step: int, scored: bool = cell.search.score_stopped) -> float:
         rows = work.validated_rows(step) + work.test_rows * scored
-        return work.tokens * per_token * step / work.steps + rows * per_row + other
+        sets = set_seconds * scored
+        return work.tokens * per_token * step / work.steps + rows * per_row + sets + other
 
     # A trial that goes on after a pause is set up again.
     again = other if cell.search.breadth_first else 0.0
 
-    untrained = (work.test_rows + work.validation_rows) * per_row + other
+    untrained = (work.test_rows + work.validation_rows) * per_row + set_seconds + other
     rungs = tuple(until(rung) + again * pauses for pauses, rung in enumerate(cell.rungs))
     whole = until(work.steps, scored=True) + again * len(rungs)
-    return TrialTime(whole, rungs, untrained, _source(used, bool(same)), again * len(rungs))
+    return TrialTime(whole, rungs, untrained, _source(used, bool(same)), again * len(rungs), set_seconds)
 
 
 def _parameters(cell: Cell) -> int | None:

@@ -45,7 +45,8 @@ class Speed:
     """What one trial took: ``train_seconds`` for its ``tokens`` in ``rows`` rows, ``test_seconds`` for ``test_rows``.
 
     ``other_seconds``: all but training and scoring. ``first``: the first of its slot, which also starts processes.
-    ``parameters`` of the model; ``cpus`` of each worker; ``data``: its label, and the cutoff.
+    ``parameters`` of the model; ``cpus`` of each worker; ``data``: its label, and the cutoff;
+    ``sets``: the hashes of its further evaluation sets, which have ``set_rows``.
     """
 
     # The file that it is read from may have been edited.
@@ -64,6 +65,9 @@ class Speed:
     test_seconds: AtLeast0
     other_seconds: AtLeast0
     first: bool = False
+    sets: str = ""
+    set_rows: Annotated[int, Field(ge=0)] = 0
+    set_seconds: AtLeast0 = 0.0
 
 
 def cache_file() -> Path:
@@ -86,6 +90,11 @@ def similarity_key(config: TrialConfig, workers: int) -> str:
 
 def data_key(config: TrialConfig) -> str:
     return f"{config.data.sha256 or config.data.label} {config.data.cutoff}"
+
+def sets_key(config: TrialConfig) -> str:
+    """The rows of the further evaluation sets; empty without any."""
+    return " ".join(each.sha256 for each in config.data.planned_sets.values())
+
 
 
 @cache
@@ -125,6 +134,9 @@ def speed_of(cell: Cell, record: Record, **changes: Any) -> Speed | None:
         "train_seconds": record.train_seconds or 0.0,
         "test_rows": record.test_rows or 0,
         "test_seconds": record.test_seconds or 0.0,
+        "sets": sets_key(config),
+        "set_rows": sum(each.rows for each in record.sets.values()),
+        "set_seconds": sum(each.seconds or 0.0 for each in record.sets.values()),
         "other_seconds": other,
         "first": record.slot_trial == 0,
     }

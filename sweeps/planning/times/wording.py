@@ -67,6 +67,9 @@ def _sources(known: dict[str, CellTime]) -> Iterator[str]:
     by_source: dict[str, list[str]] = {}
     for name, time in known.items():
         by_source.setdefault(time.trial.source, []).append(name)
+    if of_sets := [time.trial.sets for time in known.values() if time.trial.sets]:
+        between = minutes_between(min(of_sets), max(of_sets))
+        yield f"of each trial's minutes, {between} are for scoring further evaluation sets (data.eval)"
     for source, names in by_source.items():
         yield f"the minutes of {_named(names)} are {source}"
 
@@ -81,8 +84,9 @@ def _named(names: Sequence[str]) -> str:
 def cell_time_json(time: CellTime | None) -> dict[str, Any]:
     """``minutes`` of all of a cell's trials, one after another; ``None`` where they are unknown."""
     if time is None:
-        return {"trial_minutes": None, "minutes": None, "least_minutes": None, "time_source": None}
+        return dict.fromkeys(("trial_minutes", "minutes", "least_minutes", "time_source", "set_minutes"))
     return {
+        "set_minutes": time.trial.sets / 60,
         "trial_minutes": time.trial.seconds / 60,
         "minutes": time.seconds / 60,
         "least_minutes": time.least / 60,

@@ -20,6 +20,7 @@ class Work:
     rows: int
     row_tokens: float
     test_rows: int
+    set_rows: int  # of further evaluation sets, scored with the test rows
     validation_rows: int
     validations: tuple[int, ...]
     steps: int
@@ -50,6 +51,7 @@ def work_of(cell: Cell, known_row_tokens: float | None) -> Work:
         rows=steps * train.update_rows,
         row_tokens=_row_tokens(config, known_row_tokens),
         test_rows=quality.rows if quality is not None else 0,
+        set_rows=sum(each.rows for each in cell.evaluation_sets),
         validation_rows=cell.validation_rows,
         validations=tuple(sorted(validations)),
         steps=steps,

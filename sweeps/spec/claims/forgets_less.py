@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from sweeps.spec.claims.base import PairClaim, Subject
 
 
 class ForgetsLess(PairClaim):
-    """The loss of ``a`` on a second evaluation set is lower than that of ``b``."""
+    """The evaluation set called ``set`` gets worse by less in the training of ``a`` than in that of ``b``: its loss
+    rises by less. It may be left out where ``data.eval`` has one further set.
+    """
 
     subject: ClassVar[Subject] = "second evaluation set"
 
     kind: Literal["forgets_less"] = "forgets_less"
+    set: str | None = Field(default=None, min_length=1)

@@ -21,7 +21,7 @@ from sweeps.spec.tree import Branch, CellPath, Leaf, Node, node_at
 from trainables.config.base import fields_by_key
 from trainables.system.suggestions import Proposal, did_you_mean, message_of
 
-FILLED_BY_PLANNING = {"fingerprint", "sha256", "start"}  # fields that people can't write
+FILLED_BY_PLANNING = {"fingerprint", "sha256", "start", "planned_sets"}  # fields that people can't write
 # What to write for a section that is missing, or is no mapping.
 EXAMPLES = {
     "model": "{name: smollm2-135m}",

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from sweeps.spec.wandb_names import MAX_TAG_LENGTH
 from sweeps.tracking import run_report
 from sweeps.tracking.base import FollowedRun, FollowedTrial
+from sweeps.tracking.flat_values import set_values
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
 from trainables.results import Record
@@ -127,8 +128,9 @@ def curve_summary(points: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def summary(trial: FollowedTrial, record: Record) -> dict[str, Any]:
     """The record's values, with peaks in GiB, the quality's interval, and how the trial ended."""
-    values = record.model_dump(mode="json", exclude={"config", "packages", "metrics", OBJECTIVE})
+    values = record.model_dump(mode="json", exclude={"config", "packages", "metrics", "sets", OBJECTIVE})
     values |= {f"test/{name}": value for name, value in record.metrics.items()}
+    values |= set_values(record)
     values["peak_bytes"] = record.peak_bytes
     values |= {name: values[source] / GIB for name, source in PEAKS.items() if values.get(source) is not None}
     values |= dict(_prediction_error(record))

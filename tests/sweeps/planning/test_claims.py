@@ -137,6 +137,19 @@ def test_forgetting_lacks_a_second_evaluation_set(workdir: Path) -> None:
     assert "second evaluation set" in what
 
 
+def test_forgetting_is_of_the_further_set_or_of_the_one_that_is_named(workdir: Path) -> None:
+    for name in ("text", "other"):
+        (workdir / f"{name}.txt").write_text("\n\n".join(f"{name} {number}" for number in range(40)))
+    one = SEEDS.replace("eval_fraction: 0.4", "eval_fraction: 0.4, eval: {mine: null, text: text.txt}")
+    assert lacks(made(workdir, "{kind: forgets_less, a: lora, b: full}", one)) == []
+    two = one.replace("text: text.txt", "text: text.txt, other: other.txt")
+    assert lacks(made(workdir, "{kind: forgets_less, a: lora, b: full, set: other}", two)) == []
+    (unnamed,) = lacks(made(workdir, "{kind: forgets_less, a: lora, b: full}", two))
+    assert "the claim names none (set: text)" in unnamed
+    (unknown,) = lacks(made(workdir, "{kind: forgets_less, a: lora, b: full, set: txt}", two))
+    assert "no further evaluation set txt, but text and other. Did you mean text?" in unknown
+
+
 def test_a_margin_that_the_test_rows_are_too_few_for_is_named_with_those_that_are_enough(
     workdir: Path,
 ) -> None:

@@ -1,0 +1,80 @@
+"""Whether one cell forgets less than another, by a further evaluation set."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reports.analysis.evaluation_sets import SetResults
+from reports.claims.differences import Difference
+from reports.claims.wording import claim_sentences
+from reports.statistics.estimates import mean_estimate
+from reports.statistics.intervals import pooled_seed_variance
+from reports.statistics.one_sided import all_of
+from tests.helpers.runs_with_sets import FORGETS, found, make_run
+from trainables import results
+
+
+def test_the_cell_whose_loss_rises_by_less_forgets_less(tmp_path: Path) -> None:
+    turned = FORGETS | {"a": "full", "b": "lora"}
+    equal = FORGETS | {"b": "freeze"}
+    supported, contradicted, open_claim = found(make_run(tmp_path / "run", FORGETS, turned, equal))
+    assert [each.outcome for each in (supported, contradicted)] == ["supported", "contradicted"]
+    assert open_claim.outcome == "not settled"
+    assert open_claim.settled_by_text == "more seeds (finalists.seeds) or more rows of general"
+    assert supported.statement == "lora forgets less of general than full"
+    difference, lora, full = supported.figures
+    assert difference.name == "general, loss of lora minus full"
+    assert difference.value == pytest.approx(-0.4, abs=0.05)
+    assert difference.interval[1] is not None
+    assert difference.interval[1] < 0
+    assert (lora.name, full.name) == ("lora lost", "full lost")
+    assert full.value == pytest.approx(0.5, abs=0.05)
+    (sentence, *_) = claim_sentences([supported])
+    assert sentence.startswith("Supported: lora forgets less of general than full (general, loss of lora")
+
+
+def test_what_cannot_be_answered_says_why(tmp_path: Path) -> None:
+    unknown = FORGETS | {"set": "wiki"}
+    (reason,) = [each.reason for each in found(make_run(tmp_path / "run", unknown))]
+    assert reason == "there is no evaluation set wiki; there is general"
+    (once,) = found(make_run(tmp_path / "once", FORGETS, seeds=1))
+    assert "one seed" in (once.reason or "")
+    run = make_run(tmp_path / "without", FORGETS)
+    (run / "trials" / "lora-1" / "set-general.parquet").unlink()
+    (missing,) = found(run)
+    assert missing.reason == "the scores of lora by row of general are missing"
+
+
+def test_a_claim_of_an_earlier_version_is_of_the_only_set(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", {"kind": "forgets_less", "a": "lora", "b": "full"})
+    assert results.read_run(run).environment["claims"][0].get("set") is None
+    (claim,) = found(run)
+    assert claim.outcome == "supported"
+
+
+def test_two_cells_that_forget_alike_are_told_apart_in_few_simulated_runs() -> None:
+    """Losses of 40 texts that differ far more from one another than by training, and 3 seeds that spread by 0.02."""
+    dice, wrong, runs = random.Random(1), 0, 100
+    for _ in range(runs):
+        texts = [dice.gauss(3, 0.6) for _ in range(40)]
+        cells = []
+        for _ in range(2):
+            seeds = [dice.gauss(0.1, 0.02) for _ in range(3)]
+            cells.append(
+                mean_estimate(
+                    [[text + rise + dice.gauss(0, 0.05) for text in texts] for rise in seeds],
+                    range(40),
+                    weights=[20.0] * 40,
+                )
+            )
+        scale = SetResults("general", "loss", "", False, 40, "", {}, {}, pooled_seed_variance(cells))
+        difference = Difference(scale, *cells, "")
+        above, _ = difference.gain_ps(0.0)
+        p = all_of(above, difference.comparison().p / 2 if difference.gain > 0 else 1.0)
+        wrong += p < 0.04
+    # 4 %, and three standard errors of that many runs.
+    assert wrong / runs <= 0.04 + 3 * np.sqrt(0.04 * 0.96 / runs)

@@ -1,0 +1,118 @@
+"""Further evaluation sets in the report: a column each with its interval, and what was gained and lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from reports import write
+from reports.analysis.cell_table import table
+from reports.analysis.comparison import compare
+from reports.analysis.evaluation_sets import gained, set_results, steering_set
+from reports.pages import tables
+from reports.plots.figures import draw_figures
+from tests.helpers.run_folders import example_run
+from tests.helpers.runs_with_sets import RIGHT, ROSE, ROWS, TEXTS, make_run
+from trainables import results
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("runs") / "sets")
+
+
+def test_what_a_cell_lost_is_how_much_its_loss_rose_row_by_row(run: Path) -> None:
+    (group,) = compare([results.read_run(run)])
+    (general,) = set_results(group)
+    assert (general.name, general.rows, general.source) == ("general", TEXTS, "text.txt")
+    for row in group.rows:
+        lost, gain = general.lost(group, row), gained(group, row)
+        assert lost is not None
+        assert gain is not None
+        assert lost.value == pytest.approx(ROSE[row.name], abs=0.05)
+        assert gain.value == pytest.approx((RIGHT[row.name] - RIGHT["base"]) / ROWS)
+        assert lost.interval is not None
+        assert lost.interval[0] < lost.value < lost.interval[1]
+        whole = general.interval(row)
+        assert whole is not None
+        # Texts differ by more than what training changes in each of them.
+        assert whole[1] - whole[0] > lost.interval[1] - lost.interval[0]
+    assert general.lost(group, group.bases[0]) is None
+
+
+def test_every_table_has_a_column_for_the_set(run: Path) -> None:
+    (group,) = compare([results.read_run(run)])
+    assert steering_set(group) == "mine"
+    shown = tables.comparison(group)
+    assert shown.columns[2:4] == ("mine: exact match", "general: loss (nats per token)")
+    full = next(row for row in shown.rows if row[0] == "full")
+    assert full[3].startswith("3.5")
+    assert " to " in full[3]
+    changes = tables.gained_and_lost(group)
+    assert changes.columns == ("cell", "gained on mine (points)", "lost on general (nats per token)")
+    assert [row[0] for row in changes.rows] == ["full", "lora", "freeze"]
+
+
+def test_csv_json_and_what_trackers_get_have_the_set_with_its_interval_and_loss(run: Path) -> None:
+    index = write.write([run])
+    with (index.parent / "comparison.csv").open(encoding="utf-8") as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    lora = rows["lora"]
+    assert float(lora["set_general_low"]) < float(lora["set_general"]) < float(lora["set_general_high"])
+    assert float(lora["set_general_lost_low"]) < float(lora["set_general_lost"])
+    assert (lora["set_general_quality_name"], lora["set_general_rows"]) == ("loss", str(TEXTS))
+    assert rows["base"]["set_general_lost"] == ""
+    cells = json.loads((index.parent / "report.json").read_text())["cells"]
+    assert cells[0]["set_general_lost"] == pytest.approx(float(rows[cells[0]["method"]]["set_general_lost"]))
+    assert table(results.read_run(run))[0]["set_general"] is not None
+
+
+def test_the_page_and_the_summary_show_what_was_gained_against_what_was_lost(run: Path) -> None:
+    index = write.write([run])
+    page, summary = index.read_text(), (index.parent / "summary.md").read_text()
+    assert "Gained and lost</h2>" in page
+    assert "lost on general" in page
+    assert (index.parent / "figures" / "forgetting.svg").exists()
+    assert "| cell | gained on mine (points) | lost on general (nats per token) |" in summary
+    drawn = draw_figures(compare([results.read_run(run)])).drawings
+    ((_, drawing),) = [each for each in drawn.items() if each[0][0] == "forgetting"]
+    assert (
+        "exact match gained against loss lost on general: full gained 75.0 points and lost 0.5" in drawing.alt
+    )
+    points = [mark for mark in drawing.marks.values() if "lost" in mark.text]
+    assert len(points) == 3
+
+
+def test_without_the_untuned_model_there_is_a_column_and_no_figure(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", methods=("full", "lora"))
+    (group,) = compare([results.read_run(run)])
+    assert "general: loss (nats per token)" in tables.comparison(group).columns
+    assert tables.gained_and_lost(group).columns == ("cell",)
+    assert not [each for each in draw_figures([group]).drawings if each[0] == "forgetting"]
+    assert "nothing is known of what was gained and lost" in write.write([run]).read_text()
+
+
+def test_a_set_without_scores_by_row_has_its_figure_and_no_interval(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", seeds=1)
+    for file in run.glob("trials/*/set-general.parquet"):
+        file.unlink()
+    (group,) = compare([results.read_run(run)])
+    (general,) = set_results(group)
+    row = group.rows[0]
+    assert general.interval(row) is None
+    lost = general.lost(group, row)
+    assert lost is not None
+    assert (lost.value, lost.interval) == (pytest.approx(ROSE[row.name], abs=0.05), None)
+    assert write.write([run]).exists()
+
+
+def test_a_run_without_further_sets_shows_nothing_of_them(tmp_path: Path) -> None:
+    run = results.read_run(example_run(tmp_path / "example"))
+    (group,) = compare([run])
+    assert set_results(group) == ()
+    assert steering_set(group) is None
+    assert tables.comparison(group).columns[1:3] == ("answer", "exact match")
+    assert not any(name.startswith("set_") for name in table(run)[0])
