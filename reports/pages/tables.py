@@ -56,7 +56,56 @@ def comparison(group: Group) -> Table:
         "trials": lambda row: "" if row.cell.is_base else ", ".join(_counts(row)),
     }
     texts = {"cell", "run", "answer", "best settings", "trials"}
-    return replace(_table_of(group, columns, texts), wide=frozenset({quality}))
+    return replace(_table_of(group, columns, texts), wide=frozenset({quality, *sets}))
+
+
+def set_heading(each: SetResults) -> str:
+    """``general: loss (nats per token)``."""
+    return _with_unit(f"{each.name}: {units.readable(each.quality_name)}", each.shown_unit)
+
+
+# A function, so that every lambda has a set of its own instead of the loop's last one.
+def _set_column(each: SetResults) -> Callable[[Row], str]:
+    return lambda row: units.quality_with_interval(each.quality(row), each.interval(row), bare(each.unit))
+
+
+def gained_and_lost(group: Group) -> Table:
+    """What each cell gained on the test rows in training, and what it lost on each further evaluation set."""
+
+    def lost(each: SetResults) -> Callable[[Row], str]:
+        return lambda row: _change(each.lost(group, row), each.shown_unit)
+
+    name = steering_set(group) or quality_name(group)
+    columns: dict[str, Callable[[Row], str]] = {
+        "cell": lambda row: row.display_name,
+        _with_unit(f"gained on {name}", _points(group.unit)): lambda row: _change(
+            gained(group, row), group.unit
+        ),
+        **{
+            _with_unit(f"lost on {each.name}", _points(each.shown_unit)): lost(each)
+            for each in set_results(group)
+        },
+    }
+    rows = [tuple(show(row) for show in columns.values()) for row in group.rows]
+    cells = tuple(keys(row.cell) for row in group.rows)
+    return without_empty(
+        Table(tuple(columns), rows, frozenset({"cell"}), frozenset(columns) - {"cell"}, cells)
+    )
+
+
+def _points(unit: str | None) -> str | None:
+    return "points" if unit == "fraction" else unit
+
+
+def _change(change: Change | None, unit: str | None) -> str:
+    """A change with its interval, without the unit."""
+    if change is None:
+        return units.UNKNOWN
+    text = units.difference(change.value, unit, bare=True)
+    if change.interval is None:
+        return text
+    low, high = (units.difference(end, unit, bare=True) for end in change.interval)
+    return f"{text} ({low} to {high})"
 
 
 def quality_details(group: Group) -> Table:

@@ -50,7 +50,8 @@ def _is_relative_path(value: str, path: KeyPath, here: Path) -> bool:
         return True
     if names == TEMPLATE:
         return value.endswith(SUFFIXES)
-    if names in DATA:
+    # An evaluation set has a name of its own: data.eval.general.
+    if names in DATA or tuple(_names(path))[-3:-1] == EVALUATION_SETS:
         return _is_file_of_data(value, here)
     # The name of a stage or a cell has no slash.
     return bool(names) and names[-1] in RESULTS and "/" in value
