@@ -61,8 +61,8 @@ def count_further(run: Run, records: Sequence[Record]) -> int:
     return min((pq.read_metadata(path).num_rows if path.exists() else 0 for path in paths), default=0)
 
 
-def _own_estimate(run: Run, records: Sequence[Record]) -> Estimate | None:
-    scored = [_scored_rows(run, record, OWN_ROWS) for record in records]
+def _own_estimate(run: Run, records: Sequence[Record], file: str = OWN_ROWS) -> Estimate | None:
+    scored = [_scored_rows(run, record, file) for record in records]
     if not records or any(rows is None for rows in scored):
         return _from_counts(records[0]) if len(records) == 1 else None
     trials = [rows for rows in scored if rows is not None]

@@ -55,3 +55,46 @@ class ForgetsLess(PairClaim):
             all_of(below, by_test if difference.gain < 0 else 1.0),
             further=lambda _: f"more seeds (finalists.seeds) or more rows of {found.name}",
         )
+
+    def _set(self, cells: NamedCells) -> SetResults | str:
+        """The set that is meant, or why there is none."""
+        found = set_results(cells.group) if cells.group is not None else ()
+        if not found:
+            return (
+                "this run has no second evaluation set (data: {eval: {mine: a.jsonl, general: b.jsonl}}; paretune "
+                "evaluate --forgetting measures one model)"
+            )
+        names = [each.name for each in found]
+        if self.set is None:
+            return (
+                found[0]
+                if len(found) == 1
+                else f"it names none of the sets {units.join(names)} (set: {names[0]})"
+            )
+        known = next((each for each in found if each.name == self.set), None)
+        return known or f"there is no evaluation set {self.set}; there is {units.join(names)}"
+
+
+def _obstacle(found: SetResults, rows: tuple[Row, ...]) -> str | None:
+    """Why what two cells forget can't be compared."""
+    if len({row.start for row in rows}) > 1:
+        return f"{units.join([row.name for row in rows])} start from different models, which know different things"
+    for row in rows:
+        estimate = found.estimates.get(row.cell.label)
+        if estimate is None:
+            return f"the scores of {row.name} by row of {found.name} are missing"
+        if estimate.clusters < MIN_CLUSTERS:
+            return f"{found.name} has fewer than {MIN_CLUSTERS} independent rows"
+        if estimate.seeds < 2:
+            return f"{row.name} was trained with one seed; what others would give is not known {MORE_SEEDS}"
+    return None
+
+
+def _losses(found: SetResults, cells: NamedCells) -> Iterator[Figure]:
+    """By how much the set got worse in the training of each cell, where the model before training was scored on it."""
+    assert cells.group is not None
+    for row in cells.rows:
+        if (lost := found.lost(cells.group, row)) is not None:
+            yield Figure(
+                f"{row.name} lost", "difference", lost.value, lost.interval or (None, None), found.unit
+            )
