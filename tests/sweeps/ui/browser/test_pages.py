@@ -129,6 +129,7 @@ def test_the_interval_of_a_comparison_is_that_of_the_difference_it_states(
     found = re.search(r"by ([\d.]+) points \(95 % interval ([-\d.]+) to ([-\d.]+);", said)
     assert found, said
     assert f"{better} is better than" in said
+    assert "Fisher's exact test on 128 rows and 128 other rows" in said
     difference, low, high = map(float, found.groups())
     assert 0 < low < difference < high
 
