@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def make_family(folder: Path, kind: str, dtype: str = "float32", **settings: Any
     """
     import torch
 
-    tokenizer = make_tokenizer()
+    tokenizer = _tokenizer()
     torch.manual_seed(0)
     config = family_config(kind, tokenizer, **settings)
     for part in (config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))):
@@ -113,6 +114,11 @@ def make_family(folder: Path, kind: str, dtype: str = "float32", **settings: Any
     model.to(getattr(torch, dtype)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@cache
+def _tokenizer() -> Any:
+    return make_tokenizer()
 
 
 def _class_to_save(config: Any) -> Any:

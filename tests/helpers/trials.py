@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,13 @@ METHODS: dict[str, dict[str, Any]] = {
 
 def write_rows(path: Path, count: int = 48) -> Path:
     """Writes the first rows of the embedded data set to a file; of 48, 6 are for validation and 4 for testing."""
-    rows = commands.rows()[:count]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    path.write_text(_first_rows(count), encoding="utf-8")
     return path
+
+
+@cache
+def _first_rows(count: int) -> str:
+    return "".join(json.dumps(row) + "\n" for row in commands.rows()[:count])
 
 
 DATA_LEAVES = ("cutoff", "eval_rows", "eval_fraction", "max_samples")

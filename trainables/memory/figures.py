@@ -17,6 +17,7 @@ from trainables.training import fsdp
 from trainables.training.worker_group import worker_count
 
 if TYPE_CHECKING:
+    from trainables.stages.forward_pass import RowLength
     from trainables.training.policy import Policy
     from trainables.trial.config import TrialConfig
 
@@ -40,11 +41,13 @@ class Memory(Frozen):
     predicted_peak_bytes: int | None = None
 
 
-def predicted_peak(config: TrialConfig, model: PredictedModel, policy: Policy, row_tokens: int) -> int | None:
+def predicted_peak(
+    config: TrialConfig, model: PredictedModel, policy: Policy, length: RowLength
+) -> int | None:
     """The prediction for what was measured; ``None`` for the base model, and where memory can't be predicted."""
     if config.method is None:
         return None
-    batch = config.stage.forward_pass(config.train.batch_size // worker_count(), row_tokens)
+    batch = config.stage.forward_pass(config.train.batch_size // worker_count(), length)
     if batch is None:
         return None
     attention = policy.causal.config._attn_implementation

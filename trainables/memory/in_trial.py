@@ -141,9 +141,9 @@ class TrialMeter:
         if self._known or self.config.method is None:
             return
         worst, counter = _worst_case(self.config), TensorCounter()
-        longest, row_tokens = longest_rows(worst, policy, rows)
-        predicted = predict_peak_of(worst, policy, row_tokens)
-        self._counted |= {"row_tokens": row_tokens, "predicted_peak_bytes": predicted}
+        longest, length = longest_rows(worst, policy, rows)
+        predicted = predict_peak_of(worst, policy, length)
+        self._counted |= {"row_tokens": length.tokens, "predicted_peak_bytes": predicted}
         if not _fits_beside_others(copied_bytes(policy)):
             return
         with phases.during("forward"), preserved(policy):

@@ -11,6 +11,7 @@ from trainables.memory.figures import predicted_peak
 from trainables.memory.predicted_model import PredictedModel
 from trainables.models import locate
 from trainables.models.folder import read_architecture
+from trainables.stages.forward_pass import RowLength
 from trainables.tokenization import batching
 from trainables.training.compiled_layers import layers_for
 from trainables.training.optimizers.build import use_optimizer
@@ -26,15 +27,16 @@ if TYPE_CHECKING:
 STEPS = 2  # the first fills the optimizer's state, the second shows the peak with it in place
 
 
-def longest_rows(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> tuple[list[Any], int]:
-    """The rows that make the longest row of a batch, and its tokens: one or, with packing, several that fill it."""
+def longest_rows(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> tuple[list[Any], RowLength]:
+    """The rows that make the longest row of a batch, and its length: one or, with packing, several that fill it."""
     if config.train.packing is not True:
         row, length = config.stage.longest_row(policy.tokenizer, rows, config.data.cutoff)
         # Blocks of a stream are full, whatever is in it.
-        return [row], config.data.cutoff if config.train.packing else length
+        return [row], RowLength(config.data.cutoff) if config.train.packing else length
     tokens = config.stage.tokens(policy.tokenizer, rows, config.data.cutoff)
     chosen = batching.fill_longest_first(tokens.lengths, config.data.cutoff)
-    return [rows[int(tokens.rows[place])] for place in chosen], int(tokens.lengths[chosen].sum())
+    length = RowLength(int(tokens.lengths[chosen].sum()), sum(tokens.learned(int(place)) for place in chosen))
+    return [rows[int(tokens.rows[place])] for place in chosen], length
 
 
 def predict_peak(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> int | None:
@@ -45,10 +47,10 @@ def predict_peak(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> in
     return predict_peak_of(worst, policy, longest_rows(worst, policy, rows)[1])
 
 
-def predict_peak_of(worst: TrialConfig, policy: Policy, row_tokens: int) -> int | None:
-    """The same for a longest row of ``row_tokens``, and a config with the settings of its stage's worst case."""
+def predict_peak_of(worst: TrialConfig, policy: Policy, length: RowLength) -> int | None:
+    """The same for a longest row of this length, and a config with the settings of its stage's worst case."""
     model = PredictedModel.of_files(read_architecture(locate.model_folder(worst.model)))
-    return predicted_peak(worst, model, policy, row_tokens)
+    return predicted_peak(worst, model, policy, length)
 
 
 def train_longest(

@@ -116,7 +116,7 @@ def _measure(
         policy = attach(base, tokenizer, config)
     weights = weight_bytes(policy.model)
     # Between the phases: encoding the rows is no part of a phase's peak.
-    longest, row_tokens = longest_rows(config, policy, rows.train)
+    longest, length = longest_rows(config, policy, rows.train)
     if config.method is not None:
         with meter.phase("train"):
             train_longest(config, policy, longest, counter, phases, steps)
@@ -145,8 +145,8 @@ def _measure(
         peak_eval_bytes=meter.peaks.get("eval"),
         reserved_bytes=meter.reserved,
         rows=config.train.batch_size // worker_count(),
-        row_tokens=row_tokens,
-        predicted_peak_bytes=predicted_peak(config, model, policy, row_tokens) if model else None,
+        row_tokens=length.tokens,
+        predicted_peak_bytes=predicted_peak(config, model, policy, length) if model else None,
     )
 
 

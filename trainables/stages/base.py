@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from pydantic import Field
 
 from trainables.config.base import Frozen
+from trainables.stages.forward_pass import RowLength
 
 if TYPE_CHECKING:
     import transformers
@@ -209,15 +210,27 @@ class TrainingStage(Frozen, ABC):
         """
         return None
 
-    def forward_pass(self, rows: int, tokens: int) -> Batch | None:
-        """The forward pass over a batch of ``rows`` rows of ``tokens`` tokens, for ``trainables.memory.prediction``;
-        ``None`` where the stage's memory can't be predicted.
+    def forward_pass(self, rows: int, length: RowLength) -> Batch | None:
+        """The forward pass over a batch of ``rows`` rows of this length, for ``trainables.memory.prediction``; ``None``
+        where the stage's memory can't be predicted.
         """
         return None
 
-    def longest_row(self, tokenizer: AnyTokenizer, rows: Sequence[Any], cutoff: int) -> tuple[Any, int]:
-        """The row that takes the most memory, and the tokens of its longest example."""
+    def labelled(self, rows: int, length: RowLength) -> int:
+        """How many tokens of ``rows`` rows of this length bear a loss: all of them where it is not known."""
+        all_tokens = self.examples_per_row * length.tokens
+        return rows * (all_tokens if length.labels is None else min(length.labels, all_tokens))
+
+    def longest_row(self, tokenizer: AnyTokenizer, rows: Sequence[Any], cutoff: int) -> tuple[Any, RowLength]:
+        """The row that takes the most memory, and its length."""
         tokens = self.tokens(tokenizer, rows, cutoff)
         # The number of an example, of which a row may have several; `tokens.rows` has the row of each.
         longest = int(tokens.lengths.argmax())
-        return rows[int(tokens.rows[longest])], int(tokens.lengths[longest])
+        first = longest - longest % self.examples_per_row
+        labels = sum(tokens.learned(first + number) for number in range(self.examples_per_row))
+        return rows[int(tokens.rows[longest])], RowLength(int(tokens.lengths[longest]), labels)
+
+    def largest_row(self, tokenizer: AnyTokenizer, rows: Sequence[Any], cutoff: int) -> RowLength:
+        """The length that no row exceeds: the longest row's tokens, and the labels of the row that has the most."""
+        labels = self.tokens(tokenizer, rows, cutoff).labels.reshape(-1, self.examples_per_row).sum(1)
+        return replace(self.longest_row(tokenizer, rows, cutoff)[1], labels=int(labels.max()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from trainables.stages.forward_pass import Batch
+from trainables.stages.forward_pass import Batch, RowLength
 from trainables.stages.preference import (
     REFERENCE_IS_PLAIN,
     PairStage,
@@ -59,9 +59,8 @@ class DPO(PairStage):
     def sharding_obstacle(self, trial: TrialParts) -> str | None:
         return reference_sharding_obstacle(self.kind, trial.method)
 
-    def forward_pass(self, rows: int, tokens: int) -> Batch:
-        # A pair is two sequences of one forward pass; how much of them is prompt differs from batch to batch.
-        return Batch(2 * rows, tokens, 2 * rows * tokens)
+    def forward_pass(self, rows: int, length: RowLength) -> Batch:
+        return Batch(2 * rows, length.tokens, self.labelled(rows, length))  # a pair is two sequences
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]

@@ -11,7 +11,7 @@ from pydantic import Field
 from trainables.auc import auc
 from trainables.data.rows import Labelled
 from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage, TrialParts
-from trainables.stages.forward_pass import Batch
+from trainables.stages.forward_pass import Batch, RowLength
 from trainables.stages.preference import (
     REFERENCE_IS_PLAIN,
     Margins,
@@ -71,8 +71,8 @@ class KTO(TrainingStage):
     def sharding_obstacle(self, trial: TrialParts) -> str | None:
         return reference_sharding_obstacle(self.kind, trial.method)
 
-    def forward_pass(self, rows: int, tokens: int) -> Batch:
-        return Batch(rows, tokens, rows * tokens)
+    def forward_pass(self, rows: int, length: RowLength) -> Batch:
+        return Batch(rows, length.tokens, self.labelled(rows, length))
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]

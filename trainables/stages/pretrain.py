@@ -12,7 +12,7 @@ from pydantic import Field
 from trainables.data.rows import Text
 from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage
 from trainables.stages.causal_lm import causal_trainer
-from trainables.stages.forward_pass import Batch
+from trainables.stages.forward_pass import Batch, RowLength
 from trainables.tokenization import token_stream
 from trainables.tokenization.deferred_tokenizer import AnyTokenizer, loaded
 from trainables.tokenization.encode import IGNORED, Encoded, encode_text, has_start_token
@@ -95,10 +95,10 @@ class Pretrain(TrainingStage):
             },
         )
 
-    def forward_pass(self, rows: int, tokens: int) -> Batch:
-        return Batch(rows, tokens, labels=rows * tokens)
+    def forward_pass(self, rows: int, length: RowLength) -> Batch:
+        return Batch(rows, length.tokens, self.labelled(rows, length))
 
-    def longest_row(self, tokenizer: AnyTokenizer, rows: Sequence[Any], cutoff: int) -> tuple[Any, int]:
+    def longest_row(self, tokenizer: AnyTokenizer, rows: Sequence[Any], cutoff: int) -> tuple[Any, RowLength]:
         row, length = super().longest_row(tokenizer, rows, cutoff)
         # One piece alone, as a longer text would become several rows of the batch; no piece is longer than the first.
         used = loaded(tokenizer)

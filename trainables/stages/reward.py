@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from trainables.stages.base import Task
-from trainables.stages.forward_pass import Batch
+from trainables.stages.forward_pass import Batch, RowLength
 from trainables.stages.preference import PairStage, draw_pairs
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class Reward(PairStage):
 
     task: ClassVar[Task] = "SEQ_CLS"
 
-    def forward_pass(self, rows: int, tokens: int) -> Batch:
-        return Batch(2 * rows, tokens, labels=0)
+    def forward_pass(self, rows: int, length: RowLength) -> Batch:
+        return Batch(2 * rows, length.tokens, labels=0)
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]

@@ -11,7 +11,7 @@ from trainables.config.data import QUALITIES
 from trainables.data.rows import Conversation
 from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage
 from trainables.stages.causal_lm import causal_trainer, mean_loss
-from trainables.stages.forward_pass import Batch
+from trainables.stages.forward_pass import Batch, RowLength
 from trainables.tokenization.answer_text import decode_answers
 from trainables.tokenization.encode import encode, training_examples
 
@@ -64,8 +64,8 @@ class SFT(TrainingStage):
         noise = {"neftune_noise_alpha": self.neftune_noise_alpha}
         return causal_trainer(policy, tokens, train, cutoff, {**arguments, **noise})
 
-    def forward_pass(self, rows: int, tokens: int) -> Batch:
-        return Batch(rows, tokens, labels=rows * tokens)
+    def forward_pass(self, rows: int, length: RowLength) -> Batch:
+        return Batch(rows, length.tokens, self.labelled(rows, length))
 
     def quality(self, data: Data) -> Metric:
         chosen = self._judged_by(data)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from trainables.stages.forward_pass import Batch, WholeLogits
+from trainables.stages.forward_pass import Batch, RowLength, WholeLogits
 from trainables.stages.preference import PairStage
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class SimPO(PairStage):
 
     learning_rate_factor: ClassVar[float] = 0.1
 
-    def forward_pass(self, rows: int, tokens: int) -> Batch:
+    def forward_pass(self, rows: int, length: RowLength) -> Batch:
+        tokens = length.tokens  # each has its logits, labelled or not
         return Batch(2 * rows, tokens, 2 * rows * tokens, WholeLogits(forward=2))
 
     def trainer(

@@ -49,6 +49,9 @@ SCHEMA = pa.schema(
 )
 
 recent_tables = Recent[str, pa.Table](size=16)  # memory-mapped, by the hash of all that they depend on
+recent_labels = Recent[str, np.ndarray](
+    size=16
+)  # of each entry of these tables, how many of its tokens have a label
 
 
 class RowEncoder(Protocol):
@@ -77,10 +80,17 @@ class Tokens(Sequence[Encoded]):
     """
 
     def __init__(
-        self, table: pa.Table, entries: np.ndarray, rows: np.ndarray, remarks: Mapping[str, np.ndarray]
+        self,
+        table: pa.Table,
+        entries: np.ndarray,
+        rows: np.ndarray,
+        remarks: Mapping[str, np.ndarray],
+        key: str | None = None,
     ) -> None:
-        """``remarks``: for each remark the numbers of the rows that it is true of, ascending: (remarked rows,)."""
-        self.table, self.entries, self.rows, self.remarks = table, entries, rows, remarks
+        """``remarks``: for each remark the numbers of the rows that it is true of, ascending: (remarked rows,).
+        ``key``: of the table among recent ones.
+        """
+        self.table, self.entries, self.rows, self.remarks, self.key = table, entries, rows, remarks, key
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -91,7 +101,7 @@ class Tokens(Sequence[Encoded]):
     def __getitem__(self, place: slice) -> Tokens: ...
     def __getitem__(self, place: int | slice) -> Encoded | Tokens:
         if isinstance(place, slice):
-            return Tokens(self.table, self.entries[place], self.rows[place], self.remarks)
+            return Tokens(self.table, self.entries[place], self.rows[place], self.remarks, self.key)
         entry = int(self.entries[place])
         ids, labels, prompt_tokens, truncated, remarks = (
             self.table[name][entry].as_py() for name in SCHEMA.names[1:]
@@ -110,6 +120,13 @@ class Tokens(Sequence[Encoded]):
     def truncated(self) -> np.ndarray:
         """Whether each example was cut to fit the cutoff: (examples,) of bool."""
         return self.table["truncated"].to_numpy()[self.entries]
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The number of tokens of each example that have a label: (examples,). Reads all labels."""
+        if self.key is None:
+            return _count_labels(self.table)[self.entries]
+        return recent_labels.get(self.key, lambda: _count_labels(self.table))[self.entries]
 
     def learned(self, place: int) -> int:
         """The number of an example's tokens that have a label."""
@@ -140,7 +157,7 @@ def tokenize_rows(
     key = files.sha256([VERSION, rows.identity, tokenizer_identity(tokenizer), cutoff, settings])
     table = recent_tables.get(key, lambda: _cached_table(key, encoder, rows))
     # The table has distinct rows alone: one that mixing repeats is encoded once and found by its number.
-    return _tokens_of(table, np.searchsorted(rows.distinct, rows.indices))
+    return _tokens_of(table, np.searchsorted(rows.distinct, rows.indices), key)
 
 
 def _cached_table(key: str, encoder: Callable[[], Encoder], rows: Rows[Any]) -> pa.Table:
@@ -176,7 +193,7 @@ def _errors_at(where: Callable[[int], str]) -> Iterator[None]:
         raise TemplateError(f"{where(number)}: {message}") from None
 
 
-def _tokens_of(table: pa.Table, numbers: np.ndarray) -> Tokens:
+def _tokens_of(table: pa.Table, numbers: np.ndarray, key: str | None = None) -> Tokens:
     """The examples of some rows; ``numbers`` (rows,) are the rows' numbers in the table's column ``row``.
 
     An entry without tokens stands for a row that has no example, and is left out of them.
@@ -189,7 +206,18 @@ def _tokens_of(table: pa.Table, numbers: np.ndarray) -> Tokens:
     within_row = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     entries = np.repeat(first, counts) + within_row
     kept = pc.list_value_length(table["input_ids"]).to_numpy()[entries] > 0
-    return Tokens(table, entries[kept], rows[kept], _remarks_of(table, entries, rows))
+    return Tokens(table, entries[kept], rows[kept], _remarks_of(table, entries, rows), key)
+
+
+def _count_labels(table: pa.Table) -> np.ndarray:
+    """How many labels each entry has: (entries,)."""
+    counts = [np.zeros(0, np.int64)]
+    for chunk in table["labels"].chunks:
+        ends = chunk.offsets.to_numpy()  # (entries + 1,)
+        learned = np.cumsum(chunk.values.to_numpy()[ends[0] : ends[-1]] != IGNORED)
+        before = np.concatenate(([0], learned))[ends - ends[0]]
+        counts.append(np.diff(before))
+    return np.concatenate(counts)
 
 
 def _remarks_of(table: pa.Table, entries: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from trainables.data.errors import DataError
 from trainables.data.overlaps import Overlaps, find_overlaps
 from trainables.data.rows import Labelled
 from trainables.models import locate
+from trainables.stages.forward_pass import RowLength
 from trainables.system import machine
 from trainables.system.wording import counted
 from trainables.tokenization import batching
@@ -157,15 +158,15 @@ def _remark_text(remark: str, count: int, total: int, places: Sequence[str]) -> 
     return f"in {count} of {counted(total, 'row')} {remark} ({', '.join(places)}{more})"
 
 
-def longest_row_tokens(config: TrialConfig, rows: loading.Data) -> int:
-    """The tokens of the longest training row after the cutoff; the cutoff itself if the model isn't downloaded yet."""
+def largest_row(config: TrialConfig, rows: loading.Data) -> RowLength:
+    """The length that no training row exceeds after the cutoff; the cutoff itself if the model isn't downloaded yet."""
     try:
         tokenizer = deferred_tokenizer(config)
     except locate.ModelError:
-        return config.data.cutoff
+        return RowLength(config.data.cutoff)
     if config.train.packing:
-        return config.data.cutoff
-    return config.stage.longest_row(tokenizer, rows.train, config.data.cutoff)[1]
+        return RowLength(config.data.cutoff)
+    return config.stage.largest_row(tokenizer, rows.train, config.data.cutoff)
 
 
 def optimizer_steps(config: TrialConfig, rows: loading.Data) -> int:

@@ -14,6 +14,7 @@ from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 from trainables.models.architecture.model_classes import ALL_ATTENTION, supported_attention
 from trainables.models.catalog import find_shape
 from trainables.models.kernels import choose_attention
+from trainables.stages.forward_pass import RowLength
 
 if TYPE_CHECKING:
     from sweeps.spec.settings import ResourcesConfig
@@ -35,6 +36,7 @@ class ConfigMemory:
     device: str  # cuda or cpu
     correction: Correction = UNCORRECTED  # learned from earlier measurements
     attention: frozenset[str] = ALL_ATTENTION  # the implementations that the model's class supports
+    labels: int | None = None  # of the row that has the most; as many as its tokens where it isn't known
 
     @property
     def prediction(self) -> MemoryPrediction:
@@ -49,7 +51,8 @@ class ConfigMemory:
     @cached_property
     def _predicted(self) -> tuple[MemoryPrediction, Source]:
         # One worker's part of the batch, every row as long as the longest: that is the peak.
-        batch = self.config.stage.forward_pass(self.config.train.batch_size // self.workers, self.tokens)
+        length = RowLength(self.tokens, self.labels)
+        batch = self.config.stage.forward_pass(self.config.train.batch_size // self.workers, length)
         if batch is None:
             raise MemoryNotPredictable(
                 f"memory of {self.config.stage.kind} with these settings can't be predicted"
@@ -90,11 +93,13 @@ class CellMemory:
     smallest: ConfigMemory
     largest: ConfigMemory
     tokens: int  # of the longest row over the whole space
+    labels: int | None = None  # of the row that has the most, over the whole space
 
     def for_config(self, config: TrialConfig) -> ConfigMemory:
         """The prediction for any other config of the same cell."""
         # The longest row of the whole space, cut at this config's own cutoff.
-        changed = replace(self.largest, config=config, tokens=min(self.tokens, config.data.cutoff))
+        tokens = min(self.tokens, config.data.cutoff)
+        changed = replace(self.largest, config=config, tokens=tokens, labels=self.labels)
         try:
             _ = changed.prediction
         except MemoryNotPredictable:  # it could be traced at the ends of the space
@@ -135,7 +140,13 @@ def predict_cell_memory(
     predicted = [_config_memory(resources, config, model, data, attention) for config in configs]
     # Only here each is predicted.
     by_size = sorted(predicted, key=lambda memory: memory.peak_bytes)
-    return CellMemory(by_size[0], by_size[-1], max(memory.tokens for memory in predicted))
+    labels = [memory.labels for memory in predicted if memory.labels is not None]
+    return CellMemory(
+        by_size[0],
+        by_size[-1],
+        max(memory.tokens for memory in predicted),
+        max(labels) if len(labels) == len(predicted) else None,
+    )
 
 
 def _config_memory(
@@ -146,15 +157,15 @@ def _config_memory(
     attention: frozenset[str],
 ) -> ConfigMemory:
     # Counting tokens imports a tokenizer, which takes seconds.
-    from trainables.trial.preview import longest_row_tokens
+    from trainables.trial.preview import largest_row
 
     workers = resources.min_workers
     if config.train.batch_size < workers:
         raise MemoryNotPredictable(f"{workers} workers can't share a batch of {config.train.batch_size} rows")
     device = "cuda" if resources.gpus else "cpu"
     correction = correction_for(config, model, device, workers)
-    tokens = longest_row_tokens(config, data)
-    return ConfigMemory(config, model, tokens, workers, device, correction, attention)
+    length = largest_row(config, data)
+    return ConfigMemory(config, model, length.tokens, workers, device, correction, attention, length.labels)
 
 
 def with_fewest_workers(memory: ConfigMemory, capacity: int) -> ConfigMemory:

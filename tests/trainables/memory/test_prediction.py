@@ -28,9 +28,13 @@ from trainables.memory.step import MemoryPrediction, TrainingStep
 from trainables.methods.footprint import Footprint
 from trainables.models import locate
 from trainables.models.architecture import decoder_shape
-from trainables.stages.forward_pass import Batch, Rollout, WholeLogits
+from trainables.stages import DPO, ORPO, SFT, SimPO
+from trainables.stages.forward_pass import Batch, Rollout, RowLength, WholeLogits
+from trainables.tokenization.encode import IGNORED
 from trainables.training.trainer_setup import training_arguments
 from trainables.trial.config import TrialConfig
+from trainables.trial.preview import largest_row
+from trainables.trial.tokenizer import load_tokenizer
 
 SMOLLM2 = {
     "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
@@ -276,6 +280,52 @@ def test_a_reward_models_embedding_is_no_head_whose_gradient_it_is_added_to() ->
     assert found.gradients == 4 * (134_515_008 + 576)
 
 
+@pytest.mark.parametrize("kind", ["sft", "dpo", "kto"])
+def test_logits_are_counted_where_there_is_a_label(tiny_model: Path, tmp_path: Path, kind: str) -> None:
+    # The longest row has a short answer, and another one the most labels.
+    texts = [
+        ("wake me " * 20, "at 7", "no"),
+        ("play", "some jazz in the kitchen now", "never"),
+        ("go", "to", "it"),
+    ]
+    rows = [
+        {"prompt": prompt, "completion": good, "label": True}
+        if kind != "dpo"
+        else {"prompt": prompt, "chosen": good, "rejected": bad}
+        for prompt, good, bad in texts
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = make_config(
+        tiny_model, path, "lora", stage={"kind": kind}, cutoff=256, eval_fraction=0, batch_size=2
+    )
+    data, tokenizer = loading.load(config.data, config.stage.row_type), load_tokenizer(tiny_model)
+    each = [
+        sum(
+            label != IGNORED
+            for example in config.stage.encode(tokenizer, row, 256)
+            for label in example.labels
+        )
+        for row in data.train
+    ]
+    _, longest = config.stage.longest_row(tokenizer, data.train, 256)
+    assert longest.labels == each[0] < each[1]
+    largest = largest_row(config, data)
+    assert largest == RowLength(longest.tokens, each[1])
+    batch = config.stage.forward_pass(2, largest)
+    assert batch is not None
+    assert (batch.labels, batch.tokens) == (2 * each[1], longest.tokens)
+
+
+def test_every_token_has_logits_where_labels_are_unknown_or_all_logits_are_computed() -> None:
+    stages: list[Any] = [SFT(), DPO(), ORPO(), SimPO()]
+    unknown, known = (
+        [stage.forward_pass(2, RowLength(64, labels)).labels for stage in stages] for labels in (None, 10)
+    )
+    assert unknown == [128, 256, 256, 256]
+    assert known == [20, 20, 256, 256]
+
+
 # Where answers are sampled
 
 
@@ -287,7 +337,7 @@ def optimizing(
 ) -> MemoryPrediction:
     stage = {"kind": "ppo", "reward": "commands", "max_new_tokens": 16, **stage}
     config = make_config(Path("/m"), "rows.jsonl", method, stage=stage, gradient_checkpointing=True)
-    batch = config.stage.forward_pass(rows, tokens)
+    batch = config.stage.forward_pass(rows, RowLength(tokens))
     assert batch is not None
     return predict(config, decoder_shape.from_config(SMOLLM2), batch, device, "eager")
 
@@ -331,7 +381,10 @@ def test_a_reward_model_that_is_there_is_counted_as_it_is(tmp_path: Path) -> Non
 def test_ppo_is_not_predicted_beside_a_reward_model_of_an_unknown_architecture(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**SMOLLM2, "num_local_experts": 8}))
     stage = {"kind": "ppo", "reward": {"trial": "3f2a9c81d0b4", "folder": str(tmp_path)}}
-    assert make_config(Path("/m"), "rows.jsonl", "full", stage=stage).stage.forward_pass(4, 64) is None
+    assert (
+        make_config(Path("/m"), "rows.jsonl", "full", stage=stage).stage.forward_pass(4, RowLength(64))
+        is None
+    )
 
 
 @pytest.mark.parametrize("method", [{"kind": "full"}, {"kind": "lora"}])

@@ -15,6 +15,7 @@ from trainables.memory.measurement import measure
 from trainables.memory.prediction import predict
 from trainables.methods import LISA, BAdam
 from trainables.models.architecture.decoder_shape import from_config
+from trainables.stages.forward_pass import RowLength
 from trainables.training.reference_policy import keep_reference, reference_bytes
 from trainables.trial.worker_limits import sharing_problems
 
@@ -80,7 +81,7 @@ def test_ppo_keeps_a_copy_of_all_that_ever_trains(tiny_model: Path) -> None:
         assert config.method is not None
         policy = make_policy(config)
         keep_reference(policy)
-        batch = config.stage.forward_pass(4, 80)
+        batch = config.stage.forward_pass(4, RowLength(80))
         assert batch is not None
         predicted = predict(config, shape, batch, "cpu", "eager").reference
         kept = reference_bytes(policy)

@@ -91,7 +91,7 @@ def test_an_epoch_is_as_many_blocks_as_the_tokens_fill(tiny_model: Path) -> None
     # Each piece has a start token; the stream has none, as the tiny model's tokenizer has none of its own.
     tokens = int(shown.lengths.sum()) - len(shown.lengths)
     assert preview.optimizer_steps(config, shown.data) == -(-(tokens // 64) // 4)
-    assert preview.longest_row_tokens(config, shown.data) == 64
+    assert preview.largest_row(config, shown.data).tokens == 64
 
 
 def test_other_stages_have_no_stream(tmp_path: Path) -> None:

@@ -59,7 +59,10 @@ def test_rows_on_disk_have_the_tokens_of_rows_in_memory(rows: Any, tokenizer: An
     assert list(kept) == list(fresh)
     assert list(kept.rows) == list(range(len(rows)))
     assert list(kept.lengths) == [len(example.input_ids) for example in fresh]
-    assert kept.learned(3) == sum(label != -100 for label in fresh[3].labels)
+    learned = [sum(label != -100 for label in example.labels) for example in fresh]
+    assert [kept.learned(place) for place in range(len(kept))] == learned
+    assert list(kept.labels) == list(fresh.labels) == learned
+    assert list(kept[2:5].labels) == learned[2:5]
 
 
 def test_a_row_may_be_several_examples_and_they_stay_together(tmp_path: Path, tokenizer: Any) -> None:

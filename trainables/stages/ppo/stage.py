@@ -11,7 +11,7 @@ from trainables.config.trained_model import TrainedModel
 from trainables.data.rows import Conversation, Prompt
 from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 from trainables.stages.base import Metric, ScoredRow, Scores, TrialParts
-from trainables.stages.forward_pass import Batch, RewardModelFootprint, Rollout, WholeLogits
+from trainables.stages.forward_pass import Batch, RewardModelFootprint, Rollout, RowLength, WholeLogits
 from trainables.stages.ppo.reward_rules import RULES, reward_model_problem
 from trainables.stages.ppo.settings import PPOSettings
 from trainables.tokenization.encode import IGNORED, Encoded
@@ -97,7 +97,7 @@ class PPO(PPOSettings):
         # Without the reward model, which fits the whole base and not the one layer of a rehearsal.
         return self.model_copy(update={"reward": None}) if isinstance(self.reward, TrainedModel) else self
 
-    def forward_pass(self, rows: int, tokens: int) -> Batch | None:
+    def forward_pass(self, rows: int, length: RowLength) -> Batch | None:
         """A mini-batch of answers of ``max_new_tokens`` tokens.
 
         Of the logits the backward pass needs the log-softmax in 32 bits, and a byte each for which were masked.
@@ -115,16 +115,16 @@ class PPO(PPOSettings):
         logits = WholeLogits(kept=5, forward=8, backward=8, cast=6)
         return Batch(
             mini_batch,
-            tokens,
+            length.tokens,
             mini_batch * self.max_new_tokens,
             logits,
             Rollout(rows, self.max_new_tokens, reward),
         )
 
-    def longest_row(self, tokenizer: AnyTokenizer, rows: Sequence[Any], cutoff: int) -> tuple[Any, int]:
+    def longest_row(self, tokenizer: AnyTokenizer, rows: Sequence[Any], cutoff: int) -> tuple[Any, RowLength]:
         row, length = super().longest_row(tokenizer, rows, cutoff)
         # The encoded row is the prompt alone, and the batch grows by the answer.
-        return row, length + self.max_new_tokens
+        return row, RowLength(length.tokens + self.max_new_tokens)
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
         """The prompt, or the end of it that leaves room for an answer; without labels, as there is no answer yet."""

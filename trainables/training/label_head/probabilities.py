@@ -63,9 +63,11 @@ class Head:
             yield slice(None), self._cast
             return
         size = max(1, sizes.CAST_PIECE // weight.shape[1])
+        piece = weight.new_empty(min(size, len(weight)), weight.shape[1], dtype=self.dtype)
         for start in range(0, len(weight), size):
-            rows = slice(start, start + size)
-            yield rows, weight[rows].to(self.dtype)
+            rows = weight[start : start + size]
+            # In the place of the one before, which would else be there until this one is.
+            yield slice(start, start + size), piece[: len(rows)].copy_(rows)
 
 
 @dataclass

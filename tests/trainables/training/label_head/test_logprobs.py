@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trainables.training.label_head import logprobs, sizes
 from trainables.training.label_head.logprobs import FIGURES, LabelHead
+from trainables.training.label_head.probabilities import Head
 
 TOKENS, WIDTH, VOCABULARY = 37, 16, 1500
 CLOSE = {torch.float32: 2e-5, torch.bfloat16: 2e-2}  # relative distances that rounding explains
@@ -145,6 +146,17 @@ def test_the_head_in_32_bits_is_cast_once_for_products_of_16(monkeypatch: pytest
     with torch.autocast("cpu", torch.bfloat16):
         inputs.apply(alike=True)
     assert cast == [torch.bfloat16]
+
+
+def test_one_piece_of_a_cast_weight_is_there_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "CAST_PIECE", 400 * WIDTH)
+    inputs = Inputs.random(torch.bfloat16, None, False, False, True)
+    head = Head(inputs.weight, None, None, torch.float32, True)
+    places = set()
+    for rows, piece in head._pieces():
+        places.add(piece.data_ptr())
+        assert torch.equal(piece, inputs.weight[rows].float())
+    assert len(places) == 1
 
 
 @pytest.mark.parametrize("bias", [False, True])
