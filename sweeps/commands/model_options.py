@@ -25,8 +25,8 @@ TrustOption = Annotated[
     typer.Option(
         "--trust",
         metavar="WHAT",
-        help="Allow what could run arbitrary code from a model: remote_code (its own Python code) or pickle "
-        "(weights in pickle files). May be repeated.",
+        help="Allow what could run arbitrary code: remote_code (a model's own Python code), pickle (weights in pickle "
+        "files) or method_code (the code of a trial's method, kind: module:Class). May be repeated.",
     ),
 ]
 

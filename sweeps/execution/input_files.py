@@ -13,6 +13,7 @@ from trainables.config.model import ModelConfig
 from trainables.config.trained_model import TrainedModel
 from trainables.data import dataset_info
 from trainables.data.sources import EMBEDDED, is_hub, resolve
+from trainables.methods import own_method
 from trainables.models import locate
 from trainables.models.folder import find_pickles
 from trainables.models.hub import DOWNLOADED, IGNORED
@@ -60,6 +61,8 @@ def find_input_files(configs: Iterable[TrialConfig]) -> list[InputFiles]:
 def _trial_inputs(config: TrialConfig) -> Iterator[InputFiles]:
     yield from _model_inputs(config.model)
     yield from _data_inputs(config.data)
+    if (code := own_method.code_of(config.method)) is not None:
+        yield _input_files(str(code.path), code.path.name, code.files)
     for _, _, trained in config.trained():
         yield from _trained_model_inputs(trained)
 

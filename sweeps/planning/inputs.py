@@ -17,6 +17,8 @@ from trainables.data import dataset_info
 from trainables.data.errors import DataError
 from trainables.data.loading import Data, load
 from trainables.data.sources import EMBEDDED, exists, is_hub
+from trainables.methods import own_method
+from trainables.methods.own_code import is_own_kind
 from trainables.models.folder import Architecture, ModelError
 from trainables.system.suggestions import message_of
 from trainables.templates.settings import own_template, writes_date
@@ -134,11 +136,14 @@ class InvalidPath(ValueError):  # noqa: N818
 
 
 def make_paths_absolute(tree: dict[str, Any], folder: Path) -> None:
-    """Makes the paths in a trial's tree absolute, in place; relative ones are relative to ``folder``, the spec's.
+    """Makes the paths in a trial's tree absolute, in place; relative ones are relative to ``folder``, the spec's. A
+    method of one's own gets the path and the hash of its code.
 
     Raises :class:`InvalidPath`.
     """
-    model, data = tree.get("model"), tree.get("data")
+    model, data, method = tree.get("model"), tree.get("data"), tree.get("method")
+    if isinstance(method, dict) and is_own_kind(method.get("kind")):
+        method |= own_method.filled(method["kind"])
     if isinstance(model, dict) and isinstance(model.get("path"), str):
         with _path_errors_at("model", "path"):
             model["path"] = str(absolute_path(model["path"], folder))

@@ -16,7 +16,7 @@ from sweeps.planning.cell import LEARNING_RATE
 from sweeps.planning.draft import Draft
 from sweeps.spec.domains import Log, is_number
 from sweeps.spec.problems import Problem
-from sweeps.spec.schema import ENTRY_CLASSES
+from sweeps.spec.schema import entry_class
 from sweeps.spec.tree import Branch, CellPath, node_at
 from trainables.config.optimizers import NAMED
 from trainables.methods.base import FineTuning
@@ -86,8 +86,8 @@ def _range(start: float) -> Log:
 
 
 def _starting_point(draft: Draft, factor: float) -> float | None:
-    method = ENTRY_CLASSES["methods"].get(draft.method_entry.kind)
-    stage = ENTRY_CLASSES["stages"].get(draft.stage_entry.kind)
+    method = entry_class("methods", draft.method_entry.kind)
+    stage = entry_class("stages", draft.stage_entry.kind)
     if draft.placeholder or method is None or stage is None:
         return None
     assert issubclass(method, FineTuning)

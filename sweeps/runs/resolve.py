@@ -15,7 +15,14 @@ from typing import get_args
 from sweeps.runs.artifacts import CHAT_TASK, BestTrials, artifact_in_run, split_run
 from sweeps.runs.proposals import proposed_run
 from trainables.config.model import ModelConfig, Unsafe
-from trainables.inference.result import Result, base_model_result, trial_result, untrained_result
+from trainables.inference.result import (
+    Result,
+    base_model_result,
+    model_trust,
+    trial_result,
+    untrained_result,
+)
+from trainables.methods.own_method import TRUST
 from trainables.models import locate
 from trainables.models.folder import ModelError
 from trainables.models.wandb_artifact import WandbArtifact
@@ -55,7 +62,7 @@ def resolve(
             f"{text} is not a run, folder or model: give RUN, RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, the folder of a "
             f"trial or a model, or a base model's name. {near or error}"
         ) from None
-    return base_model_result(ModelConfig(name=text, unsafe=tuple(trust)), text, template)
+    return base_model_result(ModelConfig(name=text, unsafe=model_trust(trust)), text, template)
 
 
 def _result_in_folder(path: Path, text: str, trust: Sequence[str], template: str | None) -> Result:
@@ -82,9 +89,10 @@ def _missing_path(text: str) -> str | None:
 
 def _refuse_unknown(trust: Sequence[str]) -> None:
     for what in trust:
-        if what not in get_args(Unsafe):
-            allowed = get_args(Unsafe)
-            raise ModelError(f"--trust {what}: give {' or '.join(allowed)}{did_you_mean(what, allowed)}")
+        allowed = (*get_args(Unsafe), TRUST)
+        if what not in allowed:
+            choices = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+            raise ModelError(f"--trust {what}: give {choices}{did_you_mean(what, allowed)}")
 
 
 def _result_in_run(text: str, run: str, part: str, best_trials: BestTrials, trust: Sequence[str]) -> Result:

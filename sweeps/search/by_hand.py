@@ -82,7 +82,12 @@ def joined(config: TrialConfig, cell: Cell) -> TrialConfig | None:
     model = own.model.model_copy(update={"start": config.model.start})
     made = config.model_copy(update={"model": model, "data": own.data})
     methods = [
-        (each.method_name, each.stage.kind, getattr(each.method, "kind", None)) for each in (own, config)
+        (
+            each.method_name,
+            each.stage.kind,
+            *(getattr(each.method, key, None) for key in ("kind", "method_sha256")),
+        )
+        for each in (own, config)
     ]
     return made if methods[0] == methods[1] and made.trial_id() == config.trial_id() else None
 

@@ -24,6 +24,7 @@ from sweeps.spec.schema import error_translator
 from sweeps.spec.settings import ResourcesConfig
 from sweeps.spec.source import Source
 from sweeps.spec.tree import ALTERNATIVES, Branch, build_node
+from trainables.methods.own_method import OwnMethod
 from trainables.trial.config import TrialConfig
 
 SECTIONS = ("stage", "method", "train")  # whose settings may be changed
@@ -70,6 +71,11 @@ def _path_problems(config: TrialConfig, parts: dict[str, Any], change: str) -> I
         near = next((f"{each}.{path[-1]}" for each in SECTIONS if path[-1] in (parts[each] or {})), None)
         what = "a trial has no such setting; those of its stage, its method and train can be changed"
         yield Problem(where, text, f"{what}{f'. Did you mean {near}?' if near else ', as in method.rank=8'}")
+    elif section == "method" and isinstance(config.method, OwnMethod):
+        what = (
+            f"options of {config.method.kind} are checked by its class, whose code this command doesn't run"
+        )
+        yield Problem(where, text, f"{what}: change settings of train or stage, or write it in a spec")
     elif len(path) == 1:
         yield Problem(where, text, f"give its settings one by one, as in --set {section}.NAME=VALUE")
     elif any(path[:2] == (part, key) for part, key, _ in config.trained()):

@@ -11,11 +11,13 @@ from sweeps.spec.foreign_keys import FOREIGN_KEYS, foreign_value
 from sweeps.spec.key_path import KeyPath, format_path
 from sweeps.spec.naming import distinguishing_tags, join_name, safe_name
 from sweeps.spec.problems import Problem, SpecError, format_value, refusal
-from sweeps.spec.schema import ENTRY_CLASSES, SECTIONS
+from sweeps.spec.schema import ENTRY_CLASSES, SECTIONS, entry_class
 from sweeps.spec.source import Source
 from sweeps.spec.spec import Spec
 from sweeps.spec.tree import Branch, Leaf, variant_count, variants
 from trainables.config import limits
+from trainables.methods.own_code import OwnCode, OwnMethodError, is_own_kind, split_kind
+from trainables.methods.own_method import FILLED, OwnMethod, load_class
 from trainables.system.suggestions import did_you_mean, nearest
 
 BASE = "base"  # the untrained model's name among the methods
@@ -44,6 +46,17 @@ class Entry:
 
     def plain(self) -> dict[str, Any]:
         return {**self.settings.plain(), **self.overrides.plain()}
+
+
+def written_kinds(spec: Spec) -> list[str]:
+    """The kinds of a spec's methods, each once, in its order."""
+    kinds = (
+        settings.plain().get("kind")
+        for branch in spec.methods
+        for settings, _ in variants(branch.only("kind"))
+        if isinstance(settings, Branch)
+    )
+    return list(dict.fromkeys(kind for kind in kinds if isinstance(kind, str)))
 
 
 def read_entries(spec: Spec, part: str) -> tuple[list[Entry], list[Problem]]:
@@ -94,7 +107,7 @@ def entry_names(group: Sequence[Entry], label: str) -> list[str]:
 def entry_label(part: str, settings: Branch) -> str:
     """The entry's name, else its config's label (``qlora-4bit``), else, where a search varies the label, its kind."""
     plain = settings.plain()
-    cls = ENTRY_CLASSES[part][plain["kind"]]
+    cls = entry_class(part, plain["kind"]) or OwnMethod
     options = {key: _possible_values(settings, key) for key in plain}
     first = {key: values[0] for key, values in options.items()}
     # The config for every value of each setting, the others at their first. Unchecked: values may still be
@@ -121,14 +134,31 @@ def _kind_problem(source: Source, part: str, settings: Branch) -> Problem | None
     value = kind.plain()
     if isinstance(value, str) and value in known:
         return None
+    if part == "methods" and is_own_kind(value):
+        return _own_method_problem(source, settings, str(value))
     if domain_parser.is_domain(value):
         what = "a kind can't be searched, only compared: write {compare: [...]}"
         return source.problem(kind.origin, what)
     meant = foreign_value(value) or did_you_mean(value, known)
     if isinstance(value, list):
         meant = f". For a cell of each, write {{compare: {format_value(value)}}}"
-    what = refusal(f"got {format_value(value)}", f"one of {', '.join(known)}", meant)
+    own = ", or module:Class, a class of yours" if part == "methods" else ""
+    what = refusal(f"got {format_value(value)}", f"one of {', '.join(known)}{own}", meant)
     return source.problem(kind.origin, what)
+
+
+def _own_method_problem(source: Source, settings: Branch, kind: str) -> Problem | None:
+    """Imports the class of one's own that a kind names, beside the spec or installed; why that can't be used."""
+    for key in FILLED:
+        if key in settings.children:
+            return source.problem(
+                settings.children[key].origin, f"unknown key; planning sets {key}. Leave it out"
+            )
+    try:
+        load_class(kind, OwnCode.beside(split_kind(kind)[0], source.folder))
+    except OwnMethodError as error:
+        return source.problem(settings.children["kind"].origin, str(error))
+    return None
 
 
 def _missing_kind(part: str, settings: Branch, known: Sequence[str]) -> str:

@@ -35,6 +35,7 @@ from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
 from trainables.config.train import TrainConfig
 from trainables.methods import Method
+from trainables.methods.own_method import known_class, known_classes
 from trainables.stages import Stage
 
 PARTS = (
@@ -64,6 +65,11 @@ SWEEP_WIDE = ("concurrent", "stall_seconds", "wait_seconds")  # resources that n
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
+def entry_class(part: str, kind: str) -> type[BaseModel] | None:
+    """The config class of a kind of stage or method; of a class of one's own, where planning has imported it."""
+    return ENTRY_CLASSES[part].get(kind) or (known_class(kind) if part == "methods" else None)
+
+
 def problems(source: Source) -> list[Problem]:
     """Problems with a spec's shape: unknown parts, unsafe names, entries that are not mappings."""
     return [
@@ -78,6 +84,7 @@ def error_translator(source: Source) -> ErrorTranslator:
     extra_keys: dict[type[BaseModel], tuple[str, ...]] = {
         ModelConfig: ("quantization", "from"),
         **{cls: SECTIONS for classes in ENTRY_CLASSES.values() for cls in classes.values()},
+        **dict.fromkeys(known_classes().values(), SECTIONS),
     }
     return ErrorTranslator(source, extra_keys, _key_places())
 

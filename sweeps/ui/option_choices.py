@@ -10,5 +10,5 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "kind": ("answers", "pairs", "text", "labels", "prompts"),
     "dtype": ("bfloat16", "float16", "float32"),
     "gguf": ("f16", "bf16", "q8_0"),
-    "trust": ("remote_code", "pickle"),
+    "trust": ("remote_code", "pickle", "method_code"),
 }

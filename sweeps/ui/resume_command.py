@@ -98,12 +98,12 @@ class Resumed:
 
 
 def _code(source: Source) -> set[str]:
-    """What settings name of code that a run would execute: scorers, and a model's own."""
+    """What settings name of code that a run would execute: scorers, methods of one's own, and a model's."""
     return {text for path, text in texts_of(source.tree, ()) if _is_code(path, text)}
 
 
 def _is_code(path: KeyPath, text: str) -> bool:
-    return "unsafe" in path or ("quality" in path and ":" in text)
+    return "unsafe" in path or (path[-1] in ("quality", "kind") and ":" in text)
 
 
 def _text(path: Path) -> str:

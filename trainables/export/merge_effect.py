@@ -27,7 +27,9 @@ class ScoreChange:
 
 def changes_base(result: Result) -> bool:
     """Whether the adapter was trained on another form of the base model (a quantized one) than it is merged into."""
-    return result.is_adapter and bool(result.config.method and result.config.method.base_form_settings)
+    method = result.config.method
+    own_form = getattr(method, "holds_base", bool(method and method.base_form_settings))
+    return result.is_adapter and bool(own_form)
 
 
 def measure_change(result: Result, folder: Path, dtype: str, log: Callable[[str], None]) -> ScoreChange | str:

@@ -16,9 +16,11 @@ from typing import Any
 
 from trainables.inference.result import Result
 from trainables.methods import peft_options, virtual_tokens
+from trainables.methods.own_method import OwnMethod
 from trainables.models import adapter_embeddings, resize_vocabulary
 from trainables.models.adapter_config import read_adapter_config
 from trainables.models.adapter_patterns import check_patterns
+from trainables.models.folder import ModelError
 from trainables.models.kernels import choose_attention
 from trainables.models.precision import choose_dtypes
 from trainables.models.vocabulary import missing_rows, resize_embedding
@@ -176,9 +178,13 @@ def result_tokenizer(result: Result) -> Any:
 
 def _base_config(result: Result) -> TrialConfig:
     """The config by which the weights below the adapters are loaded. A trained model without an adapter is loaded as it
-    was saved: its method must not quantize it.
+    was saved: its method must not quantize it. So is the base of an adapter whose method is one's own, and holds the
+    base as it is: its code is not needed. Raises ``ModelError`` where it would be.
     """
-    if result.trained_folder is not None and not result.is_adapter:
+    method = result.config.method
+    if isinstance(method, OwnMethod) and result.is_adapter and method.holds_base:
+        raise ModelError(f"{result.name}: {method.needed()}; it holds the base model in a form of its own")
+    if result.trained_folder is not None and (not result.is_adapter or isinstance(method, OwnMethod)):
         return result.config.model_copy(update={"method": None})
     return result.config
 
@@ -200,7 +206,7 @@ def _sharing_key(result: Result, config: TrialConfig) -> str:
     """A key that results have in common if the weights below their adapters are loaded in the same way."""
     dtypes = choose_dtypes(config.train.precision, config.model.dtype)
     method, model = config.method, config.model
-    quantization = {name: getattr(method, name) for name in method.base_form_settings} if method else {}
+    quantization = method.base_form if method else {}
     # The factor of the scaling may be derived from the cutoff.
     rope_scaling = [model.rope.model_dump(mode="json"), config.data.cutoff] if model.rope else None
     attention = choose_attention(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
 from trainables.config.train import TrainConfig
+from trainables.methods.own_code import OwnMethodError
+from trainables.methods.own_method import TRUST
 from trainables.models import locate, resize_vocabulary
 from trainables.models.adapter_config import FILE_NAME, read_adapter_config
 from trainables.models.folder import TOKENIZERS, ModelError
@@ -17,6 +20,7 @@ from trainables.stages import SFT
 from trainables.storage.damaged_files import reading
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
+from trainables.trial.staged_inputs import StagedInputs
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ def trial_result(folder: Path, trust: Sequence[str] = (), name: str | None = Non
     model = starting_weights.with_moved_start(_trusted(config.model, trust), trained)
     config = config.model_copy(update={"model": model})
     run = trained.parent.parent.parent  # RUN/trials/TRIAL/model
+    if TRUST in trust:
+        config = with_trusted_code(config, run)
     return Result(name or config.cell, config, trained, run, read_record(trained.parent))
 
 
@@ -113,7 +119,7 @@ def base_model_result(model: ModelConfig, name: str | None = None, template: str
 
 def _external_result(folder: Path, trust: Sequence[str], name: str) -> Result:
     """A model or an adapter that no trial made; the config of an adapter names its base model."""
-    unsafe = {"unsafe": tuple(trust)}
+    unsafe: Any = {"unsafe": model_trust(trust)}
     if not (folder / FILE_NAME).is_file():
         return base_model_result(ModelConfig(path=folder, **unsafe), name)
     base = read_adapter_config(folder).get("base_model_name_or_path")
@@ -138,6 +144,23 @@ def _untrained_config(model: ModelConfig, template: str | None) -> TrialConfig:
         method=None,
         train=TrainConfig(steps=1, learning_rate=1e-4),
     )
+
+
+def with_trusted_code(config: TrialConfig, run: Path) -> TrialConfig:
+    """The config of a trial of ``run`` with the class of its method, where that is one's own: runs its code.
+
+    For a run whose code somebody trusts. Raises ``ModelError`` where it can't be run.
+    """
+    try:
+        method = StagedInputs.read(run).local_config(config).with_method_code().method
+        return config if method is None else config.model_copy(update={"method": method})
+    except OwnMethodError as error:
+        raise ModelError(f"{config.cell}: {error}") from error
+
+
+def model_trust(trust: Sequence[str]) -> tuple[str, ...]:
+    """What of ``trust`` is about models; the rest is about the code of methods."""
+    return tuple(what for what in trust if what != TRUST)
 
 
 def _trusted(model: ModelConfig, trust: Sequence[str]) -> ModelConfig:

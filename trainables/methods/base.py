@@ -42,7 +42,21 @@ class FineTuning(Frozen, ABC):
     @property
     def label(self) -> str:
         """The method's part of a cell's name, before entries of one kind are told apart."""
-        return self.name or str(self.kind)  # type: ignore[attr-defined]  # every subclass declares it
+        # Of a class of one's own, ``module:Class``, the class.
+        return self.name or str(self.kind).rpartition(":")[2]  # type: ignore[attr-defined]  # every subclass declares it
+
+    @property
+    def similarity(self) -> str:
+        """What methods have in common that take similar memory and time: the label, without the entry's own name, and
+        of code of one's own its hash.
+        """
+        code = getattr(self, "method_sha256", None) or ""
+        return f"{self.model_copy(update={'name': None}).label}{code[:12]}"
+
+    @property
+    def base_form(self) -> dict[str, Any]:
+        """What decides in what form the base is held."""
+        return {name: getattr(self, name) for name in self.base_form_settings}
 
     @property
     def reference_stays(self) -> bool:

@@ -37,6 +37,7 @@ from trainables.config.ending import EndingRules
 from trainables.memory.gpu_share import limit_allocator
 from trainables.memory.in_trial import InTrial
 from trainables.memory.measuring_process import MeasuringProcess
+from trainables.methods.own_code import OwnMethodError
 from trainables.models.folder import ModelError
 from trainables.results import Record, write_record
 from trainables.runner.hub_control import HubControl, SweepGone, actor_result
@@ -183,7 +184,9 @@ class WorkerLoop:
             self.board.forget.remote(job["trial_id"])
         while True:
             try:
-                local = workspace.fetch(config)
+                # The job is the plan's own, so the code of a method of one's own may run here.
+                local = workspace.fetch(config).with_method_code()
+                config = TrialConfig.model_validate(job["config"])  # with the class that was imported
                 # A sweep that ends waits only for trials whose workers live.
                 living = call_periodically(lambda: self.board.alive.remote(job["trial_id"]), ALIVE_SECONDS)
                 with workspace.uploading(), living:
@@ -192,6 +195,8 @@ class WorkerLoop:
                 return record
             except (StorageError, ModelError) as error:
                 return end_trial(config, context, "failed", f"its inputs could not be fetched: {error}")
+            except OwnMethodError as error:
+                return end_trial(config, context, "failed", str(error))
             except Exception as error:
                 if (failure := outage.storage_failure(error, context.run)) is None:
                     raise

@@ -12,7 +12,7 @@ from trainables.config.model import ModelConfig
 from trainables.config.optimizers import named
 from trainables.config.train import TrainConfig
 from trainables.config.trained_model import TrainedModel
-from trainables.methods import Method
+from trainables.methods import Method, own_method
 from trainables.models.kernels import attends_in_16_bits
 from trainables.results import Role
 from trainables.stages import Stage
@@ -66,6 +66,11 @@ class TrialConfig(Frozen):
         config = self.model_dump(mode="json")
         for part in (config["stage"], config["method"] or {}):
             part.pop("name", None)
+        for key in (
+            "method_path",
+            "holds_base",
+        ):  # of a method of one's own: the hash of its code stands for them
+            (config["method"] or {}).pop(key, None)
         # An id must not change from day to day.
         del config["data"]["date"]
         del config["data"]["quality_file"]  # its hash stands for it
@@ -87,6 +92,15 @@ class TrialConfig(Frozen):
         """The other trials' models that this trial uses: (``model`` or ``stage``, the field, the model)."""
         for part, owner in (("model", self.model), ("stage", self.stage)):
             yield from ((part, key, value) for key, value in owner if isinstance(value, TrainedModel))
+
+    def with_method_code(self) -> TrialConfig:
+        """The config with the class of its method, if that is one's own and was read without it: runs its code.
+
+        For processes that were handed the config by the plan's own. Raises ``OwnMethodError``.
+        """
+        if not own_method.load_for(self.method):
+            return self
+        return TrialConfig.model_validate(self.model_dump(mode="json"))
 
     def trial_id(self) -> str:
         """Twelve hex digits of the SHA-256 of the config's canonical JSON."""
@@ -169,7 +183,7 @@ class TrialConfig(Frozen):
                 self.stage.task,
                 self.train.precision,
                 method is None or method.saves_adapter,  # else it is loaded in the dtype that it trains in
-                {name: getattr(method, name) for name in method.base_form_settings} if method else {},
+                method.base_form if method else {},
             ]
         )
 

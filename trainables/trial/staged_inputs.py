@@ -14,6 +14,7 @@ from typing import Any
 from trainables.config.data import DataConfig, SetSource
 from trainables.config.model import ModelConfig
 from trainables.data.sources import is_hub
+from trainables.methods.base import FineTuning
 from trainables.models import locate
 from trainables.storage import cache
 from trainables.storage.damaged_files import read_object
@@ -52,6 +53,7 @@ class StagedInputs:
         return config.model_copy(
             update={
                 "model": self.local_model(config.model),
+                "method": self._local_method(config.method),
                 "data": self.local_data(config.data),
                 "stage": config.stage.model_copy(update=stage),
             }
@@ -69,6 +71,13 @@ class StagedInputs:
             changes["start"] = model.start.model_copy(update={"folder": self._local_path(model.start.folder)})
         return model.model_copy(update=changes)
 
+    def _local_method(self, method: FineTuning | None) -> FineTuning | None:
+        """The method with the place of its code on this node, if it is one's own."""
+        path = getattr(method, "method_path", None)
+        if method is None or path is None:
+            return method
+        return method.model_copy(update={"method_path": self._local_path(path)})
+
     def local_data(self, data: DataConfig) -> DataConfig:
         """The data with paths that exist on this node, its template file and the file of its quality included."""
         changes: dict[str, Any] = {
@@ -84,6 +93,9 @@ class StagedInputs:
         changes["template"] = data.template and str(self._local_path(Path(data.template)))
         return data.model_copy(update=changes)
 
+    def _local_source(self, data: DataConfig, source: SetSource) -> SetSource:
+        return None if source is None else self._local_names(data, source)
+
     def _local_names(self, data: DataConfig, names: str | tuple[str, ...]) -> str | tuple[str, ...]:
         if isinstance(names, tuple):
             return tuple(self._local_name(data, name) for name in names)
@@ -92,9 +104,6 @@ class StagedInputs:
     def _local_name(self, data: DataConfig, name: str) -> str:
         key = data_key(name, data.folder)
         return str(self._local_path(Path(key))) if key in self.paths else name
-
-    def _local_source(self, data: DataConfig, source: SetSource) -> SetSource:
-        return None if source is None else self._local_names(data, source)
 
     def _local_path(self, path: Path | None) -> Path | None:
         """Where the files of ``path`` are on this node: at the path itself, or in a copy."""

@@ -9,7 +9,8 @@ from sweeps.execution.settling import further_rows
 from sweeps.search.finalists import trained_again
 from trainables import results
 from trainables.data.errors import DataError
-from trainables.inference.result import Result, trial_result, untrained_result
+from trainables.inference.result import Result, trial_result, untrained_result, with_trusted_code
+from trainables.methods.own_method import TRUST, OwnMethod
 from trainables.models.folder import ModelError
 from trainables.results import Record
 from trainables.storage import files
@@ -20,7 +21,8 @@ from trainables.trial.staged_inputs import StagedInputs
 class Means:
     """The trials of a run, by their ids. ``reasons`` collects why something can't be done.
 
-    ``trust``: what models may do that run code of their own; a run folder may come from somebody else.
+    ``trust``: what models may do that run code of their own, and whether that of methods is run; a run folder may come
+    from somebody else.
     """
 
     def __init__(self, run: Path, trust: Sequence[str]) -> None:
@@ -73,7 +75,8 @@ class Means:
         return StagedInputs.read(self.run).local_config(config)
 
     def _config(self, trial_id: str) -> TrialConfig:
-        return read_config(self.run / "trials" / trial_id)
+        config = read_config(self.run / "trials" / trial_id)
+        return with_trusted_code(config, self.run) if TRUST in self.trust else config
 
     def _record(self, trial_id: str) -> Record:
         record = results.read_record(self.run / "trials" / trial_id)
@@ -86,6 +89,8 @@ class Means:
         untrusted = [what for what in config.model.unsafe if what not in self.trust]
         if untrusted:
             raise ModelError(f"{config.cell} needs {' and '.join(f'--trust {what}' for what in untrusted)}")
+        if isinstance(config.method, OwnMethod):  # which it is no more, where its code is trusted
+            raise ModelError(f"{config.cell}: {config.method.needed()}")
         quality = getattr(config.data, "quality", None)
         if quality is not None and ":" in quality:
             raise ModelError(

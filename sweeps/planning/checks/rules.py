@@ -10,6 +10,8 @@ from sweeps.spec.problems import Problem
 from sweeps.spec.settings import ResourcesConfig
 from trainables.config import limits
 from trainables.data.loading import Data
+from trainables.methods.base import FineTuning
+from trainables.methods.own_code import is_own_kind
 from trainables.models import rope_scaling
 from trainables.models.architecture.model_classes import class_problem, supported_attention
 from trainables.models.folder import Architecture
@@ -143,13 +145,24 @@ def _method(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
     """What the method itself finds wrong with the training, and with the model: modules that it does not have."""
     if config.method is None:
         return
-    for key, what in config.method.training_obstacles(config.train):
+    try:
+        yield from _method_problems(context, config, config.method)
+    except Exception as error:
+        kind = getattr(config.method, "kind", "")
+        if not is_own_kind(kind):
+            raise
+        what = f"the checks of {kind} fail: {type(error).__name__}: {error}"
+        yield context.draft.problem(("method", "kind"), what)
+
+
+def _method_problems(context: RuleContext, config: TrialConfig, method: FineTuning) -> Iterator[Problem]:
+    for key, what in method.training_obstacles(config.train):
         yield context.draft.problem(("train", key), what)
     if context.architecture is not None:
         trained = context.architecture.trained_for(config.stage.task)
-        for key, what in config.method.problems(trained):
+        for key, what in method.problems(trained):
             yield context.draft.problem(("method", key), what)
-        for key, what in config.method.remarks(trained):
+        for key, what in method.remarks(trained):
             yield context.draft.problem(("method", key), what, error=False)
 
 

@@ -98,9 +98,7 @@ def correction_for(config: TrialConfig, model: PredictedModel, device: str, work
 def similarity_key(config: TrialConfig, device: str, workers: int = 1) -> str:
     """What cells have in common whose predictions err in the same way."""
     assert config.method is not None
-    # Without the entry's own name, so that the label says the kind and its settings.
-    method = config.method.model_copy(update={"name": None}).label
-    train = config.train
+    train, method = config.train, config.method.similarity
     parts = (device, config.stage.kind, method, train.precision, train.gradient_checkpointing, train.packing)
     shared = (f"{workers} workers", train.sharding) if workers > 1 else ()
     return "/".join(map(str, (*parts, *shared, *compiled_part(train))))

@@ -77,8 +77,7 @@ def cache_file() -> Path:
 def similarity_key(config: TrialConfig, workers: int) -> str:
     """What trials have in common that are as fast, apart from the sizes of model and rows and the cores."""
     train, model = config.train, config.model
-    # Without the entry's own name, so that the label says the kind and its settings.
-    method = "base" if config.method is None else config.method.model_copy(update={"name": None}).label
+    method = "base" if config.method is None else config.method.similarity
     # Generated answers take another time than a loss, for the same rows.
     scored = config.data.quality or "loss"
     parts = (

@@ -19,6 +19,8 @@ from sweeps.spec.problems import Problem, format_value, reads_as_other, refusal,
 from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, CellPath, Leaf, Node, node_at
 from trainables.config.base import fields_by_key
+from trainables.methods.own_code import is_own_kind
+from trainables.methods.own_method import FILLED, OWN, known_class
 from trainables.system.suggestions import Proposal, did_you_mean, message_of
 
 FILLED_BY_PLANNING = {"fingerprint", "sha256", "start", "planned_sets"}  # fields that people can't write
@@ -73,13 +75,17 @@ class ErrorTranslator:
     def unknown_key(self, owner: type[BaseModel], key: str) -> str:
         """The message for a key that ``owner`` does not have."""
         kind = owner.model_fields.get("kind")
+        own = kind is not None and is_own_kind(kind.default)
         if kind is not None and FOREIGN_KEYS.get(key, "").endswith("[].kind"):
             return "unknown key; kind says that already. Leave it out"
         others = re.fullmatch(r"(?:methods|stages)\[\]\.\w+ \((.*)\)", self.elsewhere.get(key, ""))
-        if kind is not None and others is not None and key not in FILLED_BY_PLANNING:
+        if kind is not None and others is not None and not own and key not in FILLED_BY_PLANNING:
             first = others[1].split(", ")[0]
             return f"{kind.default} has no {key}. {others[1]} has: write kind: {first}, or leave {key} out"
-        fields = (key for key in fields_by_key(owner) if key not in FILLED_BY_PLANNING)
+        if own:  # whose options may be called anything
+            fields = [key for key in fields_by_key(owner) if key not in FILLED]
+            return unknown_key_message(key, [*fields, *self.extra_keys.get(owner, ())])
+        fields = [key for key in fields_by_key(owner) if key not in FILLED_BY_PLANNING]
         return unknown_key_message(key, [*fields, *self.extra_keys.get(owner, ())], self.elsewhere)
 
     def _message(self, site: _ErrorSite, details: dict[str, Any], space: Mapping[CellPath, Domain]) -> str:
@@ -122,7 +128,7 @@ class _ErrorSite:
             if not isinstance(site.node, Branch) or not isinstance(step, str):
                 break
             # For a union of classes pydantic's location names the kind as well: ("method", "lora", "rank").
-            if step not in site.node.children and step == kind_of(site.node):
+            if step not in site.node.children and step in (kind_of(site.node), OWN):
                 continue
             inner = site._inner_class() if site.path else owner
             site = cls((*site.path, step), inner, site.node.get(step))
@@ -134,7 +140,9 @@ class _ErrorSite:
         kind = kind_of(self.node) if isinstance(self.node, Branch) else None
         # A missing or unknown kind takes the first class of the union: it has the field `kind`, which says
         # what is allowed. A field without config classes stays with its owner.
-        return classes.get(kind or "") or next(iter(classes.values()), self.owner)
+        # A class of one's own is in no union; its kind, module:Class, is that of no other class.
+        own = known_class(kind) if kind is not None and self.name == "method" else None
+        return own or classes.get(kind or "") or next(iter(classes.values()), self.owner)
 
 
 def origin_of(node: Node, path: CellPath) -> KeyPath:

@@ -295,7 +295,7 @@ def test_a_good_spec_has_no_problems(workdir: Path) -> None:
             "kind: lora, rank: {choice: [4, 8]}",
             "kind: lroa",
             "spec.yaml:7 methods[1].kind: got lroa. Did you mean lora? "
-            "Allowed: one of full, freeze, lora, qlora, peft, lisa, badam",
+            "Allowed: one of full, freeze, lora, qlora, peft, lisa, badam, or module:Class, a class of yours",
         ),
         (
             "kind: lora, rank: {choice: [4, 8]}",
@@ -679,7 +679,7 @@ def test_reading_and_planning_import_nothing_heavy() -> None:
         (
             "{kind: [lora, freeze]}",
             "got [lora, freeze]. For a cell of each, write {compare: [lora, freeze]}. "
-            "Allowed: one of full, freeze, lora, qlora, peft, lisa, badam",
+            "Allowed: one of full, freeze, lora, qlora, peft, lisa, badam, or module:Class, a class of yours",
         ),
         (
             "{kind: lora, rank: 8, alpha: 0,5}",

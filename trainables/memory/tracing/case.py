@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
+from trainables.methods.own_code import is_own_kind
 from trainables.storage import files
 
 if TYPE_CHECKING:
@@ -50,12 +51,11 @@ class TracedCase:
     ) -> TracedCase:
         """The case of one worker's ``batch`` in a trial that trains a model with this ``config.json``."""
         assert config.method is not None
-        method = {
-            name: value
-            for name, value in config.method.model_dump(mode="json").items()
-            if name not in WITHOUT_MEMORY
-        }
-        if method.get("dropout"):
+        method = config.method.model_dump(mode="json")
+        own = is_own_kind(method["kind"])  # whose settings may mean anything
+        without = ("name",) if own else WITHOUT_MEMORY
+        method = {name: value for name, value in method.items() if name not in without}
+        if method.get("dropout") and not own:
             method["dropout"] = 0.5  # its mask has the same size for every rate
         return cls(
             {name: value for name, value in model.items() if name not in WITHOUT_LAYERS},

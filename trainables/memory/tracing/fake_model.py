@@ -17,9 +17,10 @@ from transformers.pytorch_utils import Conv1D
 
 from trainables.memory.tracing.case import TracedCase, WeightSizes
 from trainables.memory.tracing.stand_ins import QuantizedLinear
-from trainables.methods import LoRA, Method, QLoRA
+from trainables.methods import LoRA, Method, QLoRA, own_method
 from trainables.methods.layerwise import LayerWise
 from trainables.methods.lora_targets import ALL_LINEAR
+from trainables.methods.own_code import is_own_kind
 from trainables.models.architecture.decoder_layers import decoder_layers
 from trainables.models.architecture.weight_reader import model_weights
 from trainables.models.precision import choose_dtypes
@@ -71,7 +72,9 @@ def base_model(case: TracedCase) -> Any:
 
 
 def _method(case: TracedCase) -> Any:
-    return TypeAdapter(Method).validate_python(dict(case.method))
+    read = TypeAdapter(Method).validate_python
+    method = read(dict(case.method))
+    return read(dict(case.method)) if own_method.load_for(method) else method
 
 
 def attach(case: TracedCase, every_layer: bool = False) -> FakeModel:
@@ -82,7 +85,9 @@ def attach(case: TracedCase, every_layer: bool = False) -> FakeModel:
     model, method = base_model(case), _method(case)
     layers = decoder_layers(model)
     # Adapters on all layers would take seconds. Where every layer gets the same, they are attached to those traced.
-    alike = method.saves_adapter and (not isinstance(method.targets, str) or method.targets == ALL_LINEAR)
+    # What a method of one's own does with which layer, nobody knows.
+    alike = method.saves_adapter and not is_own_kind(method.kind)
+    alike = alike and (not isinstance(method.targets, str) or method.targets == ALL_LINEAR)
     # A module of one layer may be excluded.
     alike = alike and not getattr(method, "layers", None) and not getattr(method, "exclude", ())
     kinds = layer_kinds(model, layers) if alike else []
@@ -101,6 +106,8 @@ def attach(case: TracedCase, every_layer: bool = False) -> FakeModel:
 def _attach(model: Any, method: Any, case: TracedCase) -> Any:
     dtypes = choose_dtypes(case.precision, case.dtype)
     if isinstance(method, QLoRA):
+        if is_own_kind(method.kind):
+            raise ValueError(f"what {method.kind} changes of qlora is not known")
         _quantize(model, method, dtypes.compute)
         # What remains is a LoRA on layers that are there already.
         adapter = {name: getattr(method, name) for name in LoRA.model_fields if name not in ("kind", "name")}

@@ -1,0 +1,31 @@
+"""What a plan says of methods of one's own: which code runs, where it is, and that it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from sweeps.spec.entries import written_kinds
+from sweeps.spec.spec import Spec
+from trainables.methods.own_method import OwnMethodClass, known_own_class
+from trainables.system.wording import counted
+
+
+def notes(spec: Spec) -> Iterator[str]:
+    """A sentence for each class of one's own that the spec's methods name, and that was imported."""
+    for kind in written_kinds(spec):
+        if (found := known_own_class(kind)) is not None:
+            yield (
+                f"{kind} is code of yours, not Paretune's: {_place(found)}. It was run to make this plan, and runs in "
+                "every process that trains with it"
+            )
+
+
+def _place(found: OwnMethodClass) -> str:
+    code, module = found.code, found.cls.__module__
+    if code is None:
+        return f"the installed module {getattr(sys.modules.get(module), '__file__', None) or module}"
+    count = "" if len(code.sources) == 1 else f"{counted(len(code.sources), 'file')}, "
+    return (
+        f"{code.path} ({count}SHA-256 {code.sha256[:12]}), which goes to the nodes of a cluster that lack it"
+    )
