@@ -1,4 +1,4 @@
-"""``model.quantization`` is short for QLoRA's own settings: it turns a lora into a qlora."""
+"""``model.quantization`` is short for a method's own settings: it turns a lora into a qlora."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainables.quantizers import QUANTIZERS
 from trainables.system.suggestions import did_you_mean
 
 PATH = ("model", "quantization")
-QUANTIZABLE = ("lora", "qlora")  # method kinds
+QUANTIZED_KINDS = {"lora": "qlora", "qlora": "qlora", "peft": "peft"}  # method kinds, with and without it
 NONE = (None, "none")
 EXAMPLES = (
     f"none, 8, 4, or {', '.join(f'{{{name}: {value.bits[-1]}}}' for name, value in QUANTIZERS.items())}"
@@ -35,8 +35,8 @@ def move_to_method(cell: Branch, source: Source) -> tuple[Branch, list[Problem]]
         return cell, [source.problem(written.origin, settings)]
     assert isinstance(method, Branch)
     kind = method.plain()["kind"]
-    if kind not in QUANTIZABLE:
-        what = f"{kind} trains the base model's weights, which quantization freezes. Use lora or qlora"
+    if kind not in QUANTIZED_KINDS:
+        what = f"{kind} trains the base model's weights, which quantization freezes. Use lora, qlora or peft"
         return cell, [source.problem(written.origin, what)]
     problems = [
         problem
@@ -46,7 +46,7 @@ def move_to_method(cell: Branch, source: Source) -> tuple[Branch, list[Problem]]
     # The method's own values stay; one that differs is among the problems.
     added: dict[str, Node] = {key: node for key, node in settings.items() if method.get(key) is None}
     # `kind` stays the first key: labels and readers look for it there.
-    quantized = method.adding(kind=Leaf("qlora", method.children["kind"].origin), **added)
+    quantized = method.adding(kind=Leaf(QUANTIZED_KINDS[kind], method.children["kind"].origin), **added)
     return cell.adding(method=quantized), problems
 
 

@@ -10,17 +10,17 @@ from trainables.methods import peft_options
 
 DOCUMENT = ROOT / "trainables/README.md"
 BEGIN, END = "<!-- adapter types: begin -->\n", "<!-- adapter types: end -->"
-LORA = "lora"  # a method of its own, and the only type with a quantized base
+LORA = "lora"  # a method of its own
 
 
 def rows() -> dict[str, tuple[str, str, str]]:
-    """By type: whether it can be a method, whether ``export`` merges it, and whether its base may be quantized."""
+    """By type: whether it can be a method, whether ``export`` merges it, and in how many bits its base may be held."""
     return {name: _row(name) for name in peft_options.known_types()}
 
 
 def table() -> str:
     """The table, with its last line's end."""
-    lines = ["| type | trains | merges | on a base in 4 bits |", "|---|---|---|---|"]
+    lines = ["| type | trains | merges | on a base in 4 or 8 bits |", "|---|---|---|---|"]
     lines += [f"| `{name}` | {' | '.join(cells)} |" for name, cells in rows().items()]
     return "".join(f"{line}\n" for line in lines)
 
@@ -33,12 +33,16 @@ def with_table(text: str) -> str:
 
 def _row(name: str) -> tuple[str, str, str]:
     if name == LORA:
-        return "as methods `lora` and `qlora`", "yes", "yes: `qlora`"
+        return "as methods `lora` and `qlora`", "yes", "4 and 8: `qlora`"
     if name in peft_options.REFUSED:
         return f"no: {peft_options.REFUSED[name]}", "", ""
+    merges = "where all that it adapts has a bias" if name == "beft" else "yes"
     if name in peft_options.NOT_MERGED:
-        return "yes", f"no: {peft_options.NOT_MERGED[name]}", "no"
-    return "yes", "where all that it adapts has a bias" if name == "beft" else "yes", "no"
+        merges = f"no: {peft_options.NOT_MERGED[name]}"
+    bits = [
+        str(each) for each in sorted(peft_options.ON_QUANTIZED) if name in peft_options.ON_QUANTIZED[each]
+    ]
+    return "yes", merges, " and ".join(bits) or "no"
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def cast_buffers(model: nn.Module, dtype: torch.dtype) -> None:
@@ -27,3 +27,19 @@ def leave_inputs(model: nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "cast_input_dtype_enabled"):
             module.cast_input_dtype_enabled = False
+
+
+def keep_input_dtype(model: nn.Module) -> None:
+    """Has adapters beside packed weights give what they receive: some of PEFT's give 32 bits where autocast is off.
+
+    A model in 16 bits could not multiply that with what its other layers give.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer) and type(module).__module__.endswith(".bnb"):
+            module.register_forward_hook(_in_dtype_of_input)  # type: ignore[union-attr]
+
+
+def _in_dtype_of_input(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output.to(inputs[0].dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.folder import Architecture
     from trainables.models.precision import Dtypes
+    from trainables.quantizers.quantization import Quantization
 
 
 class FineTuning(Frozen, ABC):
@@ -37,7 +38,6 @@ class FineTuning(Frozen, ABC):
     compile_obstacle: ClassVar[str | None] = None  # why its layers can't be compiled, if they can't
     # Whether what is saved fits only on the base that it was trained on.
     saves_adapter: ClassVar[bool] = False
-    base_form_settings: ClassVar[tuple[str, ...]] = ()  # settings that decide in what form the base is held
 
     @property
     def label(self) -> str:
@@ -57,6 +57,16 @@ class FineTuning(Frozen, ABC):
     def base_form(self) -> dict[str, Any]:
         """What decides in what form the base is held."""
         return {name: getattr(self, name) for name in self.base_form_settings}
+
+    @property
+    def base_form_settings(self) -> tuple[str, ...]:
+        """The settings that decide in what form the base is held."""
+        return ()
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """How the base is quantized; ``None`` where it isn't."""
+        return None
 
     @property
     def reference_stays(self) -> bool:
@@ -137,6 +147,16 @@ class FineTuning(Frozen, ABC):
         ``begun``: a checkpoint that training goes on from, whose adapter decides which layers have one.
         """
 
+    @property
+    def examples_at_start(self) -> int:
+        """How many training examples, the first of the data, the method looks at before the first step."""
+        return 0
+
+    def start_from(self, model: nn.Module, texts: Sequence[Sequence[int]]) -> None:
+        """Sets the start of the attached ``model`` by so many examples, each a list of tokens; not where a trial is
+        resumed, as its checkpoint holds all that followed.
+        """
+
     @contextmanager
     def reference(self, model: nn.Module) -> Iterator[nn.Module]:
         """The policy before training. During training it is valid only where ``reference_stays``."""
@@ -151,6 +171,13 @@ class FineTuning(Frozen, ABC):
     def callbacks(self, model: nn.Module, dtypes: Dtypes, seed: int) -> list[Any]:
         """What the trainer shall call at its steps, as transformers' ``TrainerCallback``."""
         return []
+
+    def heaviest_callbacks(self, model: nn.Module, dtypes: Dtypes, seed: int) -> list[Any]:
+        """The same for steps that take as much memory as any of a trial, where steps differ."""
+        return self.callbacks(model, dtypes, seed)
+
+    def add_gradients(self, model: nn.Module) -> None:
+        """Adds gradients of the method's own, which are no part of a stage's loss, to those of a step's batches."""
 
     @abstractmethod
     def save(

@@ -115,6 +115,8 @@ def _settings_problems(
         yield "dora", f"{why} has no DoRA for these; leave dora out, or {instead}"
     if method.dropout:
         yield "dropout", f"{why} has no dropout for adapters of these; use dropout: 0, or {instead}"
+    if method.init == "eva":
+        yield "init", f"{why} has no inputs of single ones; use init: default, or {instead}"
     if method.init in ("pissa", "olora"):
         yield "init", f"{why} can't take an adapter's start out of these; use init: default, or {instead}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -14,6 +14,7 @@ from trainables.methods import (
     adapter_dtypes,
     adapter_scope,
     adapter_targets,
+    eva,
     frozen_weights,
     inspection,
     lora_targets,
@@ -31,12 +32,20 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
+    from trainables.config.train import TrainConfig
     from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.folder import Architecture
     from trainables.models.precision import Dtypes
 
 # These initializations take the adapter's start out of the base's weights, and change the base so that the sum stays.
 INITS_FROM_BASE_WEIGHTS = ("pissa", "olora")
+# Those of PEFT that can't be compared here, and why.
+REFUSED_INITS = {
+    "corda": "it inverts a matrix of inputs x inputs for each layer, in 32 bits, which takes several times the model's "
+    "memory; take eva, which looks at the same inputs",
+    "loftq": "PEFT computes it on GPUs alone and then holds the base in 16 bits, so that it takes the memory of lora; "
+    "take method qlora, or pissa",
+}
 
 
 class LoRA(FineTuning):
@@ -49,7 +58,7 @@ class LoRA(FineTuning):
     et al., 2023, arXiv:2308.03303). ``loraplus_ratio``: the learning rate of B divided by that of A
     (LoRA+, Hayou et al., 2024, arXiv:2402.12354). ``dora``: Liu et al., 2024, arXiv:2402.09353. ``rslora``:
     Kalajdzievski, 2023, arXiv:2312.03732. ``pissa``: Meng et al., 2024, arXiv:2404.02948. ``olora``:
-    Büyükakyüz, 2024, arXiv:2406.01775.
+    Büyükakyüz, 2024, arXiv:2406.01775. ``eva``: ``methods/eva.py``.
     """
 
     kind: Literal["lora"] = "lora"
@@ -63,7 +72,7 @@ class LoRA(FineTuning):
     dora: bool = False
     frozen_a: bool = False
     loraplus_ratio: float | None = Field(default=None, ge=1)
-    init: Literal["default", "gaussian", "pissa", "olora"] = "default"
+    init: Literal["default", "gaussian", "pissa", "olora", "eva"] = "default"
     modules_to_save: tuple[str, ...] = ()
 
     prior: ClassVar[dict[str, Any]] = {"train.learning_rate": 2e-3, "method.rank": 8, "method.alpha": 16}
@@ -73,6 +82,13 @@ class LoRA(FineTuning):
     @classmethod
     def _alpha_of_rank(cls, value: Any, info: ValidationInfo) -> Any:
         return adapter_scope.alpha_of_rank(value, info.data.get("rank"))
+
+    @field_validator("init", mode="before")
+    @classmethod
+    def _init_is_there(cls, value: Any) -> Any:
+        if isinstance(value, str) and value in REFUSED_INITS:
+            raise ValueError(f"{value} is not there: {REFUSED_INITS[value]}")
+        return value
 
     @model_validator(mode="after")
     def _a_trains_or_stays(self) -> LoRA:
@@ -188,7 +204,7 @@ class LoRA(FineTuning):
             lora_dropout=self.dropout,
             use_rslora=self.rslora,
             use_dora=self.dora,
-            init_lora_weights=True if self.init == "default" else self.init,
+            init_lora_weights=True if self.init == "default" or self.init == "eva" else self.init,
             modules_to_save=lora_targets.full_names(
                 self.modules_to_save, [name for name, _ in model.named_modules()]
             )
@@ -210,6 +226,20 @@ class LoRA(FineTuning):
     def _packed(self, module: nn.Module) -> Mapping[str, int]:
         """The weights that a module's packed parameters stand for; none in a base that isn't quantized."""
         return {}
+
+    @property
+    def examples_at_start(self) -> int:
+        return eva.EXAMPLES if self.init == eva.NAME else 0
+
+    def start_from(self, model: nn.Module, texts: Sequence[Sequence[int]]) -> None:
+        eva.start_from_inputs(model, texts)
+
+    def training_obstacles(self, train: TrainConfig) -> Iterator[tuple[str, str]]:
+        if self.init == eva.NAME and train.sharding != "none":
+            yield (
+                "sharding",
+                "eva's start can't be set in weights that are shared among workers; use init: default",
+            )
 
     @contextmanager
     def reference(self, model: Any) -> Iterator[nn.Module]:

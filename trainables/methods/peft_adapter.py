@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from trainables.methods import adapter_dtypes, adapter_targets, lora_targets, peft_options, virtual_tokens
-from trainables.methods.base import FineTuning, cast_trainable, reward_head
+from trainables.methods import (
+    adalora,
+    adapter_dtypes,
+    adapter_targets,
+    lora_targets,
+    peft_inspection,
+    peft_options,
+    virtual_tokens,
+)
+from trainables.methods.base import cast_trainable, reward_head
+from trainables.methods.quantized_base import QuantizedBase
+from trainables.methods.trained_weights import save_adapter
+from trainables.quantizers.quantization import SETTINGS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,16 +42,19 @@ NOT_OF_LINEAR_LAYERS = frozenset({"ia3", "ln_tuning", "trainable_tokens"})
 # Types with which the model is another one than the base before it is trained.
 CHANGED_AT_START = peft_options.VIRTUAL_TOKENS | {"c3a", "fourierft", "unilora", "vblora"}
 BIASES_ALONE = "beft"  # the type that adds to the biases of layers; where they have none, it can't be merged
+QUANTIZING = frozenset(SETTINGS) - {"group_size"}  # settings; group_size is an option of road
 # Types whose layers compute in 32 bits whatever the dtype of their weights.
 IN_32_BITS = frozenset({"deft"})
 
 
-class PeftAdapter(FineTuning):
+class PeftAdapter(QuantizedBase):
     """An adapter of PEFT's ``type``: ``{kind: peft, type: ia3}``. All further keys are options of PEFT's config class
     for that type, by its names: ``{kind: peft, type: oft, oft_block_size: 32, r: 0}``.
 
     ``targets``: the modules with an adapter, as for ``lora``; by default all linear layers but the head, or what PEFT
-    has for the model where the type adapts something else (``ia3``, ``ln_tuning``).
+    has for the model where the type adapts something else (``ia3``, ``ln_tuning``). ``bits``: the base's linear layers
+    in 4 or 8 bits of bitsandbytes, with ``quant_type``, ``double_quant`` and ``int8_threshold`` as for ``qlora``; by
+    default they are not quantized.
     """
 
     # The options are keys of their own, so that each can be searched and compared like any other setting.
@@ -51,13 +63,32 @@ class PeftAdapter(FineTuning):
     kind: Literal["peft"] = "peft"
     type: str
     targets: Literal["default", "all-linear"] | str | tuple[str, ...] = DEFAULT
+    backend: Literal["bnb"] = "bnb"
+    bits: Literal[4, 8] | None = None
+    quant_type: Literal["nf4", "fp4"] = "nf4"
+    double_quant: bool = True
+    int8_threshold: float = Field(default=6.0, ge=0)
 
     prior: ClassVar[dict[str, Any]] = {"train.learning_rate": 2e-3}
     saves_adapter: ClassVar[bool] = True
 
+    @model_validator(mode="after")
+    def _quantized_or_not(self) -> PeftAdapter:
+        for name in sorted(QUANTIZING) if self.bits is None else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} says how a base is quantized: add bits: 4 or 8, or leave it out")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_quantizes_nothing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Ids of trials whose base isn't quantized are those from before it could be."""
+        written: dict[str, Any] = write(self)
+        return {key: v for key, v in written.items() if self.bits is not None or key not in QUANTIZING}
+
     @property
     def label(self) -> str:
-        return self.name or self.type
+        quantized = f"-{self.quantization.quantizer.label(self.quantization)}" if self.quantization else ""
+        return self.name or f"{self.type}{quantized}"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -82,27 +113,42 @@ class PeftAdapter(FineTuning):
             yield "type", problem
             return
         wrong = list(peft_options.option_problems(self.type, self.options))
+        if not wrong and self.type == adalora.NAME:
+            wrong = list(adalora.problems(self.options))
         yield from wrong
+        if self.bits is not None and (problem := peft_options.bits_problem(self.type, self.bits)) is not None:
+            yield "bits", problem
+            return
         if self.targets != DEFAULT and self.adds_tokens:
             yield "targets", f"{self.type} adapts no modules; leave it out"
         elif self.targets != DEFAULT and not wrong:
-            trained_whole = tuple(self.options.get("modules_to_save") or ())
-            for what in lora_targets.target_problems(self.targets, trained_whole, architecture):
+            for what in lora_targets.target_problems(self.targets, self._trained_whole, architecture):
                 wrong.append(("targets", what))
                 yield "targets", what
         if not wrong:
-            yield from _attached(
-                self.model_copy(update={"name": None}), json.dumps(architecture.config)
-            ).problems
+            yield from self.quantization_problems(architecture, self._trained_whole)
+            yield from self._attached(architecture).problems
+
+    @property
+    def _trained_whole(self) -> tuple[str, ...]:
+        return tuple(self.options.get("modules_to_save") or ())
+
+    def _attached(self, architecture: Architecture) -> peft_inspection.Attached:
+        plain = self.model_copy(update={"name": None, "bits": None})
+        return peft_inspection.attach_to_blueprint(plain, json.dumps(architecture.config), BIASES_ALONE)
 
     def merge_obstacle(self, architecture: Architecture | None) -> str | None:
         if self.type == BIASES_ALONE and architecture is not None:
-            attached = _attached(self.model_copy(update={"name": None}), json.dumps(architecture.config))
+            attached = self._attached(architecture)
             if attached.without_bias is not None:
                 return f"{self.type} is merged into biases alone, and {attached.without_bias} has none"
         return peft_options.NOT_MERGED.get(self.type)
 
     def training_obstacles(self, train: TrainConfig) -> Iterator[tuple[str, str]]:
+        if self.bits is not None and train.sharding != "none":
+            yield "sharding", "quantized weights can't be sharded; leave it out"
+        if self.type == adalora.NAME:
+            yield from adalora.obstacles(self.options, train)
         if not self.adds_tokens:
             return
         if train.packing is True:
@@ -125,9 +171,11 @@ class PeftAdapter(FineTuning):
         policy = self.attach_adapters(model)
         cast_trainable(policy, dtypes.trainable)
         adapter_dtypes.cast_buffers(policy, dtypes.frozen)
+        if self.bits is not None:
+            adapter_dtypes.keep_input_dtype(policy)
         if self.type not in IN_32_BITS:
             adapter_dtypes.leave_inputs(policy)
-        return policy
+        return adalora.enter(policy, dtypes.frozen) if self.type == adalora.NAME else policy
 
     def attach_adapters(self, model: nn.Module) -> Any:
         """The model with its adapters. Raises ``ValueError`` and others of PEFT's for options that don't fit it."""
@@ -135,8 +183,9 @@ class PeftAdapter(FineTuning):
 
         # With SEQ_CLS, PEFT trains and saves the reward head as it does `modules_to_save`.
         task = "CAUSAL_LM" if reward_head(model) is None else "SEQ_CLS"
+        options = adalora.with_unknown_steps(self.options) if self.type == adalora.NAME else self.options
         config = peft_options.config_class(self.type)(
-            task_type=task, **self._target_modules(model), **self.options
+            task_type=task, **self._target_modules(model), **options
         )
         policy = get_peft_model(model, config)
         return virtual_tokens.enter_decoder(policy) if self.adds_tokens else policy
@@ -154,11 +203,18 @@ class PeftAdapter(FineTuning):
             targets = lora_targets.ALL_LINEAR
         if targets != lora_targets.ALL_LINEAR:
             return {"target_modules": targets if isinstance(targets, str) else list(targets)}
-        weights = text_weights(model)
+        weights = text_weights(model, self._packed)
         modules = adapter_targets.adapter_targets(
             targets, weights, adapter_targets.refused_names(model)
         ).modules
         return {"target_modules": list(modules)}
+
+    def callbacks(self, model: nn.Module, dtypes: Dtypes, seed: int) -> list[Any]:
+        return [adalora.schedule(model, self.options)] if self.type == adalora.NAME else []
+
+    def add_gradients(self, model: nn.Module) -> None:
+        if self.type == adalora.NAME:
+            adalora.add_penalty_gradients(model)
 
     @contextmanager
     def reference(self, model: Any) -> Iterator[nn.Module]:
@@ -170,56 +226,9 @@ class PeftAdapter(FineTuning):
 
     def save(self, model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
         if self.adds_tokens:
-            virtual_tokens.save_adapter(model, folder)
+            save_adapter(model, folder)
+        elif self.type == adalora.NAME:
+            adalora.save(model, folder, dtype)
         else:
             model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-
-
-@dataclass(frozen=True)
-class Attached:
-    """What PEFT says against a method's options for a model, by the setting. ``without_bias``: of the type that adapts
-    biases, the first module with an adapter that has none.
-    """
-
-    problems: tuple[tuple[str, str], ...] = ()
-    without_bias: str | None = None
-
-
-def _attached(method: PeftAdapter, config: str) -> Attached:
-    return _attach_to_blueprint(method.model_dump_json(), config)
-
-
-@lru_cache(maxsize=256)
-def _attach_to_blueprint(method: str, config: str) -> Attached:
-    """Attaches the adapters to a model without values: block sizes, for one, have to divide those of its layers."""
-    import torch
-
-    from trainables.models.architecture.blueprint import blueprint
-
-    adapter = PeftAdapter.model_validate_json(method)
-    model = blueprint(json.loads(config))
-    if model is None:
-        return Attached()
-    try:
-        with torch.device("meta"):
-            policy = adapter.attach_adapters(model)
-            return Attached(without_bias=_without_bias(policy) if adapter.type == BIASES_ALONE else None)
-    except (ValueError, TypeError, AssertionError, ArithmeticError, LookupError, AttributeError) as error:
-        return Attached((("type", f"PEFT refuses these options for this model: {_first_line(error)}"),))
-    except (
-        NotImplementedError,
-        RuntimeError,
-    ):  # it computes its start from the base's values, which are not there
-        return Attached()
-
-
-def _without_bias(model: nn.Module) -> str | None:
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
-    return next((name for name, layer in layers.items() if layer.get_base_layer().bias is None), None)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

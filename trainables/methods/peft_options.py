@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from trainables.config import limits
+from trainables.methods import adalora
 from trainables.system.suggestions import did_you_mean, hinted
 
 # Types that put virtual tokens before each row.
@@ -23,8 +24,6 @@ VIRTUAL_TOKENS = frozenset({"p_tuning", "prefix_tuning", "prompt_tuning"})
 # Types that can't be a method here, and why. All others of the installed PEFT can.
 REFUSED = {
     "adaption_prompt": "PEFT puts a model of its own around the attention, past which training's loss does not go",
-    "adalora": "its scores of what is important are not part of PEFT's checkpoints, so that no trial could be resumed "
-    "exactly; take lora",
     "cartridge": "it begins with a text whose keys and values have to be computed before; take prefix_tuning",
     "cpt": "it needs the tokens of its context, and a loss of its own; take prompt_tuning",
     "osf": "a trial that is resumed doesn't learn exactly what it would have: PEFT decomposes the base's weights anew",
@@ -49,10 +48,15 @@ _BY_TEXT = (
 )
 # Options that can't be set here, and values of others, with the reason.
 REFUSED_OPTIONS = {
+    adalora.NAME: {
+        "total_step": "it is the number of the trial's own steps; leave it out",
+        "rank_pattern": "it is what training finds; leave it out",
+        "r": "PEFT does not use it; write init_r and target_r",
+    },
     "prompt_tuning": dict.fromkeys(
         ("prompt_tuning_init_text", "tokenizer_kwargs", "tokenizer_name_or_path"),
         f"it belongs to prompt_tuning_init: TEXT: {_BY_TEXT}; leave it out",
-    )
+    ),
 }
 REFUSED_VALUES = {
     ("prompt_tuning", "prompt_tuning_init", "TEXT"): f"{_BY_TEXT}; write RANDOM (the default) or SAMPLE_VOCAB"
@@ -64,7 +68,28 @@ OWN_SETTINGS = frozenset(
         *("peft_version", "target_modules", "progressbar"),
     }
 )
-RANKS = frozenset({"r", "hybrid_r", "effective_rank", "subspace_rank", "mini_r"})
+# Types whose adapters do beside a base in so many bits of bitsandbytes what they do beside its unpacked weights: PEFT
+# has layers for it, or never reads the base's weights. Others fail, or compute with packed weights, which is wrong.
+_WITH_LAYERS = {"adalora", "hira", "ia3", "oft", "pvera", "randlora", "road", "vera"}
+_BESIDE_OUTPUTS = {
+    "beft",
+    "boft",
+    "c3a",
+    "fourierft",
+    "gralora",
+    "lily",
+    "miss",
+    "shira",
+    "unilora",
+    "vblora",
+    "waveft",
+}
+_BESIDE_ANY_BASE = VIRTUAL_TOKENS | _WITH_LAYERS | _BESIDE_OUTPUTS | {"ln_tuning", "trainable_tokens"}
+ON_QUANTIZED: dict[int, frozenset[str]] = {
+    4: _BESIDE_ANY_BASE,
+    8: (_BESIDE_ANY_BASE | {"deft", "loha", "lokr"}),
+}
+RANKS = frozenset({"r", "init_r", "target_r", "hybrid_r", "effective_rank", "subspace_rank", "mini_r"})
 MAX_NUMBER = 2**32
 
 
@@ -84,6 +109,14 @@ def type_problem(name: str) -> str | None:
     return hinted(what, did_you_mean(name, usable), f"it has {', '.join(usable)}")
 
 
+def bits_problem(name: str, bits: int) -> str | None:
+    """Why a type's base can't be held in ``bits``; ``None`` where it can."""
+    if name in ON_QUANTIZED[bits]:
+        return None
+    others = ", ".join(sorted(ON_QUANTIZED[bits]))
+    return f"PEFT has no layers of {name} for a base in {bits} bits; leave bits out, or take a type that has: {others}"
+
+
 def config_class(name: str) -> Any:
     """PEFT's config class of a type. Raises ``KeyError`` for an unknown one."""
     return {kind.value.lower(): cls for kind, cls in _config_classes().items()}[name]
@@ -93,7 +126,9 @@ def option_names(name: str) -> list[str]:
     """The options of a type that a spec can set."""
     fields = (field.name for field in dataclasses.fields(config_class(name)) if field.init)
     left_out = OWN_SETTINGS | REFUSED_OPTIONS.get(name, {}).keys()
-    return sorted(each for each in fields if each not in left_out and not each.startswith("_"))
+    names = sorted(each for each in fields if each not in left_out and not each.startswith("_"))
+    # The class inherits all of LoRA's options, most of which AdaLoRA has no use for.
+    return [each for each in names if each in adalora.USED] if name == adalora.NAME else names
 
 
 def option_problems(name: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

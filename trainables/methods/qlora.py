@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from trainables.methods import inspection
 from trainables.methods.footprint import Footprint
 from trainables.methods.lora import INITS_FROM_BASE_WEIGHTS, LoRA
+from trainables.methods.quantized_base import QuantizedBase
 from trainables.methods.weight_shares import left_out, weight_shares
-from trainables.models.architecture.blueprint import blueprint
-from trainables.models.folder import ends_in
-from trainables.quantizers import QUANTIZERS, Quantizer, check_quantized
-from trainables.quantizers.base import QuantizationFailed, share_problem
-from trainables.quantizers.kept_layers import kept_layers
+from trainables.quantizers import QUANTIZERS, Quantizer
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.folder import Architecture
-    from trainables.models.precision import Dtypes
 
 
-class QLoRA(LoRA):
+class QLoRA(QuantizedBase, LoRA):
     """LoRA with the base's linear layers in ``bits``, by ``backend``: bitsandbytes (4, 8), HQQ (1 to 8) or EETQ (8).
 
     ``quant_type`` and ``double_quant`` belong to bitsandbytes with 4 bits, ``int8_threshold`` to bitsandbytes with 8:
@@ -44,9 +36,6 @@ class QLoRA(LoRA):
     group_size: int = Field(default=64, ge=8, multiple_of=8)
 
     sharding_obstacle: ClassVar[str | None] = "quantized weights can't be sharded"
-    base_form_settings: ClassVar[tuple[str, ...]] = (
-        "backend", "bits", "quant_type", "double_quant", "int8_threshold", "group_size",
-    )  # fmt: skip
 
     @model_validator(mode="after")
     def _check_settings(self) -> QLoRA:
@@ -78,28 +67,12 @@ class QLoRA(LoRA):
 
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
         yield from super().problems(architecture)
-        if (problem := self._share_problem(architecture)) is not None:
-            yield "bits", problem
-        # What stands in a numbered layer is quantized; embeddings and heads aren't.
-        quantized = [module for module in architecture.matrices if any(map(str.isdigit, module.split(".")))]
-        for name in self.modules_to_save:
-            if any(ends_in(module, name) for module in quantized):
-                yield (
-                    "modules_to_save",
-                    f"{name} is quantized, so it can't train itself; give it an adapter (targets)",
-                )
-
-    def _share_problem(self, architecture: Architecture) -> str | None:
-        """Why the model can't be called quantized; ``None`` where it can."""
-        if architecture.plain:
-            return None
-        form = {name: getattr(self, name) for name in self.base_form_settings}
-        return _quantization_problem(QLoRA(**form), json.dumps(architecture.config))
+        yield from self.quantization_problems(architecture, self.modules_to_save)
 
     def remarks(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
         yield from super().remarks(architecture)
         found = inspection.inspect(self, architecture)
-        if found is None or self._share_problem(architecture) is not None:
+        if found is None or self.quantization_problem(architecture) is not None:
             return
         shares = weight_shares(inspection.quantizable(found.weights))
         if (whole := left_out(shares, "quantized")) is not None:
@@ -112,40 +85,3 @@ class QLoRA(LoRA):
             constant_bytes=self.quantizer.constants_per_weight(self, shape),
             holds_inputs=self.quantizer.holds_inputs(self),
         )
-
-    def without_effect(self) -> Iterator[tuple[str, str]]:
-        for key in self.quantizer.unused_settings(self):
-            yield key, f"{self.backend} doesn't use it with {self.bits} bits"
-
-    def needs(self) -> Iterator[tuple[str, str]]:
-        yield "backend", self.quantizer.capability(self)
-
-    def load_options(self, dtypes: Dtypes, config: Any = None) -> dict[str, Any]:
-        return self.quantizer.load_options(self, dtypes, () if config is None else kept_layers(config))
-
-    def prepare(self, model: nn.Module, dtypes: Dtypes) -> None:
-        self.quantizer.quantize(self, model, dtypes)
-        check_quantized(self.quantizer, model)
-
-    def _packed(self, module: nn.Module) -> Mapping[str, int]:
-        return self.quantizer.packed(module)
-
-
-@lru_cache(maxsize=64)
-def _quantization_problem(method: QLoRA, config: str) -> str | None:
-    """Why a model with this ``config.json`` can't be quantized, found on one without values; ``None`` where it can."""
-    from trainables.models.architecture.weight_reader import model_weights
-    from trainables.models.precision import choose_dtypes
-
-    model = blueprint(json.loads(config))
-    if model is None:
-        return None
-    kept = kept_layers(model.config)
-    try:
-        if method.quantizer.replace_layers(method, model, choose_dtypes("bf16", "bfloat16"), kept):
-            check_quantized(method.quantizer, model)
-            return None
-    except QuantizationFailed as error:
-        return str(error)
-    weights = inspection.quantizable(model_weights(model))
-    return share_problem(weights, [weight for weight in weights if weight.packed])

@@ -10,14 +10,12 @@ import functools
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from trainables.methods.trained_weights import KeepsTrainedWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-# Beside an adapter in a checkpoint: all that trains. Of what computes the virtual tokens PEFT saves the result alone.
-TRAINED_FILE = "trained_weights.safetensors"
 
 
 def enter_decoder(model: Any) -> Any:
@@ -108,7 +106,7 @@ def _without_first(output: Any, count: int) -> Any:
 def _applied_inside(cls: type) -> type:
     """PEFT's class of a model without its own way to apply virtual tokens."""
 
-    class AppliedInside(cls):  # a class that PEFT chooses by the task
+    class AppliedInside(KeepsTrainedWeights, cls):  # a class that PEFT chooses by the task
         _adapters_disabled: bool
 
         def forward(self, *args: Any, **options: Any) -> Any:
@@ -123,26 +121,5 @@ def _applied_inside(cls: type) -> type:
             finally:
                 self._adapters_disabled = before
 
-        def save_pretrained(self, folder: Any, **options: Any) -> None:
-            """With what training goes on from. TRL's copy of the adapter at its start is made anew, as it was."""
-            from safetensors.torch import save_file
-
-            super().save_pretrained(folder, **{**options, "selected_adapters": [self.active_adapter]})
-            weights = {name: w.detach() for name, w in self.named_parameters() if w.requires_grad}
-            save_file(weights, Path(folder) / TRAINED_FILE)
-
-        def load_adapter(self, folder: Any, adapter_name: str, **options: Any) -> Any:
-            from safetensors.torch import load_file
-
-            trained = Path(folder) / TRAINED_FILE
-            if not trained.is_file():
-                return super().load_adapter(folder, adapter_name, **options)
-            return self.load_state_dict(load_file(trained), strict=False)
-
     AppliedInside.__name__ = cls.__name__
     return AppliedInside
-
-
-def save_adapter(model: Any, folder: Path) -> None:
-    """Saves what :func:`enter_decoder` returned as PEFT's own adapter, and nothing else."""
-    super(type(model), model).save_pretrained(folder)

@@ -16,6 +16,7 @@ from trainables.models.folder import ModelError, read_json, tensor_shapes
 FILE_NAME = "adapter_config.json"
 DEFAULT_RANK = DEFAULT_ALPHA = 8  # PEFT's, of an adapter whose config has none
 ZERO_RANK = ("OFT",)  # of adapters whose size another option gives
+ADALORA = "ADALORA"
 MAX_LAYERS = 1_000  # of a model whose layers are repeated
 MAX_CHARACTERS = 2**16  # of a text, as a pattern for names
 MAX_NUMBER = 2**31
@@ -65,13 +66,23 @@ def _wrong_names(config: Mapping[str, Any]) -> str | None:
 
 def _wrong_numbers(config: Mapping[str, Any]) -> str | None:
     lowest = 0 if config.get("peft_type") in ZERO_RANK else 1
-    for key, rank in _by_layer(config, "r", "rank_pattern"):
+    for key, rank in _ranks(config):
         if type(rank) is not int or not lowest <= rank <= limits.RANK:
             return f"{key} is {str(rank)[:30]}, and a whole number from {lowest} to {limits.RANK} is needed"
     for key, alpha in _by_layer(config, "lora_alpha", "alpha_pattern"):
         if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not math.isfinite(alpha):
             return f"{key} is {str(alpha)[:30]}, and a number is needed"
     return None
+
+
+def _ranks(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The rank of all layers, and of those that have their own: AdaLoRA says which of its first ranks are left."""
+    if config.get("peft_type") != ADALORA:
+        yield from _by_layer(config, "r", "rank_pattern")
+        return
+    for key, rank in _by_layer(config, "init_r", "rank_pattern"):
+        kept = isinstance(rank, list) and all(isinstance(each, bool) for each in rank)
+        yield key, max(1, sum(rank)) if kept else rank
 
 
 def _by_layer(config: Mapping[str, Any], key: str, pattern: str) -> Iterator[tuple[str, Any]]:
@@ -93,7 +104,7 @@ def _too_large(config: Mapping[str, Any], folder: Path) -> str | None:
         for name, shape in tensor_shapes(file).items()
         if ".lora_A." in name and shape
     ]
-    for key, rank in _by_layer(config, "r", "rank_pattern"):
+    for key, rank in _ranks(config):
         if ranks and rank > max(ranks):
             return f"{key} is {rank}, and the adapter's weights have {max(ranks)}"
     repeated = config.get("layer_replication")

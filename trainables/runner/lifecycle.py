@@ -153,6 +153,8 @@ def _train_and_free(trial: Trial, policy: Policy, rows: loading.Data, evaluate_a
 def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozenset[int]) -> Status:
     config, train = trial.config, trial.config.train
     steps = config.stage.steps(policy.tokenizer, rows.train, train, config.data.cutoff)
+    if newest_complete(trial.folder) is None:
+        _start_from_rows(trial, policy, rows)
     options = training_arguments(train, steps, trial.folder, trial.context.workers, policy.device)
     trainer = config.stage.trainer(policy, rows.train, train, config.data.cutoff, options)
     trainable = [p for p in policy.model.parameters() if p.requires_grad]
@@ -203,6 +205,16 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
     if callback.progress.step >= steps:
         return "done"
     return "stopped" if callback.progress.stopped else "interrupted"
+
+
+def _start_from_rows(trial: Trial, policy: Policy, rows: loading.Data) -> None:
+    """Has the method look at the first training examples, in the order of the data, whatever the trial's seed."""
+    config = trial.config
+    if config.method is None or not config.method.examples_at_start:
+        return
+    tokens = config.stage.tokens(policy.tokenizer, rows.train, config.data.cutoff)
+    count = min(len(tokens), config.method.examples_at_start)
+    config.method.start_from(policy.model, [tokens[place].input_ids for place in range(count)])
 
 
 def _early_exit(trial: Trial, steps: int, from_step: int) -> EarlyExit | None:

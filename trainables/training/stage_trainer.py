@@ -6,7 +6,7 @@ Checked with the versions in ``trainables/system/tested_versions.txt``.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -52,6 +52,8 @@ class StageTrainer(Trainer):
     def __init__(self, *args: Any, row_order: RowOrder, **options: Any) -> None:
         self.row_order = row_order
         self._rehearses = False
+        # Those of the method, once a step has its batches' own.
+        self.add_gradients: Callable[[], None] = lambda: None
         super().__init__(*args, **options)
         # Without a progress bar, transformers prints every log entry as a dictionary.
         self.remove_callback(PrinterCallback)
@@ -114,11 +116,14 @@ class StageTrainer(Trainer):
         self._rehearses = True
 
     def training_step(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
-        """As it is, after what :meth:`begin_with_the_first_batch` asks for."""
+        """As it is, after what :meth:`begin_with_the_first_batch` asks for, and before the method's own gradients."""
         if self._rehearses:
             self._rehearses = False
             self._rehearse(model)
-        return super().training_step(model, inputs, *args, **options)
+        loss = super().training_step(model, inputs, *args, **options)
+        if self.accelerator.sync_gradients:
+            self.add_gradients()
+        return loss
 
     def _rehearse(self, model: Any) -> None:
         places = self.row_order.places[: self.args.per_device_train_batch_size].tolist()

@@ -254,7 +254,7 @@ def test_quantization_with_a_method_that_trains_the_base_is_refused(workdir: Pat
     text = methods(f"{{kind: {kind}}}", "{kind: lora}").replace("path: model", "path: model, quantization: 4")
     assert problems(workdir, text) == [
         f"spec.yaml:2 model.quantization: {kind} trains the base model's weights, which quantization freezes. "
-        "Use lora or qlora"
+        "Use lora, qlora or peft"
     ]
 
 

@@ -18,7 +18,7 @@ from trainables.inference.model_pool import ModelPool
 from trainables.inference.result import Result
 from trainables.inference.sampling import Sampling
 from trainables.methods import PeftAdapter, peft_options
-from trainables.methods.virtual_tokens import TRAINED_FILE
+from trainables.methods.trained_weights import TRAINED_FILE
 from trainables.scoring.generation import continue_greedily
 from trainables.training.policy import Policy
 from trainables.trial.config import TrialConfig

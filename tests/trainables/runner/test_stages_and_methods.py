@@ -12,6 +12,7 @@ from torch.nn import Parameter
 from reports.analysis.row_scores import estimate
 from tests.helpers.trials import LETTER, METHODS, NEW, ScriptedControl, curve, make_config, run
 from trainables.data import loading
+from trainables.methods.adapter_dtypes import keep_input_dtype
 from trainables.methods.virtual_tokens import enter_decoder
 from trainables.models.precision import choose_dtypes
 from trainables.quantizers.bnb import keep_cpu_gradients_correct
@@ -104,6 +105,7 @@ def scored_again(config: TrialConfig, folder: Path) -> dict[str, float]:
         model = PeftModel.from_pretrained(base, folder, autocast_adapter_dtype=False)
         if model.active_peft_config.is_prompt_learning:
             enter_decoder(model)
+        keep_input_dtype(model)
         # PEFT holds adapters of 8-bit layers in 32 bits, and random projections on any.
         for name, tensor in chain(model.named_parameters(), model.named_buffers()):
             if tensor.is_floating_point() and (isinstance(tensor, Parameter) or "default" in name.split(".")):

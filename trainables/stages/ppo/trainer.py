@@ -269,6 +269,7 @@ class PPOTrainer(StageTrainer):
             self.accelerator.backward(parts["loss"])
             sums = {name: sums[name] + parts[name].detach() for name in names}
         self._average_gradients()
+        self.add_gradients()
         return sums
 
     def _mini_batches(self, rows: int) -> list[slice]:

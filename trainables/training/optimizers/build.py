@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch.optim import Optimizer
@@ -27,14 +28,20 @@ if TYPE_CHECKING:
 Groups = list[dict[str, Any]]
 
 
-def use_optimizer(trainer: Any, policy: Policy, train: TrainConfig) -> None:
+def use_optimizer(trainer: Any, policy: Policy, train: TrainConfig, heaviest: bool = False) -> None:
     """Gives the trainer the method's own optimizer (LoRA+), or one of ours; else it makes transformers' itself. The
-    trainer also gets the method's callbacks.
+    trainer also gets the method's callbacks; ``heaviest``: those by which weights train that take the most memory.
     """
     assert policy.method is not None
-    settings = train.optimizer_settings
-    for callback in policy.method.callbacks(policy.model, policy.dtypes, train.seed):
+    settings, method = train.optimizer_settings, policy.method
+    callbacks = (
+        method.heaviest_callbacks(policy.model, policy.dtypes, train.seed)
+        if heaviest
+        else method.callbacks(policy.model, policy.dtypes, train.seed)
+    )
+    for callback in callbacks:
         trainer.add_callback(callback)
+    trainer.add_gradients = partial(policy.method.add_gradients, policy.model)
     if not settings.has_schedule:
         trainer.add_callback(AveragingCallback())
     make = OWN.get(type(settings))
