@@ -46,6 +46,12 @@ def optimizer_bytes(step: TrainingStep) -> int:
     return step.train.optimizer_settings.state_bytes(tensors, step.widths.trainable)
 
 
+def update_bytes(step: TrainingStep) -> int:
+    """What the optimizer's step takes for a moment, beside all that is held."""
+    tensors = step.footprint.trained_tensors(step.shape)
+    return step.train.optimizer_settings.update_bytes(tensors, step.widths.trainable, step.device, step.train)
+
+
 def optimizer_bytes_per_weight(optimizer: OptimizerSettings, width: int) -> float:
     """Bytes of state for one weight, of ``width`` bytes, in a large matrix between the embedding and the head."""
     return optimizer.tensor_bytes(LARGE_MATRIX, width) / LARGE_MATRIX.size

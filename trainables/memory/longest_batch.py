@@ -63,7 +63,8 @@ def train_longest(
 ) -> None:
     """Trains ``steps`` steps on the ``longest`` rows, with the trainer, the optimizer and the batch of the config.
 
-    Nothing is logged or saved. Of several workers each takes its share of the batch, so all have to call this.
+    Of weights that train in turn, those do that take the most memory. Nothing is logged or saved. Of several workers
+    each takes its share of the batch, so all have to call this.
     """
     train = config.train.model_copy(update={"steps": steps, "epochs": None})
     # `longest` may be several rows that make one pack: as many packs as the steps draw.
@@ -73,7 +74,7 @@ def train_longest(
         options = training_arguments(train, steps, Path(folder), worker_count(), policy.device)
         options |= {"save_strategy": "no"}
         trainer = config.stage.trainer(policy, rows, train, config.data.cutoff, options)
-        use_optimizer(trainer, policy, train)
+        use_optimizer(trainer, policy, train, heaviest=True)
         _scale_gradients_by_one(trainer)
         trainer.add_callback(counter)
         phases.track(trainer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from trainables.memory.activations import FP32
 from trainables.memory.sizes import StepSizes
@@ -178,4 +179,5 @@ def _final_moments(sizes: StepSizes) -> list[MemoryPrediction]:
     return [
         moment(sizes, total, sizes.embedding, 0, in_flight=waiting),
         moment(sizes, total, 0, 0, send_buffer=sizes.group.final_send_buffer(), in_flight=waiting),
+        replace(moment(sizes, total, 0, 0), update=int(sizes.group.share(sizes.update))),
     ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trainables.config.optimizers import TrainedTensor
 from trainables.memory.activations import head_cast_bytes, kept_bytes, layer_bytes, layer_cast_bytes
 from trainables.memory.byte_widths import ByteWidths
 from trainables.memory.data_parallel import DataParallelGroup
@@ -14,6 +15,7 @@ from trainables.memory.held import (
     optimizer_bytes,
     quantization_bytes,
     still_mapped_bytes,
+    update_bytes,
     weight_bytes,
 )
 
@@ -46,8 +48,8 @@ class StepSizes:
     ``layer_casts``, ``head_cast``: autocast's copies of weights beside it. ``layers``: last one first.
     ``head_params``: weights of the head that predicts tokens, (vocab, ``hidden``); ``head_trains``: whether it trains.
     ``embedding``: what is there for a moment, beside all gradients, while the embedding's is computed.
-    ``before_layers``: for a moment between the head and the layers of the backward pass; ``forward``: in the forward
-    pass, before the head.
+    ``update``: what the optimizer's step takes for a moment. ``before_layers``: for a moment between the head and the
+    layers of the backward pass; ``forward``: in the forward pass, before the head.
     """
 
     batch: Batch
@@ -70,6 +72,7 @@ class StepSizes:
     head_params: int
     head_trains: bool
     embedding: float
+    update: int = 0
     before_layers: float = 0
     forward: float = 0
 
@@ -121,6 +124,7 @@ def formula_sizes(step: TrainingStep) -> StepSizes:
         head_params=shape.embedding_params,
         head_trains=footprint.head,
         embedding=step.widths.trainable * shape.embedding_params if added else 0,
+        update=update_bytes(step),
     )
 
 
@@ -132,13 +136,17 @@ def _layers(step: TrainingStep) -> Iterator[LayerBackward]:
     transient = transient_activations = (
         step.batch.all_tokens * widths.compute * (shape.intermediate + shape.hidden)
     )
-    largest = widths.trainable * max(inputs * outputs for inputs, outputs in shape.linear.values())
+    settings = step.train.optimizer_settings
+    matrices = [TrainedTensor((outputs, inputs)) for inputs, outputs in shape.linear.values()]
+    # Where updates are made in the backward pass: a gradient of a matrix, and what its update takes.
+    largest = widths.trainable * max(matrix.size for matrix in matrices)
+    largest += settings.update_bytes(matrices, widths.trainable, step.device, step.train)
     reached = step.reached_layers
     for number in range(reached):
         trains = footprint.trains_layer(shape, shape.layers - 1 - number)
         recomputed = layer_bytes(step, trains) if step.train.gradient_checkpointing else 0
         gradients = adapter_gradients + (widths.trainable * shape.layer_params if trains else 0)
-        if step.train.optimizer_settings.updates_in_backward:
+        if settings.updates_in_backward:
             transient, gradients = largest + transient_activations, 0.0  # those of one matrix at a time
         # Equal parts: what is kept is spread over the layers.
         kept = kept_bytes(step) / reached

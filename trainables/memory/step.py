@@ -20,7 +20,7 @@ class MemoryPrediction:
 
     weights: int  # in the types they are held in, adapters included
     gradients: int
-    optimizer: int
+    optimizer: int  # its state
     activations: int
     logits: int
     quantization: int = 0  # constants of quantized weights: scales, zeros, code books
@@ -28,6 +28,7 @@ class MemoryPrediction:
     value: int = 0  # a value head, with its gradients and optimizer state
     reward: int = 0  # a reward model, or a reward adapter on the policy's base
     gathered: int = 0  # weights sharded over workers while they are whole, and buffers to send gradients from
+    update: int = 0  # what the optimizer's step computes with
     other: int = 0
 
     @property

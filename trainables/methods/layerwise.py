@@ -82,6 +82,14 @@ class LayerWise(TrainsModel):
 
     def train_heaviest(self, model: nn.Module, dtypes: Dtypes) -> None:
         """Has those weights train that do in the period of the most memory, and no others."""
+        heaviest = self._heaviest_parameters(model)
+        model.requires_grad_(False)
+        for parameter in heaviest:
+            parameter.requires_grad_(True)
+        cast_trainable(model, dtypes.trainable)
+
+    def _heaviest_parameters(self, model: nn.Module) -> list[nn.Parameter]:
+        """Those that train in the period of the most memory."""
         layers, ends = parts(model)
         periods = (
             [
@@ -90,11 +98,7 @@ class LayerWise(TrainsModel):
             ]
             for period in self.heavy_periods(len(layers))
         )
-        heaviest = max(periods, key=lambda parameters: sum(each.numel() for each in parameters))
-        model.requires_grad_(False)
-        for parameter in heaviest:
-            parameter.requires_grad_(True)
-        cast_trainable(model, dtypes.trainable)
+        return max(periods, key=lambda parameters: sum(each.numel() for each in parameters))
 
     def attach(self, model: nn.Module, dtypes: Dtypes, begun: Path | None = None) -> nn.Module:
         # All that ever trains has a gradient here, so that it gets a place in the optimizer.
@@ -118,6 +122,12 @@ class LayerWise(TrainsModel):
         from trainables.methods.layer_switch import LayerSwitch
 
         return [LayerSwitch(self.every, partial(self.active_parameters, seed=seed), dtypes)]
+
+    def heaviest_callbacks(self, model: nn.Module, dtypes: Dtypes, seed: int) -> list[Any]:
+        from trainables.methods.layer_switch import LayerSwitch
+
+        heaviest = {id(parameter) for parameter in self._heaviest_parameters(model)}
+        return [LayerSwitch(self.every, lambda model, period: heaviest, dtypes)]
 
     def active_parameters(self, model: nn.Module, period: int, seed: int) -> set[int]:
         """The ids of the parameters that train in a ``period``."""

@@ -85,6 +85,7 @@ def _train_and_score(trial: Trial, policy: Policy, rows: loading.Data, evaluate_
         "objective_name": config.stage.objective_name(),
         "test_rows": len(rows.test),
         "data_sha256": rows.sha256,
+        "mixture": dict(rows.mixture),
         "template_sha256": templates.sha256(policy.tokenizer),
         "total_params": count_parameters(policy.model),
         "attention": policy.causal.config._attn_implementation,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from trainables.config.optimizers.base import FP32, OptimizerSettings, TrainedTensor
+from trainables.config.optimizers.base import FP32, OptimizerSettings, TrainedTensor, TrainSettings
 
 
 class Adafactor(OptimizerSettings):
@@ -17,6 +17,12 @@ class Adafactor(OptimizerSettings):
 
     def tensor_bytes(self, tensor: TrainedTensor, width: int) -> float:
         return FP32 * (factored_numbers(tensor) + 1)  # one for the size of the weights
+
+    def tensor_update_bytes(
+        self, tensor: TrainedTensor, width: int, device: str, train: TrainSettings
+    ) -> float:
+        # The update and another result of its size; of 16 bits, the gradient and the weights in 32, too.
+        return FP32 * tensor.size * (2 if width == FP32 else 4)
 
 
 def factored_numbers(tensor: TrainedTensor) -> int:

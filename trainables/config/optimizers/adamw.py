@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from trainables.config.optimizers.base import OptimizerSettings, TrainedTensor
-from trainables.config.optimizers.bitsandbytes_state import bitsandbytes_bytes
+from trainables.config.optimizers.base import OptimizerSettings, TrainedTensor, TrainSettings
+from trainables.config.optimizers.bitsandbytes_state import bitsandbytes_bytes, bitsandbytes_update_bytes
 
 TRANSFORMERS_NAMES = {
     (32, False): "adamw_torch_fused",
@@ -46,3 +46,10 @@ class AdamW(Betas):
         if self.shardable:
             return 2 * width * tensor.size  # torch keeps both in the weights' type
         return bitsandbytes_bytes(tensor, self.bits, moments=2)
+
+    def tensor_update_bytes(
+        self, tensor: TrainedTensor, width: int, device: str, train: TrainSettings
+    ) -> float:
+        if self.shardable:
+            return 0  # torch's is fused
+        return bitsandbytes_update_bytes(tensor, self.bits, 2, width, device)

@@ -7,8 +7,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from trainables.config.optimizers.adamw import Betas
-from trainables.config.optimizers.base import TrainedTensor, optim_args
-from trainables.config.optimizers.bitsandbytes_state import bitsandbytes_bytes, bitsandbytes_name
+from trainables.config.optimizers.base import TrainedTensor, TrainSettings, optim_args
+from trainables.config.optimizers.bitsandbytes_state import (
+    bitsandbytes_bytes,
+    bitsandbytes_name,
+    bitsandbytes_update_bytes,
+)
 
 
 class AdEMAMix(Betas):
@@ -31,3 +35,8 @@ class AdEMAMix(Betas):
 
     def tensor_bytes(self, tensor: TrainedTensor, width: int) -> float:
         return bitsandbytes_bytes(tensor, self.bits, moments=3)
+
+    def tensor_update_bytes(
+        self, tensor: TrainedTensor, width: int, device: str, train: TrainSettings
+    ) -> float:
+        return bitsandbytes_update_bytes(tensor, self.bits, 3, width, device)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from trainables.config import limits
 from trainables.config.optimizers.adamw import Betas
-from trainables.config.optimizers.base import TrainedTensor
+from trainables.config.optimizers.base import FP32, TrainedTensor, TrainSettings
 
 
 class _RandomProjection(Betas):
@@ -28,6 +28,14 @@ class _RandomProjection(Betas):
             return 2 * width * tensor.size
         # Two means of the projected gradient, and the norm of the last update. The projection is drawn anew.
         return width * (2 * self.rank * max(tensor.shape) + 1)
+
+    def tensor_update_bytes(
+        self, tensor: TrainedTensor, width: int, device: str, train: TrainSettings
+    ) -> float:
+        if not tensor.hidden_matrix or self.rank >= min(tensor.shape):
+            return 0
+        # The update, the projection, the projected gradient and what Adam makes of it.
+        return FP32 * (tensor.size + self.rank * (2 * max(tensor.shape) + min(tensor.shape)))
 
 
 class Apollo(_RandomProjection):

@@ -42,6 +42,8 @@ class TrainSettings(Protocol):
     @property
     def max_grad_norm(self) -> float | None: ...
     @property
+    def weight_decay(self) -> float: ...
+    @property
     def precision(self) -> str: ...
     @property
     def retry_out_of_memory(self) -> bool: ...
@@ -92,6 +94,22 @@ class OptimizerSettings(Frozen, ABC):
     def state_bytes(self, tensors: Iterable[TrainedTensor], width: int) -> int:
         """Bytes of state for all weights that train, step counters aside."""
         return int(sum(tensor.count * self.tensor_bytes(tensor, width) for tensor in tensors))
+
+    def update_bytes(
+        self, tensors: Iterable[TrainedTensor], width: int, device: str, train: TrainSettings
+    ) -> int:
+        """The most bytes that an update of the weights takes for a moment, beside weights, gradients and state.
+
+        ``device``: "cpu" or "cuda". By default that of the tensor with the largest :meth:`tensor_update_bytes`, as
+        tensors are updated one after another.
+        """
+        return int(max((self.tensor_update_bytes(each, width, device, train) for each in tensors), default=0))
+
+    def tensor_update_bytes(
+        self, tensor: TrainedTensor, width: int, device: str, train: TrainSettings
+    ) -> float:
+        """The same for one tensor whose numbers take ``width`` bytes."""
+        return 0
 
     def problems(self, train: TrainSettings) -> Iterator[tuple[str, str]]:
         """(setting of ``train``, what is wrong) for each conflict with the other settings of training."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from trainables.config import limits
 from trainables.config.optimizers.adamw import Betas
-from trainables.config.optimizers.base import TrainedTensor
+from trainables.config.optimizers.base import FP32, TrainedTensor, TrainSettings
 
 
 class GaLore(Betas):
@@ -30,3 +30,11 @@ class GaLore(Betas):
             return 2 * width * tensor.size
         # Two means of the projected gradient, and the projection.
         return width * self.rank * (2 * max(tensor.shape) + min(tensor.shape))
+
+    def tensor_update_bytes(
+        self, tensor: TrainedTensor, width: int, device: str, train: TrainSettings
+    ) -> float:
+        if not tensor.hidden_matrix or self.rank >= min(tensor.shape):
+            return 0
+        # While a new projection is computed: the gradient's copy, its singular vectors and the algorithm's own space.
+        return FP32 * tensor.size * (4 if width == FP32 else 4.3)

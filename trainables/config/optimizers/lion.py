@@ -6,8 +6,12 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from trainables.config.optimizers.base import OptimizerSettings, TrainedTensor
-from trainables.config.optimizers.bitsandbytes_state import bitsandbytes_bytes, bitsandbytes_name
+from trainables.config.optimizers.base import OptimizerSettings, TrainedTensor, TrainSettings
+from trainables.config.optimizers.bitsandbytes_state import (
+    bitsandbytes_bytes,
+    bitsandbytes_name,
+    bitsandbytes_update_bytes,
+)
 
 
 class Lion(OptimizerSettings):
@@ -31,3 +35,8 @@ class Lion(OptimizerSettings):
 
     def tensor_bytes(self, tensor: TrainedTensor, width: int) -> float:
         return bitsandbytes_bytes(tensor, self.bits, moments=1)
+
+    def tensor_update_bytes(
+        self, tensor: TrainedTensor, width: int, device: str, train: TrainSettings
+    ) -> float:
+        return bitsandbytes_update_bytes(tensor, self.bits, 1, width, device)

@@ -44,3 +44,9 @@ class AdaLomo(_UpdatesInBackward):
 
     def tensor_bytes(self, tensor: TrainedTensor, width: int) -> float:
         return FP32 * factored_numbers(tensor)
+
+    def tensor_update_bytes(
+        self, tensor: TrainedTensor, width: int, device: str, train: TrainSettings
+    ) -> float:
+        # The gradient's squares; of 16 bits, the gradient in 32 and the update in 16, too.
+        return FP32 * tensor.size if width == FP32 else (2 * FP32 + width) * tensor.size

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from trainables.config.optimizers.adamw import Betas
-from trainables.config.optimizers.base import TrainedTensor
+from trainables.config.optimizers.base import TrainedTensor, TrainSettings
 
 
 class Muon(Betas):
@@ -26,3 +26,12 @@ class Muon(Betas):
 
     def tensor_bytes(self, tensor: TrainedTensor, width: int) -> float:
         return (1 if tensor.hidden_matrix else 2) * width * tensor.size
+
+    def tensor_update_bytes(
+        self, tensor: TrainedTensor, width: int, device: str, train: TrainSettings
+    ) -> float:
+        if not tensor.hidden_matrix:
+            return 0
+        # The momentum's copy, in 16 bits two matrices and two squares of the shorter side; on CPUs products in 32, too.
+        square = min(tensor.shape) ** 2
+        return tensor.size * (width + 4) + 4 * square + (12 * tensor.size if device == "cpu" else 0)

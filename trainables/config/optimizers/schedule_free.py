@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from trainables.config.optimizers.adamw import Betas
-from trainables.config.optimizers.base import TrainedTensor
+from trainables.config.optimizers.base import TrainedTensor, TrainSettings
 
 
 class ScheduleFree(Betas):
@@ -25,3 +26,9 @@ class ScheduleFree(Betas):
 
     def tensor_bytes(self, tensor: TrainedTensor, width: int) -> float:
         return 2 * width * tensor.size
+
+    def update_bytes(
+        self, tensors: Iterable[TrainedTensor], width: int, device: str, train: TrainSettings
+    ) -> int:
+        # The divisors of all tensors of a group at once; vectors are another group, without decay.
+        return width * sum(tensor.count * tensor.size for tensor in tensors if len(tensor.shape) > 1)

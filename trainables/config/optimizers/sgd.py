@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from trainables.config.optimizers.base import OptimizerSettings, TrainedTensor, optim_args
+from trainables.config.optimizers.base import (
+    OptimizerSettings,
+    TrainedTensor,
+    TrainSettings,
+    optim_args,
+)
 
 
 class SGD(OptimizerSettings):
@@ -30,3 +36,14 @@ class SGD(OptimizerSettings):
 
     def tensor_bytes(self, tensor: TrainedTensor, width: int) -> float:
         return width * tensor.size if self.momentum else 0
+
+    def update_bytes(
+        self, tensors: Iterable[TrainedTensor], width: int, device: str, train: TrainSettings
+    ) -> int:
+        if not train.weight_decay:
+            return 0
+        # The gradient with the decay added: on a CPU of one tensor at a time, on a GPU of all.
+        sizes = [(tensor.count, tensor.size) for tensor in tensors]
+        if device == "cpu":
+            return width * max((size for _, size in sizes), default=0)
+        return width * sum(count * size for count, size in sizes)

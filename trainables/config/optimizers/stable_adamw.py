@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from trainables.config.optimizers.adamw import Betas
-from trainables.config.optimizers.base import TrainedTensor
+from trainables.config.optimizers.base import FP32, TrainedTensor, TrainSettings
 
 
 class StableAdamW(Betas):
@@ -26,3 +26,9 @@ class StableAdamW(Betas):
     def tensor_bytes(self, tensor: TrainedTensor, width: int) -> float:
         # In 16 bits it also keeps what rounding has lost.
         return (2 if width == 4 else 3) * width * tensor.size
+
+    def tensor_update_bytes(
+        self, tensor: TrainedTensor, width: int, device: str, train: TrainSettings
+    ) -> float:
+        # On a GPU a kernel needs nothing. In 16 bits what rounding has lost is computed, too.
+        return 0 if device != "cpu" else width * tensor.size * (2 if width == FP32 else 3)

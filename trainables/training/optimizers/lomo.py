@@ -71,19 +71,21 @@ class Lomo(Optimizer):
 
 
 def _normalized(gradient: Tensor, state: dict[str, Any]) -> Tensor:
-    """The gradient over the root of the mean of its squares, its own root mean square being 1 at most."""
+    """The gradient over the root of the mean of its squares, its own root mean square being 1 at most; in its place,
+    as a copy of the largest matrix would be most of what the update takes.
+    """
     state["step"] = step = state.get("step", 0) + 1
     new = step**-DECAY_RATE  # the weight of this step's squares: 1 in the first one
-    squares = gradient**2 + EPSILON
+    squares = (gradient**2).add_(EPSILON)
     if gradient.ndim < 2:
         mean = state.setdefault("squares", torch.zeros_like(squares))
-        update = gradient * mean.lerp_(squares, new).rsqrt()
+        update = gradient.mul_(mean.lerp_(squares, new).rsqrt())
     else:
         rows = state.setdefault("rows", torch.zeros_like(squares.mean(-1))).lerp_(squares.mean(-1), new)
         columns = state.setdefault("columns", torch.zeros_like(squares.mean(-2))).lerp_(squares.mean(-2), new)
         row_factors = (rows / rows.mean(-1, keepdim=True)).rsqrt().unsqueeze(-1)
-        update = gradient * row_factors * columns.rsqrt().unsqueeze(-2)
-    return update / (update.norm() / update.numel() ** 0.5).clamp(min=1.0)
+        update = gradient.mul_(row_factors).mul_(columns.rsqrt().unsqueeze(-2))
+    return update.div_((update.norm() / update.numel() ** 0.5).clamp(min=1.0))
 
 
 class LomoCallback(TrainerCallback):
