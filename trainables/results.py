@@ -118,6 +118,8 @@ class Record(Frozen):
     quality_unit: str | None = None
     test_rows: int | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
+    # Rows to train on by data set, where there are several.
+    mixture: dict[str, int] = Field(default_factory=dict)
     # Further evaluation sets by their names: what they measure of the trained model. They steer nothing either.
     sets: dict[str, SetRecord] = Field(default_factory=dict)
 
@@ -561,5 +563,8 @@ def _data_previews(path: Path) -> tuple[dict[str, Any], ...]:
         return tuple(previews)
 
 
+_AS_JSON = ("config", "metrics", "mixture", "packages", "sets", "weight_shares")
+
+
 def _parsed(name: str, value: Any) -> Any:
-    return json.loads(value) if name in ("config", "metrics", "packages", "sets", "weight_shares") else value
+    return json.loads(value) if name in _AS_JSON else value

@@ -9,7 +9,7 @@ from typing import Any
 
 from reports import units
 from reports.analysis.comparison import compare
-from reports.analysis.evaluation_sets import SetResults, set_results
+from reports.analysis.evaluation_sets import SetResults, mixture_text, mixtures_differ, set_results
 from reports.analysis.group import Group
 from reports.analysis.recommendation.cell_answers import cell_answers
 from reports.analysis.row import Row
@@ -123,6 +123,7 @@ def _columns(group: Group, row: Row, settings: dict[str, Any], sets: dict[str, A
         **{name: getattr(first, name) for name in ("stage", "method", "model", "data", "role")},
         "seeds": row.seeds or None,
         **{name: getattr(best, name) if best else None for name in _FROM_BEST},
+        **({"mixture": mixture_text(row) or None} if mixtures_differ(group) else {}),
         **({"test_rows": row.cell.estimate.rows} if row.cell.further_rows and row.cell.estimate else {}),
         "share_of_gain": group.share_of_gain(row),
         "share_of_largest_peak": row.share_of_largest_peak,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+from reports import units
 from reports.analysis.cells import Cell
 from reports.analysis.group import Group
 from reports.analysis.row import NEVER_NEGATIVE, Row
@@ -100,6 +101,20 @@ def set_results(group: Group) -> tuple[SetResults, ...]:
         name for row in group.all_rows for record in row.cell.judged_trials for name in record.sets
     )
     return tuple(_results(group, name) for name in names)
+
+
+def mixture_text(row: Row) -> str:
+    """The shares of the data sets in what the cell's best trial trained on: ``64 % a, 36 % b``; empty for one set."""
+    mixture = row.best.mixture if row.best is not None and not row.cell.is_base else {}
+    total = sum(mixture.values())
+    return (
+        ", ".join(f"{units.percent(rows / total)} {name}" for name, rows in mixture.items()) if total else ""
+    )
+
+
+def mixtures_differ(group: Group) -> bool:
+    """Whether cells were trained on several data sets in other shares."""
+    return len({text for row in group.rows if (text := mixture_text(row))}) > 1
 
 
 def steering_set(group: Group) -> str | None:

@@ -11,7 +11,15 @@ from reports import units
 from reports.analysis import pairs, settling
 from reports.analysis.cell_table import trainable_share
 from reports.analysis.cells import Cell
-from reports.analysis.evaluation_sets import Change, SetResults, gained, set_results, steering_set
+from reports.analysis.evaluation_sets import (
+    Change,
+    SetResults,
+    gained,
+    mixture_text,
+    mixtures_differ,
+    set_results,
+    steering_set,
+)
 from reports.analysis.group import Group
 from reports.analysis.quality_names import quality_name
 from reports.analysis.recommendation.cell_answers import cell_answers
@@ -19,6 +27,7 @@ from reports.analysis.row import Row
 from reports.analysis.runs.differences import run_names
 from reports.plots.style import status_text
 
+MIXTURE = "trained on"  # a column
 # Measures that are shown beside a stage's own quality where they were recorded, with their units.
 OTHER_MEASURES = {
     "exact_match": "fraction", "pair_accuracy": "fraction", "auc": "", "implicit_reward_accuracy": "fraction",
@@ -50,12 +59,13 @@ def comparison(group: Group) -> Table:
         "answer": lambda row: answers.get(row.cell.label, ""),
         quality: lambda row: _quality(group, row),
         **(sets := {set_heading(each): _set_column(each) for each in set_results(group)}),
+        **_mixture_column(group),
         "peak memory": lambda row: units.gib(row.peak),
         "training time": lambda row: units.duration(_value(row, "train_seconds")),
         "best settings": _settings,
         "trials": lambda row: "" if row.cell.is_base else ", ".join(_counts(row)),
     }
-    texts = {"cell", "run", "answer", "best settings", "trials"}
+    texts = {"cell", "run", "answer", MIXTURE, "best settings", "trials"}
     return replace(_table_of(group, columns, texts), wide=frozenset({quality, *sets}))
 
 
@@ -78,6 +88,7 @@ def gained_and_lost(group: Group) -> Table:
     name = steering_set(group) or quality_name(group)
     columns: dict[str, Callable[[Row], str]] = {
         "cell": lambda row: row.display_name,
+        **_mixture_column(group),
         _with_unit(f"gained on {name}", _points(group.unit)): lambda row: _change(
             gained(group, row), group.unit
         ),
@@ -87,10 +98,13 @@ def gained_and_lost(group: Group) -> Table:
         },
     }
     rows = [tuple(show(row) for show in columns.values()) for row in group.rows]
-    cells = tuple(keys(row.cell) for row in group.rows)
-    return without_empty(
-        Table(tuple(columns), rows, frozenset({"cell"}), frozenset(columns) - {"cell"}, cells)
-    )
+    cells, texts = tuple(keys(row.cell) for row in group.rows), frozenset({"cell", MIXTURE})
+    return without_empty(Table(tuple(columns), rows, texts, frozenset(columns) - texts, cells))
+
+
+def _mixture_column(group: Group) -> dict[str, Callable[[Row], str]]:
+    """The shares of the data sets that cells trained on, where these differ."""
+    return {MIXTURE: mixture_text} if mixtures_differ(group) else {}
 
 
 def _points(unit: str | None) -> str | None:

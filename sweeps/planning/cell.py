@@ -6,7 +6,7 @@ import copy
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -51,6 +51,7 @@ class Cell:
     # Rows that a full-length trial trains on, in ascending order; several if the space varies them.
     row_counts: tuple[int, ...] = ()
     quality_rows: QualityRows | None = None  # None where nothing is held out
+    mixture: Mapping[str, int] = field(default_factory=dict)  # training rows by data set, of several
     evaluation_sets: tuple[SetRows, ...] = ()  # further ones, which steer nothing
     # Settings, by leaf, that the cell of its name found in an earlier run, the best first; its search begins with them.
     starts: tuple[Mapping[str, Any], ...] = ()

@@ -116,3 +116,22 @@ def test_a_run_without_further_sets_shows_nothing_of_them(tmp_path: Path) -> Non
     assert steering_set(group) is None
     assert tables.comparison(group).columns[1:3] == ("answer", "exact match")
     assert not any(name.startswith("set_") for name in table(run)[0])
+
+
+def test_the_shares_of_mixed_data_stand_beside_what_each_does_to_each_set(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", seeds=1)
+    shares = {"full": {"a.jsonl": 75, "b.jsonl": 25}, "lora": {"a.jsonl": 50, "b.jsonl": 50}}
+    for file in run.glob("trials/*/record.json"):
+        record = json.loads(file.read_text())
+        file.write_text(json.dumps(record | {"mixture": shares.get(record["method"], {})}))
+    results.write_tables(run)
+    (group,) = compare([results.read_run(run)])
+    changes = tables.gained_and_lost(group)
+    assert changes.columns[:2] == ("cell", "trained on")
+    assert [row[1] for row in changes.rows] == [
+        "75 % a.jsonl, 25 % b.jsonl",
+        "50 % a.jsonl, 50 % b.jsonl",
+        "",
+    ]
+    assert "trained on" in tables.comparison(group).columns
+    assert table(results.read_run(run))[0]["mixture"] == "75 % a.jsonl, 25 % b.jsonl"

@@ -102,6 +102,7 @@ class PlannedSet(Frozen):
     quality: str | None = None
 
 
+Samples = Annotated[int, Field(ge=1)]
 Text = Annotated[str, BeforeValidator(_as_text)]
 Column = Annotated[str | None, BeforeValidator(_as_column)]
 
@@ -119,21 +120,21 @@ class DataConfig(Frozen):
     that must stay on one side of the split. ``split_by``: without it, whether rows that open with the same user
     turn, however it is spelled, stay together, or those of one whole prompt; set while planning, ``None`` (as
     ``prompt``) in runs of earlier versions. ``max_samples``: maximum number of rows from each data set, its first
-    ones; ``num_samples``: the number of its rows that ``sample_seed`` draws. ``format``, ``columns`` (part ->
-    column) and ``tags`` (the words of messages) describe files that do not have the usual names; a part whose
-    column is ``None``, and the columns in ``ignore_columns``, are not read. ``variables``: values for ``{{name}}``
-    in texts. ``special_tokens``: whether control tokens in contents are ordinary text or kept as tokens. ``end``:
-    whether answers that the template ends without an end token get one. ``turns``: whether all answers of a row are
-    learned, or the last, where the template renders earlier ones differently once later ones follow.
-    ``template_arguments``: values for variables that the chat template asks for. ``default_system``: the system
-    text of rows without one. ``tool_format``: the format of tools and calls in place of the template's, or ``omit``
-    to leave out what the template has no place for. ``date``: what a template that writes today's date writes; set
-    while planning, and no part of a trial's id. ``strict``: rows that would be left out, or read with a change, are
-    errors. ``folder``: where ``dataset_info.json`` is. ``sha256``: the hash of the rows, set while planning; it is
-    part of a trial's id, paths are not. ``quality``: by what the answers of ``sft`` are judged (:data:`QUALITIES`,
-    or ``module:function``); where it is left out, planning chooses exact match for short answers; ``None``: exact
-    match where each prompt is known to have one right answer, else the loss. ``quality_file``: the file of such a
-    function, and ``quality_sha256`` its hash, both set while planning.
+    ones; ``num_samples``: the number of its rows that ``sample_seed`` draws, or a number for each data set of
+    ``train``. ``format``, ``columns`` (part -> column) and ``tags`` (the words of messages) describe files that do
+    not have the usual names; a part whose column is ``None``, and the columns in ``ignore_columns``, are not read.
+    ``variables``: values for ``{{name}}`` in texts. ``special_tokens``: whether control tokens in contents are
+    ordinary text or kept as tokens. ``end``: whether answers that the template ends without an end token get one.
+    ``turns``: whether all answers of a row are learned, or the last, where the template renders earlier ones
+    differently once later ones follow. ``template_arguments``: values for variables that the chat template asks
+    for. ``default_system``: the system text of rows without one. ``tool_format``: the format of tools and calls in
+    place of the template's, or ``omit`` to leave out what the template has no place for. ``date``: what a template
+    that writes today's date writes; set while planning, and no part of a trial's id. ``strict``: rows that would be
+    left out, or read with a change, are errors. ``folder``: where ``dataset_info.json`` is. ``sha256``: the hash of
+    the rows, set while planning; it is part of a trial's id, paths are not. ``quality``: by what the answers of
+    ``sft`` are judged (:data:`QUALITIES`, or ``module:function``); where it is left out, planning chooses exact
+    match for short answers; ``None``: exact match where each prompt is known to have one right answer, else the
+    loss. ``quality_file``: the file of such a function, and ``quality_sha256`` its hash, both set while planning.
     """
 
     train: str | tuple[str, ...]
@@ -146,7 +147,7 @@ class DataConfig(Frozen):
     group: Column = None
     split_by: Literal["prompt", "first_turn"] | None = None
     max_samples: int | None = Field(default=None, ge=1)
-    num_samples: int | None = Field(default=None, ge=1)
+    num_samples: Samples | tuple[Samples, ...] | None = None
     sample_seed: int = Field(default=0, ge=0, lt=2**32)
     mix: Literal["concat", "interleave_under", "interleave_over"] = "concat"
     weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
@@ -258,6 +259,11 @@ class DataConfig(Frozen):
             raise ValueError("give only one of eval and eval_count")
         if isinstance(self.eval, dict):
             self._check_set_sources(self.eval)
+        if isinstance(self.num_samples, tuple) and len(self.num_samples) != len(self.names):
+            raise ValueError(
+                f"num_samples has {len(self.num_samples)} numbers for {len(self.names)} data sets; give one for each "
+                "of data.train, or one number for all"
+            )
         if self.weights is not None and len(self.weights) != len(self.names):
             raise ValueError(f"weights has {len(self.weights)} numbers for {len(self.names)} data sets")
         if self.weights is not None and self.mix == "concat":

@@ -65,7 +65,9 @@ def load_set(config: DataConfig, name: str, row_type: type) -> EvaluationSet:
             own = own.model_copy(update=_OF_COLUMNS)
         data = load_uncut(own, kind, further=True)
         keys = split_keys(config, data.rows.table)
-        drawn = sampled_rows(np.zeros(len(keys), np.int64), config.num_samples, config.sample_seed)
+        # Numbers of rows by data set are of those that are trained on.
+        count = config.num_samples if isinstance(config.num_samples, int) else None
+        drawn = sampled_rows(np.zeros(len(keys), np.int64), count, config.sample_seed)
         texts = data.rows.table["row"]
         chosen = by_hash(keys, drawn, lambda row: str(texts[row].as_py()))[: config.eval_rows]
         rows = Rows[Any](data.rows.table, chosen, kind, data.rows.sha256)

@@ -10,8 +10,8 @@ The validation rows steer a search; the test rows give the quality, once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from trainables.data.splits import (
     held_out_setting,
     interleave,
     sampled_rows,
+    samples_of,
     split_advice,
     split_halves,
     split_rows,
@@ -90,6 +91,8 @@ class Data:
     quality: Quality | None = None
     pairs: Sequence[Any] = ()
     sets: tuple[EvaluationSet, ...] = ()  # further evaluation sets
+    # Of several data sets, how many of the rows to train on are of each, by its name; else empty.
+    mixture: Mapping[str, int] = field(default_factory=dict)
 
 
 def load(config: DataConfig, row_type: type = Conversation) -> Data:
@@ -196,7 +199,19 @@ def _load(
         quality=Quality.of(config),
         pairs=_embedded_pairs(config, row_type, train),
         sets=sets,
+        mixture=_mixture(train, sources[order]),
     )
+
+
+def _mixture(train: Sequence[Source], numbers: np.ndarray) -> dict[str, int]:
+    """The rows to train on by data set; ``numbers`` (rows,): the source of each."""
+    if len(train) == 1:
+        return {}
+    counts = np.bincount(numbers, minlength=len(train)).tolist()
+    found: dict[str, int] = {}
+    for label, count in zip(source_labels(train), counts, strict=True):
+        found[label] = found.get(label, 0) + count
+    return found
 
 
 def _embedded_pairs(config: DataConfig, row_type: type, train: tuple[Source, ...]) -> Sequence[Any]:
@@ -227,12 +242,12 @@ def _too_few_error(
 
 def _sample_warnings(config: DataConfig, sources: Sequence[Source], numbers: np.ndarray) -> Iterator[str]:
     """Data sets that have fewer rows than are to be drawn; ``numbers`` (rows,): the source of each row."""
-    for source, count in zip(
-        source_labels(sources), np.bincount(numbers, minlength=len(sources)), strict=True
-    ):
-        if config.num_samples is not None and count < config.num_samples:
+    counts = np.bincount(numbers, minlength=len(sources))
+    for place, (source, count) in enumerate(zip(source_labels(sources), counts, strict=True)):
+        wanted = samples_of(config.num_samples, place)
+        if wanted is not None and count < wanted:
             rows = counted(int(count), "usable row")
-            yield f"{source} has {rows}, fewer than num_samples: {config.num_samples}; none is repeated"
+            yield f"{source} has {rows}, fewer than num_samples: {wanted}; none is repeated"
 
 
 def _split(

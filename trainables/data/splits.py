@@ -118,20 +118,32 @@ def split_advice(config: DataConfig, part: str, what: str, keys: np.ndarray, hel
     )
 
 
-def sampled_rows(sources: np.ndarray, count: int | None, seed: int) -> Indices:
+def samples_of(counts: int | Sequence[int] | None, source: int) -> int | None:
+    """How many rows are drawn of the data set of that number; of counts by data set, all of those that have none.
+
+    >>> [samples_of([5, 3], source) for source in range(3)], samples_of(4, 2)
+    ([5, 3, None], 4)
+    """
+    if counts is None or isinstance(counts, int):
+        return counts
+    return counts[source] if source < len(counts) else None
+
+
+def sampled_rows(sources: np.ndarray, count: int | Sequence[int] | None, seed: int) -> Indices:
     """The numbers of ``count`` rows of each data set, drawn by ``seed``, in the rows' order; all without ``count``.
 
-    ``sources`` (rows,): the data set of each row. By one seed, a larger sample of the same rows contains a smaller.
+    ``sources`` (rows,): the data set of each row; ``count`` may be of each of them. By one seed, a larger sample of the
+    same rows contains a smaller.
 
     >>> sampled_rows(np.array([0, 0, 0, 1]), 1, seed=0).tolist()
     [2, 3]
     """
     if count is None:
         return np.arange(len(sources))
-    drawn = [
-        np.random.default_rng([seed, source]).permutation(np.flatnonzero(sources == source))[:count]
-        for source in np.unique(sources)
-    ]
+    drawn = []
+    for source in np.unique(sources):
+        rows = np.random.default_rng([seed, source]).permutation(np.flatnonzero(sources == source))
+        drawn.append(rows[: samples_of(count, int(source))])
     return np.sort(np.concatenate(drawn)) if drawn else np.arange(0)
 
 

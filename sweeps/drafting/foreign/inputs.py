@@ -156,9 +156,11 @@ def _swift_data(
     given = {count for count in counts if count is not None}
     if len(given) == 1 and None not in counts:
         data["num_samples"] = given.pop()
+    elif given and None not in counts:
+        data["num_samples"] = list(counts)
     elif given:
         notes.append(
-            "the numbers of rows behind # differ, and here num_samples is the same for each data set: leave out"
+            "some data sets have a number of rows behind #, and here num_samples is of all of them: leave out"
         )
     return data
 

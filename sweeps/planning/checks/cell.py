@@ -161,6 +161,7 @@ def _cell(
         learning_rate_factor=rate_factor,
         row_counts=tuple(sorted({n * rows for n, rows in zip(lengths, update_rows, strict=True)})),
         quality_rows=quality_rows(configs[0], data),
+        mixture=data.mixture,
         evaluation_sets=evaluation_sets(configs[0].stage, data),
         validation_rows=len(data.validation),
     )
@@ -172,6 +173,10 @@ def data_notes(data: Data) -> tuple[str, ...]:
     verb = "repeats" if data.duplicates == 1 else "repeat"
     repeated = f"{counted(data.duplicates, 'row')} {verb} the prompt of another"
     details = [repeated] if data.duplicates else []
+    if data.mixture:
+        total = sum(data.mixture.values())
+        parts = ", ".join(f"{rows} of {name} ({rows / total:.0%})" for name, rows in data.mixture.items())
+        details.append(f"training rows are {parts}")
     if data.overlap:
         details.append(f"{data.overlap} training rows were left out because they belong to held-out rows")
     overlaps = find_overlaps(data.train, data.test)

@@ -70,8 +70,9 @@ def _in_search(search: SearchConfig | None) -> Iterator[tuple[CellPath, str]]:
 
 def _in_data(config: TrialConfig) -> Iterator[tuple[CellPath, str]]:
     data = config.data
-    for key in ("eval", "eval_count"):
-        if getattr(data, key) is not None:
+    # A first evaluation set that is null is what the fraction holds out.
+    for key, given in (("eval", data.eval_names), ("eval_count", data.eval_count)):
+        if given:
             yield ("data", "eval_fraction"), f"data.{key} decides which rows are held out"
     if not data.holds_out:
         for path in (("data", "eval_rows"), ("train", "eval_steps")):

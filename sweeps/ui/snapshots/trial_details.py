@@ -51,9 +51,7 @@ def trial_details(reader: RunReader, snapshot: RunSnapshot, trial: str) -> dict[
         "settings": reader.table.settings.all(trial),
         "columns": list(snapshot.columns),
         "curves": {name: thinned(points) for name, points in sorted(files.curve.points.items())},
-        "metrics": {name: finite(value) for name, value in record.metrics.items()}
-        if record is not None
-        else {},
+        "metrics": _metrics(record),
         "memory": _memory(record),
         "facts": {name: _fact(getattr(record, name)) for name in FACTS} if record is not None else {},
         "place": _place(snapshot.rows, trial),
@@ -61,6 +59,16 @@ def trial_details(reader: RunReader, snapshot: RunSnapshot, trial: str) -> dict[
         **_files(files.folder),
     }
     return {name: value if name == "curves" else plain(value) for name, value in details.items()}
+
+
+def _metrics(record: Record | None) -> dict[str, Any]:
+    """The measures on the test rows, and as ``general: loss`` those on further evaluation sets."""
+    if record is None:
+        return {}
+    found = {name: finite(value) for name, value in record.metrics.items()}
+    for name, each in record.sets.items():
+        found |= {f"{name}: {measure}": finite(value) for measure, value in each.metrics.items()}
+    return found
 
 
 def _memory(record: Record | None) -> dict[str, Any]:

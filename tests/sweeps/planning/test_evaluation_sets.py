@@ -45,6 +45,15 @@ def test_the_plan_has_the_sets_their_rows_and_their_measures(workdir: Path) -> N
     }  # fmt: skip
 
 
+def test_the_fraction_decides_what_is_held_out_where_the_first_set_is_null(workdir: Path) -> None:
+    def told(text: str) -> bool:
+        return any("data.eval decides which rows are held out" in each for each in problems(workdir, text))
+
+    assert not told(SETS)
+    write_lines(workdir / "held.jsonl", [{"prompt": f"held {n}", "completion": "x"} for n in range(60)])
+    assert told(SETS.replace("mine: null", "mine: held.jsonl"))
+
+
 def test_each_set_has_the_measure_that_suits_its_answers_unless_the_spec_says_one(workdir: Path) -> None:
     data = plan(workdir, SETS).cells[0].first().data
     assert (data.quality, data.planned_sets["general"].quality) == ("exact_match", "loss")
@@ -139,3 +148,19 @@ def test_the_time_of_the_sets_is_that_of_the_same_sets_as_soon_as_they_were_scor
     without = plan(workdir, SPEC).times().cells[cell.name]
     assert without is not None
     assert without.trial.sets == 0
+
+
+def test_shares_that_are_compared_are_cells_of_their_own_with_what_is_really_drawn(workdir: Path) -> None:
+    weights = "mix: interleave_under, weights: {compare: [[1, 1], [3, 1]]}"
+    planned = plan(workdir, SETS.replace("train: rows.jsonl", f"train: [rows.jsonl, c.jsonl], {weights}"))
+    assert planned.errors  # there is no c.jsonl yet
+    write_lines(workdir / "c.jsonl", [{"prompt": f"more {n}", "completion": "x"} for n in range(60)])
+    planned = plan(workdir, SETS.replace("train: rows.jsonl", f"train: [rows.jsonl, c.jsonl], {weights}"))
+    assert not planned.errors
+    even, uneven = planned.cells[:2]
+    assert (even.name, uneven.name) == ("sft-full-weights1-1", "sft-full-weights3-1")
+    shares = [each.mixture["rows.jsonl"] / sum(each.mixture.values()) for each in (even, uneven)]
+    assert shares[0] < shares[1]
+    rows = ", ".join(f"{count} of {name}" for name, count in even.mixture.items()).split(", ")[0]
+    assert any(f"training rows are {rows} (" in note for note in planned.notes)
+    assert plan_json(planned)["cells"][0]["mixture"] == even.mixture

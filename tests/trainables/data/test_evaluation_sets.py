@@ -124,3 +124,36 @@ def test_a_config_of_an_earlier_version_reads_as_it_was(folder: Path) -> None:
     del written["planned_sets"]
     read = DataConfig.model_validate_json(json.dumps(written))
     assert (read.eval_names, read.further_sets, read.set_names) == (("held.jsonl",), {}, ())
+
+
+def test_a_number_of_rows_for_each_data_set_is_drawn_and_counted(folder: Path) -> None:
+    given = {"train": ["rows.jsonl", "held.jsonl"], "eval_fraction": 0, "num_samples": [12, 5]}
+    data = load(config(folder, **given))
+    assert data.mixture == {"rows.jsonl": 12, "held.jsonl": 5}
+    assert len(data.train) == 17
+    more = load(config(folder, **given | {"num_samples": [20, 5]}))
+    drawn, others = ({row.prompt[0]["content"] for row in each.train} for each in (data, more))
+    assert drawn < others
+    few = load(config(folder, **given | {"num_samples": [12, 30]}))
+    assert any("held.jsonl has 20 usable rows, fewer than num_samples: 30" in each for each in few.warnings)
+    with pytest.raises(ValidationError, match="num_samples has 3 numbers for 2 data sets"):
+        config(folder, **given | {"num_samples": [1, 2, 3]})
+
+
+def test_what_is_held_out_keeps_its_rows_where_each_data_set_has_a_number(folder: Path) -> None:
+    whole = load(config(folder, train=["rows.jsonl", "general.jsonl"], eval="held.jsonl"))
+    drawn = load(config(folder, train=["rows.jsonl", "general.jsonl"], eval="held.jsonl", num_samples=[9, 9]))
+    assert (drawn.validation, drawn.test) == (whole.validation, whole.test)
+
+
+def test_the_mixture_is_what_is_drawn_and_not_what_was_asked_for(folder: Path) -> None:
+    given = {"train": ["rows.jsonl", "held.jsonl"], "eval_fraction": 0, "mix": "interleave_under"}
+    data = load(config(folder, **given, weights=[1, 1]))
+    contents = [row.prompt[0]["content"] for row in data.train]
+    counts = {
+        "rows.jsonl": sum(each.startswith("say") for each in contents),
+        "held.jsonl": sum(each.startswith("held") for each in contents),
+    }
+    assert data.mixture == counts
+    assert counts["rows.jsonl"] != counts["held.jsonl"]
+    assert load(config(folder)).mixture == {}

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from reports.analysis.comparison import compare
+from reports.analysis.evaluation_sets import set_results
 from tests.helpers.own_rows import write_lines
 from tests.helpers.trials import make_config, make_policy, run, write_rows
 from trainables import results
@@ -24,7 +26,7 @@ from trainables.stages.set_scores import set_scorings
 from trainables.trial.config import TrialConfig
 from trainables.trial.tokenizer import tokenizer_of
 
-TEXTS = ["once upon a time there was a king " * 12, "short", "and they lived happily"]
+TEXTS = ["once upon a time there was a king " * 12, "short", *(f"text {number}" for number in range(10))]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sets")
     write_rows(path / "rows.jsonl")
     write_lines(path / "text.jsonl", [{"text": text} for text in TEXTS])
-    write_lines(path / "general.jsonl", [{"prompt": f"other {n}", "completion": "cd"} for n in range(5)])
+    write_lines(path / "general.jsonl", [{"prompt": f"other {n}", "completion": "cd"} for n in range(12)])
     return path
 
 
@@ -60,9 +62,9 @@ def test_the_record_holds_each_sets_rows_quality_and_time(
     _, record, trial = trained
     assert list(record.sets) == ["text", "general"]
     text, general = record.sets.values()
-    assert (text.source, text.rows, text.quality_name) == ("text.jsonl", 3, "loss")
+    assert (text.source, text.rows, text.quality_name) == ("text.jsonl", len(TEXTS), "loss")
     assert (text.quality_unit, text.quality_higher_is_better) == ("nats per token", False)
-    assert (general.source, general.rows, general.quality_name) == ("general.jsonl", 5, record.quality_name)
+    assert (general.source, general.rows, general.quality_name) == ("general.jsonl", 12, record.quality_name)
     assert text.seconds is not None
     assert record.eval_seconds is not None
     assert record.eval_seconds > text.seconds
@@ -99,14 +101,27 @@ def test_the_loss_of_text_is_over_all_of_its_tokens_but_the_first(tiny_model: Pa
     assert scores.metrics["bits_per_byte"] == pytest.approx(bits, rel=1e-6)
 
 
-def test_the_untrained_model_is_scored_on_the_same_rows(
+def test_the_untrained_model_is_scored_on_the_same_rows_and_the_report_says_what_was_lost_since(
     tiny_model: Path, folder: Path, trained: tuple[TrialConfig, Record, Path]
 ) -> None:
-    record = run(with_sets(tiny_model, folder, None), folder / "base", memory_gauge=None)
-    base = folder / "base" / "trials" / record.trial_id
-    for name in record.sets:
-        keys = [pq.read_table(path / set_file(name)).column("reference") for path in (base, trained[2])]
+    _, after, trial = trained
+    before = run(with_sets(tiny_model, folder, None), folder / "run", memory_gauge=None)
+    for name in before.sets:
+        paths = (folder / "run" / "trials" / before.trial_id, trial)
+        keys = [pq.read_table(path / set_file(name)).column("reference") for path in paths]
         assert keys[0] == keys[1]
+    results.write_tables(folder / "run")
+    (group,) = compare([results.read_run(folder / "run")])
+    (row,) = group.rows
+    assert [each.name for each in set_results(group)] == ["text", "general"]
+    for each in set_results(group):
+        lost = each.lost(group, row)
+        assert lost is not None
+        assert lost.interval is not None
+        sign = -1 if each.higher_is_better else 1
+        rise = after.sets[each.name].quality - before.sets[each.name].quality
+        assert lost.value == pytest.approx(sign * rise)
+        assert lost.interval[0] <= lost.value <= lost.interval[1]
 
 
 def test_further_sets_change_nothing_of_training_and_are_part_of_what_a_trial_is(
