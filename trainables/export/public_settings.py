@@ -18,6 +18,7 @@ NOT_SETTINGS = frozenset(
         "unsafe",
         "start",
         "sha256",
+        "planned_sets",
         "train",
         "eval",
         "kind",
