@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
@@ -53,6 +55,7 @@ PAGES: tuple[Any, ...] = (
 )
 LEAVE_SECONDS = 3  # for open event streams when the server ends
 OPEN_FILES = 16_384
+THREADS = 64  # for looks at disks, which pages share: on few cores, asyncio's own are few
 MAX_CONNECTIONS = 4096  # of all browsers; further ones are refused, so unfinished requests must not fill them
 
 
@@ -146,6 +149,8 @@ class _Server(uvicorn.Server):
 def _lifespan(ui: Ui) -> Callable[[Starlette], Any]:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ui")
+        asyncio.get_running_loop().set_default_executor(threads)
         try:
             yield
         finally:

@@ -1,9 +1,13 @@
-"""The run that a page is about, by its key; the trial by its id among those that the run has."""
+"""The run that a page is about, by its key; the trial by its id among those that the run has.
+
+A first read is waited for in the event loop: those who wait must hold no thread that another page needs.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import time
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,15 +20,19 @@ KEY = re.compile(r"[0-9a-f]{12}")
 TRIAL = re.compile(r"[\w.-]{1,128}")
 FIRST_SECONDS = 0.5  # that a page waits for the first read of a run; the rest comes by the event stream
 READ_SECONDS = 20.0  # that what a page loads later waits
+LOOK_SECONDS = 0.02  # between two looks whether the first read has ended
 
 
 async def followed_run(request: Request, key: str | None = None, wait: float = FIRST_SECONDS) -> Followed:
     """Raises ``HTTPException`` 404 for a key that no run has."""
     key = key if key is not None else request.path_params["key"]
     ui = ui_of(request)
-    found = await asyncio.to_thread(ui.snapshots.state, key, wait) if KEY.fullmatch(key) else None
+    found: Followed | None = await asyncio.to_thread(ui.snapshots.state, key) if KEY.fullmatch(key) else None
     if found is None:
         raise HTTPException(404, translator(request)("run.unknown", key=key))
+    until = time.monotonic() + wait
+    while not found.first_read.is_set() and time.monotonic() < until:
+        await asyncio.sleep(LOOK_SECONDS)
     return found
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import time
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 NICENESS = 15
 SECONDS = 300.0  # for one computation
 AT_ONCE = 1
-_RUNNING: set[subprocess.Popen[bytes]] = set()
 Compute = Callable[["Followed"], Awaitable[Any]]
 
 
@@ -79,46 +79,39 @@ class ComputedValues:
         for known in self._values.values():
             if known.task is not None:
                 known.task.cancel()
-        end_processes()
 
 
 async def json_of(argv: list[str], seconds: float = SECONDS) -> Any:
     """The JSON that a Python module prints, such as ``["-m", "sweeps.cli", "report", RUN, "--json"]``. Raises
-    :class:`Failed`.
+    :class:`Failed`. The process ends with whoever waits for it.
     """
-    return await asyncio.to_thread(_json_of, argv, seconds)
-
-
-def _json_of(argv: list[str], seconds: float) -> Any:
-    process = subprocess.Popen(
-        ["nice", "-n", str(NICENESS), sys.executable, "-P", *argv],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+    process = await asyncio.create_subprocess_exec(
+        *("nice", "-n", str(NICENESS), sys.executable, "-P", *argv),
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
-    _RUNNING.add(process)
     try:
-        out, err = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
+        async with asyncio.timeout(seconds):
+            out, err = await process.communicate()
+    except TimeoutError:
         raise Failed(f"it took more than {seconds:.0f} s") from None
     finally:
-        process.kill()
-        process.wait()
-        _RUNNING.discard(process)
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
     if process.returncode != 0:
         raise Failed(_last_words(err) or f"it ended with code {process.returncode}")
+    return await asyncio.to_thread(_parsed, out)
+
+
+def _parsed(text: bytes) -> Any:
     try:
-        return json.loads(out)
-    except ValueError:
+        return json.loads(text)
+    except (ValueError, RecursionError):
         raise Failed("it printed no JSON") from None
-
-
-def end_processes() -> None:
-    """Ends all computations that are under way: nobody waits for them any more."""
-    for process in list(_RUNNING):
-        process.kill()
 
 
 def _last_words(error: bytes) -> str:
