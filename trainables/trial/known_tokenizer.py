@@ -8,15 +8,16 @@ from __future__ import annotations
 import importlib.metadata
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables import templates
 from trainables.models import locate
-from trainables.models.folder import fingerprint
+from trainables.models.folder import ModelError, fingerprint
 from trainables.storage import cache as cache_folders
 from trainables.storage import files
+from trainables.system.recent import Recent
 from trainables.tokenization import token_table
 from trainables.tokenization.deferred_tokenizer import DeferredTokenizer
 from trainables.trial.config import TrialConfig
@@ -54,10 +55,15 @@ def known_tokenizer(config: TrialConfig) -> KnownTokenizer:
     }
     if config.model.runs_remote_code:  # such code may do something else each time
         return _examined(config)
-    versions = [importlib.metadata.version(name) for name in ("transformers", "tokenizers")]
     files_of_model = fingerprint(folder, with_weights=False)
-    key = files.sha256([VERSION, token_table.VERSION, versions, _template_code(), files_of_model, asked])
-    return _kept(key, config.model_dump_json())
+    key = files.sha256(
+        [VERSION, token_table.VERSION, _library_versions(), _template_code(), files_of_model, asked]
+    )
+    # An error names the folder.
+    found = _recent.get((key, folder), lambda: _kept(key, config))
+    if not isinstance(found, KnownTokenizer):
+        raise found.with_traceback(None)
+    return found
 
 
 def deferred_tokenizer(config: TrialConfig) -> DeferredTokenizer:
@@ -76,12 +82,23 @@ def _examined(config: TrialConfig) -> KnownTokenizer:
     return KnownTokenizer(token_table.tokenizer_identity(tokenizer), added_system_text(tokenizer))
 
 
-@lru_cache(maxsize=32)
-def _kept(key: str, config: str) -> KnownTokenizer:
-    def make() -> KnownTokenizer:
-        return _examined(TrialConfig.model_validate_json(config))
+def _kept(key: str, config: TrialConfig) -> KnownTokenizer | ModelError | templates.TemplateError:
+    """What is kept, or why there is nothing: a plan asks ten times, and loading fails as slowly as it succeeds."""
+    try:
+        return cache_folders.value(
+            "tokenizers", key, "tokenizer.json", KnownTokenizer, lambda: _examined(config)
+        )
+    except (ModelError, templates.TemplateError) as error:
+        return error
 
-    return cache_folders.value("tokenizers", key, "tokenizer.json", KnownTokenizer, make)
+
+_recent: Recent[tuple[str, Path], KnownTokenizer | ModelError | templates.TemplateError] = Recent(32)
+
+
+@cache
+def _library_versions() -> list[str]:
+    """Read once: a plan asks ten times, and each time would parse the metadata of both packages."""
+    return [importlib.metadata.version(name) for name in ("transformers", "tokenizers")]
 
 
 @cache

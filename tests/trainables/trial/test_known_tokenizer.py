@@ -52,7 +52,7 @@ def test_it_has_the_identity_of_the_tokenizer_when_first_asked_and_from_the_cach
     asked = with_data(config, **settings)
     expected = tokenizer_identity(tokenizer_of(asked))
     assert deferred_tokenizer(asked).identity == expected
-    known_tokenizer._kept.cache_clear()
+    known_tokenizer._recent.clear()
     monkeypatch.setattr(known_tokenizer, "_loaded", lambda config: pytest.fail("it was loaded"))
     assert deferred_tokenizer(asked).identity == expected
 
@@ -85,15 +85,22 @@ def test_a_template_file_that_was_edited_makes_it_another_one(config: TrialConfi
     assert len(found) == 2
 
 
-def test_a_damaged_tokenizer_is_an_error_each_time(
-    config: TrialConfig, tiny_model: Path, tmp_path: Path
+def test_a_damaged_tokenizer_is_an_error_each_time_and_is_loaded_once_until_it_changes(
+    config: TrialConfig, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = shutil.copytree(tiny_model, tmp_path / "model")
-    (folder / "tokenizer.json").write_text("{", encoding="utf-8")
-    asked = config.model_copy(update={"model": config.model.model_copy(update={"path": folder})})
-    for _ in range(2):
-        with pytest.raises(ModelError, match="its tokenizer can't be read"):
-            deferred_tokenizer(asked)
+    loads, load = [], known_tokenizer._loaded
+    monkeypatch.setattr(known_tokenizer, "_loaded", lambda config: loads.append(config) or load(config))
+    asked = []
+    for name in ("model", "other"):
+        folder = shutil.copytree(tiny_model, tmp_path / name)
+        (folder / "tokenizer.json").write_text("{", encoding="utf-8")
+        asked.append(config.model_copy(update={"model": config.model.model_copy(update={"path": folder})}))
+    for each in (asked[0], asked[0], asked[1]):
+        with pytest.raises(ModelError, match=f"{each.model.path}: its tokenizer can't be read"):
+            deferred_tokenizer(each)
+    assert [each.model.path for each in loads] == [tmp_path / "model", tmp_path / "other"]
+    shutil.copy(tiny_model / "tokenizer.json", tmp_path / "model" / "tokenizer.json")
+    assert deferred_tokenizer(asked[0]).identity
 
 
 def test_a_plan_whose_rows_are_tokenized_imports_no_torch(config: TrialConfig, tmp_path: Path) -> None:
