@@ -584,12 +584,15 @@ def test_the_plan_as_json_says_all_that_a_run_would_do(workdir: Path) -> None:
         "predicted_peak_bytes": None,
         "predicted": None,
         "not_predicted": NO_TYPE,
+        "mixture": {},
+        "evaluation_sets": [],
         "memory": None,
         "needs": [],
         "trial_minutes": None,
         "minutes": None,
         "least_minutes": None,
         "time_source": None,
+        "set_minutes": None,
     }
     assert planned["time"]["unknown"] == ["sft-full", "sft-lora"]
 
