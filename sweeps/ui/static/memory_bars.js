@@ -4,7 +4,7 @@ import {gib} from "./units.js";
 import {t} from "./words.js";
 
 // Parts in the order of the bar; each has a class with its colour.
-export const PARTS = ["weights", "gradients", "optimizer", "activations", "logits", "quantization", "reference", "value",
+export const PARTS = ["weights", "gradients", "optimizer", "update", "activations", "logits", "quantization", "reference", "value",
   "reward", "gathered", "other", "correction"];
 
 /** The parts of a JSON object with NAME_bytes, largest parts of the same kind together: [[name, bytes], ...]. */

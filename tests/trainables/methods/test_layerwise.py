@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,3 +112,21 @@ def test_several_workers_are_refused(tiny_model: Path, rows: Path) -> None:
         (("resources", "workers"), True)
     ]
     assert not list(sharing_problems(config, 1))
+
+
+@pytest.mark.parametrize(
+    ("ends", "trained"), [(False, {".layers.0."}), (True, {"embed_tokens", "model.norm"})]
+)
+def test_memory_is_measured_where_a_trial_takes_the_most(
+    tiny_model: Path, rows: Path, ends: bool, trained: set[str]
+) -> None:
+    config = make_config(tiny_model, rows, {"kind": "badam", "ends": ends, "order": "descending"})
+    policy = make_policy(config)
+    assert policy.method is not None
+    (switch,) = policy.method.heaviest_callbacks(policy.model, policy.dtypes, config.train.seed)
+    optimizer = torch.optim.SGD(policy.model.parameters(), 0.1)
+    switch.on_step_begin(None, SimpleNamespace(global_step=0), None, model=policy.model, optimizer=optimizer)
+    found = {name for name, parameter in policy.model.named_parameters() if parameter.requires_grad}
+    assert found == {
+        name for name, _ in policy.model.named_parameters() if any(part in f".{name}" for part in trained)
+    }
