@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from sweeps.execution import input_changes
 from sweeps.execution.stated_claims import stated_claims
 from sweeps.planning import identity
+from sweeps.planning.checks import own_methods
 from sweeps.planning.plan import CHOSEN, Plan
 from sweeps.planning.resources.default_precision import DTYPE, PRECISION
 from sweeps.runs.layout import read_environment
@@ -161,6 +162,7 @@ def _identity(plan: Plan) -> dict[str, Any]:
         "conventions": plan.conventions.version,
         "trials": {cell.name: cell.trials for cell in plan.cells},
         "finalists": plan.spec.finalists.model_dump(),
+        **({"method_code": code} if (code := own_methods.hashes(plan.spec)) else {}),
     }
 
 
@@ -172,6 +174,8 @@ def _check_unchanged(plan: Plan, run: Path, previous: dict[str, Any]) -> None:
         problems += _changed_settings(plan, run)
     if not problems and previous.get("contents") != now["contents"]:
         problems += input_changes.problems(plan, previous)
+    if not problems:
+        problems += own_methods.changes(plan.spec, previous.get("method_code", {}))
     for cell, trials in previous.get("trials", {}).items():
         if not problems and now["trials"].get(cell, 0) < trials:
             what = (

@@ -13,7 +13,8 @@ import importlib.machinery
 import importlib.util
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -78,7 +79,7 @@ class OwnCode:
     def read(cls, path: Path) -> OwnCode:
         """The code in a file or in the folder of a package. Raises :class:`OwnMethodError`."""
         try:
-            found = [path] if path.is_file() else _python_files(path)
+            found = _python_files(path) if path.is_dir() else [path]
             if sum(file.stat().st_size for file in found) > MAX_BYTES:
                 raise OwnMethodError(f"{path} holds more than {MAX_BYTES >> 20} MiB of Python files")
             sources = {file.relative_to(path.parent).as_posix(): file.read_bytes() for file in found}
@@ -122,12 +123,29 @@ def import_module(module: str, code: OwnCode | None) -> ModuleType:
             _forget(module.partition(".")[0])
         importlib.invalidate_caches()
         try:
-            return importlib.import_module(module)
+            with _without_others(code):
+                return importlib.import_module(module)
         except (Exception, SystemExit) as error:
             if isinstance(error, ModuleNotFoundError) and _is_part(error.name, module):
                 raise OwnMethodError(_missing(module, code)) from error
             what = f"{module}, {where}, can't be imported: {type(error).__name__}: {error}"
             raise OwnMethodError(f"{what}{_advice(error, code)}") from error
+
+
+@contextmanager
+def _without_others(code: OwnCode | None) -> Iterator[None]:
+    """Hides other methods' code: a process that trains with this method needn't have it."""
+    active = {top: each for top, each in _ACTIVE.items() if code is None or top != code.top}
+    loaded = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in active}
+    for top in active:
+        del _ACTIVE[top]
+    for name in loaded:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        _ACTIVE.update(active)
+        sys.modules.update(loaded)
 
 
 def _is_part(missing: str | None, module: str) -> bool:

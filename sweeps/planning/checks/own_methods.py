@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sweeps.spec.entries import written_kinds
+from sweeps.spec.key_path import KeyPath
+from sweeps.spec.problems import Problem
 from sweeps.spec.spec import Spec
 from trainables.methods.own_method import OwnMethodClass, known_own_class
 from trainables.system.wording import counted
@@ -19,6 +21,34 @@ def notes(spec: Spec) -> Iterator[str]:
                 f"{kind} is code of yours, not Paretune's: {_place(found)}. It was run to make this plan, and runs in "
                 "every process that trains with it"
             )
+
+
+def hashes(spec: Spec) -> dict[str, str]:
+    """The hashes of the code beside the spec of its methods, by their kinds."""
+    found = {kind: known_own_class(kind) for kind in written_kinds(spec)}
+    return {
+        kind: each.code.sha256 for kind, each in found.items() if each is not None and each.code is not None
+    }
+
+
+def changes(spec: Spec, before: Mapping[str, str]) -> Iterator[Problem]:
+    """A problem for each method whose code is no longer what a run began with: ``before`` has its hashes."""
+    now = hashes(spec)
+    for kind, hashed in before.items():
+        if now.get(kind) != hashed:
+            what = (
+                f"the code of {kind} is not what this run was started with. Restore it, or start a new run under "
+                "another name"
+            )
+            yield spec.source.problem(_path_of(spec, kind), what)
+
+
+def _path_of(spec: Spec, kind: str) -> KeyPath:
+    """Where the spec names a kind."""
+    for branch in spec.methods:
+        if kind in str(branch.plain().get("kind")):
+            return (*branch.origin, "kind")
+    return ("methods",)
 
 
 def _place(found: OwnMethodClass) -> str:
