@@ -64,7 +64,7 @@ families: install
 
 ## family-losses: the first step of every stage in every family beside plain transformers', by attention and packing
 family-losses: install
-	$(BIN)/python -m tests.trainables.models.family_losses
+	$(BIN)/python -m tests.trainables.models.family_losses --table trainables/README.md
 
 ## reference: the tables of allowed values in sweeps/README.md and trainables/README.md, and that of adapter types
 reference: install

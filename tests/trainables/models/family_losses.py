@@ -1,8 +1,9 @@
 """The first step of every stage in every family beside plain transformers': by attention, with and without packing.
 
-Run ``python -m tests.trainables.models.family_losses [--results FILE] [--ways "dpo sdpa,kto eager"] [FAMILY ...]``:
-what differs by more than rounding is printed as it is found, and in the end a table of each way's largest differences.
-What the file of results has is not run again.
+Run ``python -m tests.trainables.models.family_losses [--results FILE] [--table FILE] [--ways "dpo sdpa,kto eager"]
+[FAMILY ...]``: what differs by more than rounding is printed as it is found, and in the end a table of each way's
+largest differences. What the file of results has is not run again. The table is written between two markers of a
+document, where it keeps the lines of other ways.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ from tests.trainables.models.family_matrix import (
     TookTooLong,
     prepare_process,
     time_limit,
+    write_table,
 )
 from trainables.scoring import generation
 from trainables.stages import DPO, KTO, ORPO, SFT, Pretrain, Reward, SimPO
 from trainables.system import quiet
 
 FIGURES = ("loss", "gradient", "scores")
+BEGIN, END = "<!-- family losses: begin -->", "<!-- family losses: end -->"
+HEAD = ["| first step | families | loss | gradient | scores | refused | wrong |", f"|---|{'---:|' * 6}"]
 # Stage, attention, packing. Rewards of sampled answers have no loss that a formula gives beforehand.
 WAYS = {
     f"{stage.kind} {attention}{' packed' if packing else ''}": (stage.kind, attention, packing)
@@ -102,7 +106,7 @@ def _answer_nothing(policy: Any, starts: Sequence[Any], *_: Any) -> list[list[in
 def table(rows: Mapping[str, Mapping[str, Found]]) -> str:
     """The largest differences of each way over the families that make a step, in Markdown."""
     ways = list(dict.fromkeys(way for row in rows.values() for way in row))
-    lines = ["| first step | families | loss | gradient | scores | refused | wrong |", f"|---|{'---:|' * 6}"]
+    lines = list(HEAD)
     for way in ways:
         found = [row[way] for row in rows.values() if way in row]
         made = [each for each in found if "loss" in each]
@@ -113,16 +117,27 @@ def table(rows: Mapping[str, Mapping[str, Found]]) -> str:
     return "\n".join(lines)
 
 
+def merged(document: Path, new: str) -> str:
+    """The table of a document with the lines of a new one in the place of theirs, in the order of :data:`WAYS`."""
+    known = document.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    lines = {line.split("|")[1].strip(): line for line in (known + new).splitlines() if line[:1] == "|"}
+    return "\n".join([*HEAD, *(lines[way] for way in WAYS if way in lines)])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("families", nargs="*", help="model types; all of them by default")
     parser.add_argument("--results", type=Path, help="a file that differences are kept in, one family a line")
+    parser.add_argument("--table", type=Path, help="the document whose table is written; none by default")
     parser.add_argument(
         "--ways", type=lambda text: text.split(","), default=list(WAYS), help=f"some of {', '.join(WAYS)}"
     )
     options = parser.parse_args()
     quiet.silence()
-    print(table(compare_families(options.families or causal_families(), options.ways, options.results)))
+    found = table(compare_families(options.families or causal_families(), options.ways, options.results))
+    print(found)
+    if options.table is not None:
+        write_table(options.table, merged(options.table, found), BEGIN, END)
 
 
 if __name__ == "__main__":

@@ -139,11 +139,11 @@ def _general(kind: str, why: str) -> str:
     return why.replace("|", "/")[:200]
 
 
-def write_table(document: Path, text: str) -> None:
-    """Replaces what stands between the two markers of a document."""
-    before, _, rest = document.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    document.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+def write_table(document: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
+    """Replaces what stands between two markers of a document."""
+    before, _, rest = document.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    document.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def prepare_process() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from tests.helpers.plain_losses import STAGES
 from tests.trainables.models import family_losses
-from tests.trainables.models.family_losses import WAYS, Found, table
+from tests.trainables.models.family_losses import BEGIN, END, WAYS, Found, merged, table
+from tests.trainables.models.family_matrix import write_table
 
 
 def test_every_stage_with_a_formula_is_compared_with_each_attention_and_packed_where_it_can_be() -> None:
@@ -25,6 +26,21 @@ def test_the_table_has_the_largest_differences_of_the_families_that_make_a_step(
         "gamma": {"dpo sdpa": {"outcome": "refused: models of type gamma support eager; leave it out"}},
     }
     assert table(rows).splitlines()[2:] == ["| dpo sdpa | 2 | 3.0e-02 | 2.0e-07 | 0.0e+00 | 1 | 1 |"]
+
+
+def test_a_document_keeps_the_lines_of_ways_that_were_not_run(tmp_path: Path) -> None:
+    made = {"outcome": "ok", "loss": 1e-8, "gradient": 2e-7, "scores": 0.0}
+    document = tmp_path / "README.md"
+    document.write_text(f"before\n{BEGIN}\n{END}\nafter\n")
+    runs = [(["alpha"], ["kto eager", "dpo sdpa"]), (["alpha", "beta"], ["sft eager packed", "dpo sdpa"])]
+    for families, ways in runs:
+        found = table({family: dict.fromkeys(ways, made) for family in families})
+        write_table(document, merged(document, found), BEGIN, END)
+    text = document.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    lines = [line.split("|")[1:3] for line in text.splitlines() if line[:1] == "|"]
+    assert lines[2:] == [[" sft eager packed ", " 2 "], [" dpo sdpa ", " 2 "], [" kto eager ", " 1 "]]
 
 
 def test_what_the_file_of_results_has_is_not_run_again(
