@@ -1,4 +1,7 @@
-"""Which runs there are: the run folders below each root, and runs at URLs that were added."""
+"""Which runs there are: the run folders below each root, and runs at URLs that were added.
+
+Each root is looked at by a thread of its own, so that one whose disk hangs hides no run of the others.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.storage import files
@@ -16,6 +19,9 @@ from trainables.storage.locks import locked
 from trainables.storage.urls import REMOTE_STORES, checked, is_url
 
 SCAN_SECONDS = 2.0  # between two looks at the roots
+PATIENCE_SECONDS = (
+    1.0  # for the look at a root; of one that takes longer, the runs of its last look are known
+)
 FORCED_SECONDS = 0.5  # the same where a run is missing: many such questions must not keep the disk busy
 LOCK = "added_runs.lock"
 MARKS = (
@@ -52,37 +58,75 @@ def run_key(location: str) -> str:
     return hashlib.sha256(location.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-@dataclass
+class RootFolder:
+    """A folder of runs. ``runs``: those of the last look that came to its end, by key."""
+
+    def __init__(self, root: Path) -> None:
+        self.runs: dict[str, RunEntry] = {}
+        self._root = root
+        self._look: threading.Thread | None = None
+        self._began = float("-inf")
+
+    def begin(self) -> None:
+        """Begins to look anew, unless a look hangs."""
+        self.wait()  # a look that has begun earlier may have missed the newest run
+        if self._look is None or not self._look.is_alive():
+            self._began = time.monotonic()
+            self._look = threading.Thread(target=self._scan, name=f"runs in {self._root}", daemon=True)
+            self._look.start()
+
+    def wait(self) -> None:
+        """Waits for the end of a look, until :data:`PATIENCE_SECONDS` after its beginning."""
+        if self._look is not None:
+            self._look.join(max(0.0, self._began + PATIENCE_SECONDS - time.monotonic()))
+
+    def _scan(self) -> None:
+        self.runs = {entry.key: entry for entry in _runs_in(self._root)}
+
+
 class RunIndex:
     """The runs below ``roots`` (folders or URLs), looked at anew at most every two seconds."""
 
-    roots: tuple[str, ...]
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _entries: dict[str, RunEntry] = field(default_factory=dict)
-    _looked: float = float("-inf")
+    def __init__(self, roots: tuple[str, ...]) -> None:
+        self._lock = threading.Lock()
+        self._folders = [RootFolder(Path(root)) for root in roots if not is_url(root)]
+        self._at_urls = [RunEntry(root.rstrip("/")) for root in roots if is_url(root)]
+        self._added = list[RunEntry]()
+        self._looked = float("-inf")
 
     def entries(self, *, now: bool = False) -> list[RunEntry]:
-        """All runs. ``now`` looks again, however short ago the last look was. May block on a slow disk."""
+        """All runs. ``now`` looks again, however short ago the last look was. Blocks a second on a slow disk."""
         with self._lock:
             if now or time.monotonic() - self._looked > SCAN_SECONDS:
                 self._look()
-            return list(self._entries.values())
+            return list(self._known().values())
 
     def get(self, key: str) -> RunEntry | None:
         """The run with a key. A run that isn't known is looked for, as it may have begun just now; looks are half a
         second apart, and all who wait for one share it.
         """
         asked = time.monotonic()
-        if key not in self._entries:
+        if key not in self._known():
             time.sleep(max(0.0, self._looked + FORCED_SECONDS - asked))
             with self._lock:
                 if self._looked < asked:
                     self._look()
-        return self._entries.get(key)
+        return self._known().get(key)
+
+    def _known(self) -> dict[str, RunEntry]:
+        at_urls: list[RunEntry] = [*self._at_urls, *self._added]
+        known = {entry.key: entry for entry in at_urls}
+        for folder in self._folders:
+            known |= folder.runs
+        return known
 
     def _look(self) -> None:
         began = time.monotonic()
-        self._entries = {entry.key: entry for entry in self._scan()}
+        self._added = [RunEntry(url) for url in _added_urls()]
+        for folder in self._folders:
+            folder.begin()
+        for folder in self._folders:
+            folder.wait()
         self._looked = began
 
     def add(self, url: str) -> RunEntry:
@@ -102,14 +146,6 @@ class RunIndex:
                 _write_added(kept)
         self.entries(now=True)
         return len(kept) < len(urls)
-
-    def _scan(self) -> Iterator[RunEntry]:
-        for root in self.roots:
-            if is_url(root):
-                yield RunEntry(root.rstrip("/"))
-            else:
-                yield from _runs_in(Path(root))
-        yield from map(RunEntry, _added_urls())
 
 
 def _runs_in(root: Path) -> Iterator[RunEntry]:

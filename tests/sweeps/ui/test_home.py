@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from sweeps.ui.run_index import RunIndex, added_keys
+from sweeps.ui import run_index
+from sweeps.ui.run_index import RunEntry, RunIndex, added_keys
 from sweeps.ui.snapshots import url_copy
 from tests.sweeps.ui.conftest import OWN, UiUnderTest
 from trainables.storage.home import home
@@ -112,8 +116,37 @@ def test_questions_about_unknown_runs_share_the_looks_at_the_folders(
     ui: UiUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scans = list[int]()
-    monkeypatch.setattr(RunIndex, "_scan", lambda self: iter(scans.append(1) or ()))
+    monkeypatch.setattr(run_index, "_runs_in", lambda root: iter(scans.append(1) or ()))
     with ThreadPoolExecutor(20) as pool:
         found = list(pool.map(ui.state.runs.get, [f"{number:012x}" for number in range(20)]))
     assert found == [None] * 20
     assert len(scans) < 10
+
+
+def test_a_root_whose_disk_hangs_hides_no_run_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for root in ("slow", "fast"):
+        (tmp_path / root / root / "trials").mkdir(parents=True)
+    index, hangs, look = (
+        RunIndex((str(tmp_path / "slow"), str(tmp_path / "fast"))),
+        Event(),
+        run_index._runs_in,
+    )
+    monkeypatch.setattr(run_index, "PATIENCE_SECONDS", 0.2)
+    assert {entry.name for entry in index.entries()} == {"slow", "fast"}
+
+    def hanging(root: Path) -> Iterator[RunEntry]:
+        if root.name == "slow":
+            hangs.wait(60)
+        return look(root)
+
+    monkeypatch.setattr(run_index, "_runs_in", hanging)
+    (tmp_path / "fast" / "new" / "trials").mkdir(parents=True)
+    try:
+        began = time.monotonic()
+        assert {entry.name for entry in index.entries(now=True)} == {"slow", "fast", "new"}
+        assert [index.get("0" * 12) for _ in range(3)] == [None] * 3
+        assert time.monotonic() - began < 10
+    finally:
+        hangs.set()
