@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeps.ui.snapshots.curves import READ_BYTES, Stamp, parsed_points, stamp_of
 from trainables.results import TRAINING_OBJECTIVE, Record
 from trainables.storage.damaged_files import DamagedFile
 
+if TYPE_CHECKING:
+    from sweeps.ui.snapshots.trial_files import TrialFiles
+
 NAMES = {"validation": "objective", "training": TRAINING_OBJECTIVE}
 Compared = Mapping[str, Mapping[int, float]]  # values by step, by name
+Cell = tuple[str, str]  # its name, and the role of the trials in it
 MARKS = (b'"objective"', f'"{TRAINING_OBJECTIVE}"'.encode())
 
 
@@ -47,29 +53,90 @@ def _compared(path: Path) -> dict[str, dict[int, float]]:
     return found
 
 
+class Stops:
+    """Where stopped trials stood, by their ids in :attr:`of`; ``trials`` are those of a reader, by id.
+
+    They follow from the run's folder alone: of a cell in which anything has changed, all are made anew.
+    """
+
+    def __init__(self, trials: Mapping[str, TrialFiles]) -> None:
+        self.of: dict[str, dict[str, Any]] = {}
+        self._trials = trials
+        self._values = RungValues()
+        self._cells: dict[
+            Cell, dict[str, Compared]
+        ] = {}  # what its trials were compared by, where one was stopped
+        self._cell_of: dict[str, Cell] = {}
+
+    def update(self, changed: Collection[str]) -> set[str]:
+        """Returns the ids of the trials whose place has changed. ``changed``: trials whose files have."""
+        gone = self._cell_of.keys() - self._trials.keys()
+        stale = {self._cell_of.pop(name) for name in gone}
+        for name in changed:
+            trial = self._trials[name]
+            before, now = self._cell_of.get(name), (trial.cell, trial.role)
+            stale |= {now} if before is None else {before, now}
+            self._cell_of[name] = now
+        before_all = self.of
+        self.of = {name: stop for name, stop in self.of.items() if self._cell_of.get(name) not in stale}
+        self.of = {name: stop for name, stop in self.of.items() if name in self._trials}
+        for cell in stale:
+            self.of |= self._in_cell(cell, changed)
+        names = before_all.keys() | self.of.keys()
+        return {name for name in names if before_all.get(name) != self.of.get(name)}
+
+    def _in_cell(self, cell: Cell, changed: Collection[str]) -> dict[str, dict[str, Any]]:
+        alike = [each for each in self._trials.values() if (each.cell, each.role) == cell]
+        stopped = [(each, each.record) for each in alike if each.record and each.record.status == "stopped"]
+        if not stopped:
+            self._cells.pop(cell, None)
+            return {}
+        known = self._cells.get(cell, {})
+        values = {
+            name: self._values.of(each.folder) if name in changed or name not in known else known[name]
+            for each in alike
+            for name in (each.folder.name,)
+        }
+        self._cells[cell] = values
+        reached = _reached(values.values())
+        return {
+            each.folder.name: stop_at(record, values[each.folder.name], reached) for each, record in stopped
+        }
+
+
+def _reached(trials: Iterable[Compared]) -> dict[tuple[str, int], list[float]]:
+    """The values of all trials that have one, ascending, by name and step."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for trial in trials:
+        for name, values in trial.items():
+            for step, value in values.items():
+                if not math.isnan(value):
+                    found.setdefault((name, step), []).append(value)
+    for each in found.values():
+        each.sort()
+    return found
+
+
 def stop_at(
-    record: Record,
-    trial: Mapping[str, Mapping[int, float]],
-    others: Iterable[Mapping[str, Mapping[int, float]]],
+    record: Record, trial: Compared, reached: Mapping[tuple[str, int], list[float]]
 ) -> dict[str, Any]:
     """Where a stopped trial stood: ``step`` and ``reason`` of its record, and at its last common step its ``value``,
-    the ``best`` of its cell, its ``rank`` and ``of`` how many. ``others``: what the cell's other trials were compared
-    by.
+    the ``best`` of its cell, its ``rank`` and ``of`` how many that have reached the step by now. ``reached``: the
+    values of the cell's trials, ascending, by name and step.
     """
     stop: dict[str, Any] = {"step": record.steps, "reason": record.stop_reason}
     name = NAMES[record.compared_by or "validation"]
     mine = trial.get(name, {})
     at = max((step for step in mine if record.steps is None or step <= record.steps), default=None)
-    if at is None or record.stopped_by_hand:
+    if at is None or record.stopped_by_hand or math.isnan(mine[at]):
         return stop
-    values = [each[name][at] for each in others if at in each.get(name, {})]
-    if not values:
+    values = reached[name, at]
+    if len(values) < 2:
         return stop
-    rank = 1 + sum(value > mine[at] for value in values)
     return stop | {
         "rung": at,
         "value": mine[at],
-        "best": max(mine[at], *values),
-        "rank": rank,
-        "of": len(values) + 1,
+        "best": values[-1],
+        "rank": 1 + len(values) - bisect_right(values, mine[at]),
+        "of": len(values),
     }

@@ -9,7 +9,7 @@ from typing import Any
 from sweeps.runs.status import Signs
 from sweeps.ui.snapshots.differing import DifferingSettings
 from sweeps.ui.snapshots.rows import trial_row
-from sweeps.ui.snapshots.rungs import Compared, RungValues, stop_at
+from sweeps.ui.snapshots.rungs import Stops
 from sweeps.ui.snapshots.trial_files import TrialFiles
 
 Row = dict[str, Any]
@@ -21,7 +21,7 @@ class TrialTable:
     def __init__(self, trials: Mapping[str, TrialFiles]) -> None:
         self._trials = trials
         self.settings = DifferingSettings()
-        self.rung_values = RungValues()
+        self._stops = Stops(trials)
         self._rows: dict[str, Row] = {}  # in the order in which the trials started
         self._made_of: dict[str, tuple[str, str | None]] = {}  # by trial: its status, and what it is doing
 
@@ -43,15 +43,14 @@ class TrialTable:
         said = signs.trials if driven else {}
         rows = {name: row for name, row in self._rows.items() if name not in gone}
         self._made_of = {name: each for name, each in self._made_of.items() if name not in gone}
-        stops = _Stops(self._trials, self.rung_values)
-        new = False
+        moved, new = self._stops.update(changed), False
         for name, trial in self._trials.items():
             if not trial.begun and not trial.damaged:
                 continue
             made_of = (_status(trial, said, driven), said.get(name))
-            if name in changed or self._made_of.get(name) != made_of:
+            if name in changed or name in moved or self._made_of.get(name) != made_of:
                 row = trial_row(trial, self.settings.of(name), *made_of)
-                rows[name], self._made_of[name], new = row | {"stop": stops.of(trial)}, made_of, True
+                rows[name], self._made_of[name], new = row | {"stop": self._stops.of.get(name)}, made_of, True
         if new or gone:
             order = sorted(rows, key=lambda name: (rows[name]["started_at"] or "~", name))
             self._rows = {name: rows[name] for name in order}
@@ -61,28 +60,6 @@ class TrialTable:
         trial = self._trials[name]
         config = trial.settings_tree
         return bool(config) and self.settings.add(name, trial.cell, trial.role, config)
-
-
-class _Stops:
-    """Where stopped trials stood; what the trials of a cell were compared by is read once for all of them."""
-
-    def __init__(self, trials: Mapping[str, TrialFiles], values: RungValues) -> None:
-        self._trials, self._values = trials, values
-        self._cells: dict[tuple[str, str], dict[str, Compared]] = {}
-
-    def of(self, trial: TrialFiles) -> dict[str, Any] | None:
-        record = trial.record
-        if record is None or record.status != "stopped":
-            return None
-        cell = self._cell(trial.cell, trial.role)
-        mine = cell[trial.folder.name]
-        return stop_at(record, mine, (values for name, values in cell.items() if name != trial.folder.name))
-
-    def _cell(self, cell: str, role: str) -> dict[str, Compared]:
-        if (cell, role) not in self._cells:
-            alike = [each for each in self._trials.values() if (each.cell, each.role) == (cell, role)]
-            self._cells[cell, role] = {each.folder.name: self._values.of(each.folder) for each in alike}
-        return self._cells[cell, role]
 
 
 def _status(trial: TrialFiles, said: Mapping[str, str], driven: bool) -> str:

@@ -62,6 +62,24 @@ def test_a_stopped_trial_says_at_which_rung_and_against_what(run: Path) -> None:
     assert stop == {"step": 10, "reason": None, "rung": 10, "value": 0.2, "best": 0.9, "rank": 3, "of": 3}
 
 
+def test_where_a_stopped_trial_stood_does_not_depend_on_when_it_is_read(run: Path) -> None:
+    def reaches(trial: str, value: float) -> None:
+        with (run / "trials" / (trial * 12) / "curve.jsonl").open("a") as curve:
+            curve.write(json.dumps({"step": 10, "name": "objective", "value": value}) + "\n")
+
+    for trial, value in (("a", 0.5), ("b", 0.2)):
+        begin(run, trial * 12, steps=10)
+        reaches(trial, value)
+    end(run, "b" * 12, steps=10, status="stopped")
+    reader = RunReader("k", str(run), run)
+    assert reader.read().rows["b" * 12]["stop"]["of"] == 2
+    begin(run, "c" * 12, steps=10)
+    reaches("c", 0.9)
+    stop = reader.read().rows["b" * 12]["stop"]
+    assert stop == read(run).rows["b" * 12]["stop"]
+    assert (stop["best"], stop["rank"], stop["of"]) == (0.9, 3, 3)
+
+
 def test_a_curve_is_read_on_and_half_a_line_waits_for_its_other_half(run: Path) -> None:
     folder = begin(run, "a" * 12, steps=3)
     reader = RunReader("k", str(run), run)
