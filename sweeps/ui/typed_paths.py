@@ -9,6 +9,8 @@ from sweeps.ui.context import Ui
 from sweeps.ui.roots import OutsideRoot, below, is_below
 from trainables.storage.urls import is_url
 
+NAME_OF_TEMPLATE = re.compile(r"\w[\w.-]*")
+TEMPLATE_FILES = (".jinja", ".j2")  # trainables/templates
 NAME = re.compile(r"[a-z]+:[^\s]+")  # a data set of a hub: hf:datasets/ORG/NAME
 
 
@@ -23,7 +25,7 @@ def folder_to_write(ui: Ui, text: str) -> Path:
 
 
 def folder_to_read(ui: Ui, text: str) -> Path:
-    """A folder below the data folder or the folders of runs. Raises ``OutsideRoot``."""
+    """A folder or file below the data folder or the folders of runs. Raises ``OutsideRoot``."""
     path = _path(ui, text)
     if not any(is_below(root, path) for root in _writable_roots(ui)):
         raise OutsideRoot(f"{text!r} is not below {ui.settings.data_folder}")
@@ -46,6 +48,16 @@ def data_source(ui: Ui, text: str) -> str:
     if folder != ".":
         folder_to_read(ui, folder)
     return text
+
+
+def template_source(ui: Ui, text: str) -> str:
+    """A chat template as commands take it: a file below the data folder or the folders of runs, or a template's name.
+    Raises ``OutsideRoot``.
+    """
+    text = text.strip()
+    if NAME_OF_TEMPLATE.fullmatch(text) and not text.endswith(TEMPLATE_FILES):
+        return text
+    return str(folder_to_read(ui, text))
 
 
 def _path(ui: Ui, text: str) -> Path:

@@ -10,7 +10,7 @@ from sweeps.ui.context import Ui
 from sweeps.ui.model_choices import chosen_model
 from sweeps.ui.model_commands import Prepared, Values, command_page, options_in, start_command
 from sweeps.ui.rendering import translator
-from sweeps.ui.typed_paths import data_source, folder_to_read, folder_to_write
+from sweeps.ui.typed_paths import data_source, folder_to_read, folder_to_write, template_source
 
 ROWS = ("data", "part", "kind", "rows", "seed", "cutoff", "batch_size", "characters", "by")
 ANSWERS = ("generate", "max_new_tokens", "temperature", "top_p", "top_k", "scorer")
@@ -40,6 +40,8 @@ def _prepare(ui: Ui, values: Values) -> Prepared:
             options[name] = data_source(ui, str(options[name]))
     if options.get("benchmark_folder"):
         options["benchmark_folder"] = str(folder_to_read(ui, str(options["benchmark_folder"])))
+    if options.get("template"):
+        options["template"] = template_source(ui, str(options["template"]))
     if options.get("output"):
         options["output"] = str(folder_to_write(ui, str(options["output"])))
     title = " – ".join(each.label for each in models)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from sweeps.ui.pages import evaluate, export
 from tests.helpers.small_ui_runs import write_runs
 from tests.helpers.ui_children import wait_for
 from tests.helpers.ui_routes import HTML, UNASKED
@@ -69,7 +70,14 @@ def test_no_value_of_a_request_is_run_or_taken_for_an_option(
     assert started, "nothing was started: the requests of this test are no longer those of the pages"
     for argv in started:
         check_arguments(argv)
+    # The attacks on options have come as far as the options: a refused model would hide them all.
+    assert {word.partition("=")[0] for argv in started for word in argv} >= {"--by", "--scorer", "--push"}
     assert not place.exists()
+
+
+EVALUATE = (*evaluate.ROWS, *evaluate.ANSWERS, *evaluate.FURTHER, *evaluate.OUTPUT)
+EXPORT = (*export.FIRST, *export.FILES, *export.HUB)
+PATHS = ("--data", "--forgetting", "--benchmark-folder", "--output", "--template", "--llama-cpp")
 
 
 def bodies(key: str, trial: str, value: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -79,21 +87,17 @@ def bodies(key: str, trial: str, value: str) -> Iterator[tuple[str, dict[str, An
     for sets in ([value], [f"{value}=1"], [f"train.steps={value}"], [f"{value}.{value}={value}"]):
         yield f"{actions}/add", {"start": True, "trial": trial, "sets": sets}
     yield "/reports", {"runs": [value, key]}
-    model = {"kind": "trial", "run": key, "trial": trial}
-    for chosen in (
-        model,
-        {**model, "trial": value},
-        {"kind": "folder", "path": value},
-        {"kind": value},
-        value,
-    ):
-        yield (
-            "/evaluate",
-            {"model": chosen, "options": {"data": value, "by": value, "output": value, "scorer": value}},
-        )
-        yield "/evaluate", {"model": chosen, "options": {"by": value}}
-        yield "/export", {"model": chosen, "out": "out", "options": {"gguf": value, "push": value}}
-        yield "/export", {"model": chosen, "out": value, "options": {}}
+    model = f"run:{key}:{trial}"
+    for chosen in (f"run:{key}:{value}", f"run:{value}", f"folder:{value}", f"base:{value}", value):
+        yield "/evaluate", {"model": chosen, "options": {}}
+        yield "/evaluate", {"model": model, "other": chosen, "options": {}}
+        yield "/export", {"model": chosen, "out": "out", "options": {}}
+    # Each option by itself: a refusal of one would hide the others.
+    for option in EVALUATE:
+        yield "/evaluate", {"model": model, "options": {option: value}}
+    for option in EXPORT:
+        yield "/export", {"model": model, "out": "out", "options": {option: value}}
+    yield "/export", {"model": model, "out": value, "options": {}}
 
 
 def check_arguments(argv: list[str]) -> None:
@@ -105,6 +109,8 @@ def check_arguments(argv: list[str]) -> None:
             assert position > 0, argv
             assert options[position - 1] in ("--set", "--output"), argv
         assert "\0" not in word, argv
+        flag, _, value = word.partition("=")
+        assert flag not in PATHS or ".." not in value, argv
     assert all("\0" not in word for word in operands)
 
 

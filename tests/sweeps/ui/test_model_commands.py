@@ -62,6 +62,14 @@ def test_an_evaluation_of_two_models_is_started(ui: UiUnderTest, jobs: RecordedJ
     assert jobs.title == f"methods – methods:{LORA}"
 
 
+def test_a_template_is_a_name_or_a_file_of_the_data_folder(
+    ui: UiUnderTest, jobs: RecordedJobs, model: str
+) -> None:
+    for typed, given in (("chatml", "chatml"), ("mine.jinja", f"{ui.data}/mine.jinja")):
+        assert ui.post("/evaluate", {"model": model, "options": {"template": typed}}).status_code == 200
+        assert jobs.argv[2] == f"--template={given}"
+
+
 def test_an_export_is_started(ui: UiUnderTest, jobs: RecordedJobs, model: str) -> None:
     body = {"model": model, "out": "exports/lora", "options": {"verify": False, "dtype": "float16"}}
     assert ui.post("/export", body).status_code == 200
@@ -85,6 +93,9 @@ def test_an_export_is_started(ui: UiUnderTest, jobs: RecordedJobs, model: str) -
         ("/evaluate", {"options": {"data": "/etc/passwd"}}, "path"),
         ("/evaluate", {"options": {"output": "/tmp"}}, "path"),
         ("/evaluate", {"options": {"benchmark_folder": ".."}}, "path"),
+        ("/evaluate", {"options": {"template": "/etc/chat.jinja"}}, "path"),
+        ("/evaluate", {"options": {"template": "../chat.j2"}}, "path"),
+        ("/evaluate", {"options": {"template": "/etc/passwd"}}, "path"),
         ("/evaluate", {"options": {"rows": "-1"}}, "rows"),
     ],
 )
