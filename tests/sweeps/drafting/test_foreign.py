@@ -281,6 +281,10 @@ def test_data_sets_of_ms_swift_are_files_or_ids_of_its_hub(
     found = find_inputs(carried(tmp_path, SWIFT, "theirs.sh"))
     assert found.data == {"train": [str(tmp_path / "mine.jsonl"), "ms:org/set:en"], "num_samples": 500}
     assert found.model == {"name": "ms:Qwen/Qwen2.5-7B-Instruct"}
+    numbers = find_inputs(carried(tmp_path, SWIFT.replace("en#500", "en#100"), "other.sh"))
+    assert numbers.data["num_samples"] == [500, 100]
+    some = find_inputs(carried(tmp_path, SWIFT.replace("en#500", "en"), "some.sh"))
+    assert "num_samples" not in some.data
 
 
 # Files of others
