@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,15 @@ from trainables.methods.footprint import Footprint
 from trainables.models.adapter_config import DEFAULT_RANK, read_adapter_config
 from trainables.models.architecture.decoder_shape import DecoderShape
 from trainables.models.architecture.decoder_shape import from_config as shape_of
-from trainables.models.folder import read_json
+from trainables.models.folder import read_json, tensor_shapes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trainables.config.trained_model import TrainedModel
+
+
+HEAD = ".score."  # in the names of a reward head's weights
 
 
 @dataclass(frozen=True)
@@ -61,13 +67,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class RewardModelFootprint:
-    """The size of a reward trial's result: an ``adapter`` on the policy's base, or a ``whole`` model beside it.
+    """The size of a reward trial's result: an ``adapter`` on the policy's base, of which the file has so many
+    ``adapter_params``, or a ``whole`` model beside it.
 
     With neither, the reward trial hasn't run yet. It is assumed to use the policy's method: its result is an adapter
     as large as the policy's or, where no adapter could stand on the base, a whole model.
     """
 
     adapter: Footprint | None = None
+    adapter_params: int | None = None
     whole: DecoderShape | None = None
 
     @classmethod
@@ -77,7 +85,7 @@ class RewardModelFootprint:
         if folder is None or not folder.is_dir():
             return cls()
         if trained.is_adapter:
-            return cls(adapter=_adapter_footprint(read_adapter_config(folder)))
+            return cls(_adapter_footprint(read_adapter_config(folder)), _saved_params(folder))
         return cls(whole=shape_of(read_json(folder / "config.json")))
 
     def resolve(self, policy: Footprint, shape: DecoderShape, reference_stays: bool) -> RewardModelFootprint:
@@ -96,18 +104,30 @@ class RewardModelFootprint:
         if self.whole is not None:
             unread = self.whole.embedding_params if device == "cpu" else 0
             return width * (replace(self.whole, reward_head=True).params - unread)
-        return width * self.adapter.adapter_params(shape) + 4 * shape.hidden if self.adapter else 0
+        if self.adapter is None:
+            return 0
+        params = self.adapter_params
+        return width * (self.adapter.adapter_params(shape) if params is None else params) + 4 * shape.hidden
 
 
-def _adapter_footprint(config: dict[str, Any]) -> Footprint | None:
-    """``None`` where PEFT's ``target_modules`` is a pattern, or not given: without the model it names no layers."""
+def _adapter_footprint(config: dict[str, Any]) -> Footprint:
+    """What an adapter's config says of it, where its weights are not there to be counted: every layer is taken to have
+    each target, by the last part of its name. A pattern names no layers without the model.
+    """
     targets = config.get("target_modules")
-    if not isinstance(targets, list):
-        return None
-    # A target may be a layer's whole path, whose last part is its kind; every layer is taken to have it.
+    names = targets if isinstance(targets, list) else []
     return Footprint(
-        rank=config.get("r", DEFAULT_RANK), adapted=frozenset(name.rpartition(".")[2] for name in targets)
+        rank=config.get("r") or DEFAULT_RANK, adapted=frozenset(name.rpartition(".")[2] for name in names)
     )
+
+
+def _saved_params(folder: Path) -> int | None:
+    """How many numbers the file of an adapter has, without those of its head: some layers may have none, and each type
+    has a form of its own. ``None`` where there is no file.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    shapes = [item for file in files for item in tensor_shapes(file).items()]
+    return sum(math.prod(shape) for name, shape in shapes if HEAD not in name) if files else None
 
 
 @dataclass(frozen=True)

@@ -268,7 +268,7 @@ def test_an_embeddings_gradient_is_there_twice_only_where_it_is_added_to_another
     numbers = decoder_shape.from_config({**SMOLLM2, "num_hidden_layers": 2, "tie_word_embeddings": tied})
     footprint, batch = config.method.footprint(numbers), Batch(1, 2, 2)
     sizes = formula_sizes(TrainingStep(config.train, numbers, footprint, batch, "cpu", "eager", "bfloat16"))
-    last = max(training_moments(sizes)[-2:], key=lambda moment: moment.total)
+    last = max(training_moments(sizes)[-3:], key=lambda moment: moment.total)
     beside = last.total - sizes.weights - sizes.gradients - sizes.optimizer - last.other
     assert beside == copies * 4 * 49152 * 576
 
@@ -333,13 +333,18 @@ COUNT, HEAD = 134_515_008, 576 + 1  # weights of the model, and of a value head
 
 
 def optimizing(
-    method: dict[str, Any], rows: int = 4, tokens: int = 64, device: str = "cpu", **stage: Any
+    method: dict[str, Any],
+    rows: int = 4,
+    tokens: int = 64,
+    device: str = "cpu",
+    shape: decoder_shape.DecoderShape | None = None,
+    **stage: Any,
 ) -> MemoryPrediction:
     stage = {"kind": "ppo", "reward": "commands", "max_new_tokens": 16, **stage}
     config = make_config(Path("/m"), "rows.jsonl", method, stage=stage, gradient_checkpointing=True)
     batch = config.stage.forward_pass(rows, RowLength(tokens))
     assert batch is not None
-    return predict(config, decoder_shape.from_config(SMOLLM2), batch, device, "eager")
+    return predict(config, shape or decoder_shape.from_config(SMOLLM2), batch, device, "eager")
 
 
 def test_the_reference_is_kept_where_all_trains_and_cast_while_it_answers() -> None:
@@ -376,6 +381,32 @@ def test_a_reward_model_that_is_there_is_counted_as_it_is(tmp_path: Path) -> Non
     )
     adapted = optimizing({"kind": "lora"}, reward=trained)
     assert adapted.reward == 2 * 30 * 32 * ((576 + 576) + (576 + 192)) + 4 * 576
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"kind": "lora", "rank": 4, "layers": {"last": 1}},
+        {"kind": "lora", "rank": 4, "exclude": ["down_proj"]},
+        {"kind": "lora", "rank": 4, "frozen_a": True},
+        {"kind": "peft", "type": "ia3"},
+    ],
+)
+def test_a_trained_reward_adapter_is_counted_by_its_file(
+    tiny_model: Path, rows: Path, tmp_path: Path, method: dict[str, Any]
+) -> None:
+    config = make_config(tiny_model, rows, method, stage={"kind": "reward"})
+    policy = make_policy(config)
+    assert config.method is not None
+    config.method.save(policy.model, policy.tokenizer, tmp_path, policy.dtypes.frozen)
+    adapters = sum(
+        parameter.numel()
+        for name, parameter in policy.model.named_parameters()
+        if any(part in name for part in ("lora_", "ia3_"))
+    )
+    shape = decoder_shape.from_config(policy.model.config.to_dict())
+    trained = {"trial": "3f2a9c81d0b4", "folder": str(tmp_path)}
+    assert optimizing({"kind": "lora"}, reward=trained, shape=shape).reward == 2 * adapters + 4 * shape.hidden
 
 
 def test_ppo_is_not_predicted_beside_a_reward_model_of_an_unknown_architecture(tmp_path: Path) -> None:

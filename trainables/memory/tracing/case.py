@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, astuple, dataclass
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from trainables.config.optimizers import TrainedTensor
 from trainables.methods.own_code import is_own_kind
 from trainables.storage import files
 
@@ -107,7 +110,7 @@ class LayerTrace:
 
     ``kept``: what it keeps for the backward pass; ``forward``: what it leaves while the forward pass lasts, which may
     be more (autocast's copies of weights). ``forward_peak`` and ``backward_peak``: the most that is in use during its
-    pass, above what was when the pass began.
+    pass, above what was when the pass began. ``tensors``: those of its weights that train, each for itself.
     """
 
     kept: int
@@ -115,6 +118,7 @@ class LayerTrace:
     forward_peak: int
     backward_peak: int
     weights: WeightSizes
+    tensors: tuple[TrainedTensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,14 @@ class Trace:
         """Of the whole model."""
         return sum((self.kinds[kind].weights for kind in self.layers), self.outside.weights)
 
+    @property
+    def tensors(self) -> Iterator[TrainedTensor]:
+        """The weights that train, as far as an optimizer's state depends on them."""
+        yield from self.outside.tensors
+        for kind, layers in Counter(self.layers).items():
+            for tensor in self.kinds[kind].tensors:
+                yield replace(tensor, count=layers)
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Trace:
         return cls(
@@ -164,4 +176,8 @@ class Trace:
 
 
 def _layer_from_json(values: Mapping[str, Any]) -> LayerTrace:
-    return LayerTrace(**{**values, "weights": WeightSizes(**values["weights"])})
+    tensors = (
+        TrainedTensor(**{**each, "shape": tuple(each["shape"])})  # lists in JSON
+        for each in values["tensors"]
+    )
+    return LayerTrace(**{**values, "weights": WeightSizes(**values["weights"]), "tensors": tuple(tensors)})

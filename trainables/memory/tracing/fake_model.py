@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,28 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoConfig
-from transformers.pytorch_utils import Conv1D
 
-from trainables.memory.tracing.case import TracedCase, WeightSizes
-from trainables.memory.tracing.stand_ins import QuantizedLinear
-from trainables.methods import LoRA, Method, QLoRA, own_method
+from trainables.memory.tracing import quantized_layers
+from trainables.memory.tracing.case import TracedCase
+from trainables.methods import Method, PeftAdapter, own_method
 from trainables.methods.layerwise import LayerWise
 from trainables.methods.lora_targets import ALL_LINEAR
 from trainables.methods.own_code import is_own_kind
 from trainables.models.architecture.decoder_layers import decoder_layers
-from trainables.models.architecture.weight_reader import model_weights
 from trainables.models.precision import choose_dtypes
 from trainables.trial.loading import LOADERS
+
+# PEFT's options that tell layers apart.
+OF_SOME_LAYERS = frozenset(
+    {
+        "exclude_modules",
+        "layers_pattern",
+        "layers_to_transform",
+        "rank_pattern",
+        "alpha_pattern",
+        "target_parameters",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,9 @@ def attach(case: TracedCase, every_layer: bool = False) -> FakeModel:
     # Adapters on all layers would take seconds. Where every layer gets the same, they are attached to those traced.
     # What a method of one's own does with which layer, nobody knows.
     alike = method.saves_adapter and not is_own_kind(method.kind)
-    alike = alike and (not isinstance(method.targets, str) or method.targets == ALL_LINEAR)
+    alike = alike and (
+        not isinstance(method.targets, str) or method.targets == ALL_LINEAR or _of_all_layers(method)
+    )
     # A module of one layer may be excluded.
     alike = alike and not getattr(method, "layers", None) and not getattr(method, "exclude", ())
     kinds = layer_kinds(model, layers) if alike else []
@@ -103,15 +115,21 @@ def attach(case: TracedCase, every_layer: bool = False) -> FakeModel:
     return FakeModel(policy, causal, tuple(layers), tuple(traced), tuple(kinds))
 
 
+def _of_all_layers(method: Any) -> bool:
+    """Whether an adapter whose modules PEFT chooses itself is on every layer, and on nothing else."""
+    return (
+        isinstance(method, PeftAdapter)
+        and not method.adds_tokens
+        and not method.options.keys() & OF_SOME_LAYERS
+    )
+
+
 def _attach(model: Any, method: Any, case: TracedCase) -> Any:
     dtypes = choose_dtypes(case.precision, case.dtype)
-    if isinstance(method, QLoRA):
+    if method.quantization is not None:
         if is_own_kind(method.kind):
-            raise ValueError(f"what {method.kind} changes of qlora is not known")
-        _quantize(model, method, dtypes.compute)
-        # What remains is a LoRA on layers that are there already.
-        adapter = {name: getattr(method, name) for name in LoRA.model_fields if name not in ("kind", "name")}
-        method = _LoRAOnStandIns.model_construct(**adapter)
+            raise ValueError(f"what {method.kind} changes of a quantized base is not known")
+        method = quantized_layers.quantize(model, method, dtypes.compute)
     policy = method.attach(model, dtypes)
     if isinstance(method, LayerWise):
         method.train_heaviest(policy, dtypes)
@@ -122,28 +140,6 @@ def _attach(model: Any, method: Any, case: TracedCase) -> Any:
         if hasattr(policy, "peft_config"):
             policy.get_base_model().enable_input_require_grads()
     return policy
-
-
-class _LoRAOnStandIns(LoRA):
-    """Adapters beside the layers that stand for quantized ones."""
-
-    def _packed(self, module: nn.Module) -> Mapping[str, int]:
-        return {"weight": module.weight.numel()} if isinstance(module, QuantizedLinear) else {}
-
-
-def _quantize(model: Any, method: QLoRA, compute: torch.dtype) -> None:
-    """Puts stand-ins into the places of the linear layers that quantizers replace."""
-    linear = {weight.module for weight in model_weights(model) if weight.form == "linear"}
-    for name, module in list(model.named_modules()):
-        if name not in linear:
-            continue
-        # Conv1D's weight is (inputs, outputs), a linear layer's (outputs, inputs).
-        inputs, outputs = module.weight.shape if isinstance(module, Conv1D) else module.weight.shape[::-1]
-        parent, _, last = name.rpartition(".")
-        stand_in = QuantizedLinear(
-            inputs, outputs, module.bias, compute, method.quantizer.holds_inputs(method)
-        )
-        setattr(model.get_submodule(parent), last, stand_in)
 
 
 def layer_kinds(model: Any, layers: list[nn.Module]) -> list[int]:
@@ -205,32 +201,6 @@ def replace_layers(model: nn.Module, layers: Iterable[nn.Module], others: Iterab
     container = next(m for m in lists if len(m) == len(layers) and m[0] is layers[0])
     container._modules.clear()
     container.extend(others)
-
-
-def weight_sizes(module: nn.Module) -> WeightSizes:
-    """What becomes of a module's weights, each counted once. The weights of adapters are those that PEFT added."""
-    seen: dict[int, WeightSizes] = {}
-    for each in module.modules():
-        for name, parameter in each.named_parameters(recurse=False):
-            if id(parameter) not in seen:
-                seen[id(parameter)] = _weight_size(each, name, parameter)
-    adapters = {
-        id(p) for name, p in module.named_parameters() if "lora_" in name or "modules_to_save" in name
-    }
-    sizes = (
-        replace(size, trained=0, adapters=size.trained) if key in adapters else size
-        for key, size in seen.items()
-    )
-    return sum(sizes, WeightSizes())
-
-
-def _weight_size(module: nn.Module, name: str, parameter: nn.Parameter) -> WeightSizes:
-    count = parameter.numel()
-    if isinstance(module, QuantizedLinear) and name == "weight":
-        return WeightSizes(quantized=count, quantized_outputs=parameter.shape[0])
-    if parameter.requires_grad:
-        return WeightSizes(trained=count)
-    return WeightSizes(frozen=count, frozen_bytes=count * parameter.element_size())
 
 
 def without_contents(model: nn.Module) -> None:

@@ -17,12 +17,12 @@ from trainables.memory.tracing.fake_model import (
     FakeModel,
     attach,
     replace_layers,
-    weight_sizes,
     without_contents,
 )
 from trainables.memory.tracing.head import trace_head
 from trainables.memory.tracing.live_bytes import LiveBytes
 from trainables.memory.tracing.stand_ins import HeadGradient, MarkedLayer
+from trainables.memory.tracing.weights import trained_tensors, weight_sizes
 from trainables.models.precision import choose_dtypes
 
 
@@ -173,6 +173,7 @@ class _Pass:
             forward_peak=forward.peak - forward.begin,
             backward_peak=backward.peak - backward.begin if backward else 0,
             weights=weight_sizes(layer),
+            tensors=trained_tensors(self.fake.causal, [layer]),
         )
 
     def outside(self, layers: Sequence[LayerTrace]) -> LayerTrace:
@@ -186,6 +187,7 @@ class _Pass:
             forward_peak=self.forward[0].peak - self.forward[0].begin,
             backward_peak=last.peak - last.begin,
             weights=weight_sizes(self.fake.causal) - sum((each.weights for each in layers), WeightSizes()),
+            tensors=trained_tensors(self.fake.causal, [self.fake.causal], but=self.fake.layers),
         )
 
     def last_norm_peak(self) -> int:

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.memory.byte_widths import byte_widths
 from trainables.memory.data_parallel import DataParallelGroup
-from trainables.memory.held import optimizer_bytes_per_weight
 from trainables.memory.sizes import LayerBackward, StepSizes, embedding_gradient_is_added
-from trainables.methods import QLoRA
 from trainables.stages.forward_pass import WholeLogits
 
 if TYPE_CHECKING:
@@ -31,7 +29,9 @@ def traced_sizes(config: TrialConfig, trace: Trace, batch: Batch, device: str, w
     sharded = config.train.sharding == "fsdp" and workers > 1
     weights, head, layers = trace.weights, trace.head, [trace.kinds[kind] for kind in trace.layers]
     group = _group(trace, layers, widths, workers, sharded)
+    optimizer = config.train.optimizer_settings
     accumulates = config.train.gradient_accumulation > 1
+    adapts = config.method is not None and config.method.saves_adapter  # and trains no weight of the base
     quantized_bytes, constant_bytes = _quantized(config, weights)
     return StepSizes(
         batch=batch,
@@ -43,15 +43,14 @@ def traced_sizes(config: TrialConfig, trace: Trace, batch: Batch, device: str, w
         accumulates=accumulates,
         weights=weights.training * widths.trainable + weights.frozen_bytes + quantized_bytes,
         quantization=constant_bytes,
-        gradients=weights.training * widths.trainable,
-        optimizer=int(
-            weights.training * optimizer_bytes_per_weight(config.train.optimizer_settings, widths.trainable)
-        ),
-        still_mapped=_still_mapped(weights, widths) if device == "cpu" and not sharded else 0,
+        gradients=_gradients(trace, config) * widths.trainable,
+        optimizer=optimizer.state_bytes(trace.tensors, widths.trainable),
+        update=optimizer.update_bytes(trace.tensors, widths.trainable, device, config.train),
+        still_mapped=_still_mapped(weights, widths) if device == "cpu" and not sharded and not adapts else 0,
         kept=trace.outside.kept + sum(layer.kept for layer in layers),
         layer_casts=sum(each.forward - each.kept for each in (trace.outside, *layers)),
         head_cast=widths.compute * head.params if head.trains and widths.autocast else 0,
-        layers=tuple(_backward_passes(layers, widths)),
+        layers=tuple(_backward_passes(layers, widths, optimizer.updates_in_backward)),
         hidden=head.hidden,
         head_params=head.params,
         head_trains=head.trains,
@@ -63,14 +62,15 @@ def traced_sizes(config: TrialConfig, trace: Trace, batch: Batch, device: str, w
 
 def _quantized(config: TrialConfig, weights: WeightSizes) -> tuple[int, int]:
     """Bytes of the quantized weights and of their constants."""
-    if not weights.quantized or not isinstance(config.method, QLoRA):
+    quantization = config.method.quantization if config.method is not None else None
+    if not weights.quantized or quantization is None:
         return 0, 0
-    quantizer = config.method.quantizer
+    quantizer = quantization.quantizer
     shape: Any = types.SimpleNamespace(
         linear_outputs=weights.quantized_outputs, linear_params=weights.quantized
     )
-    per_weight = quantizer.bytes_per_weight(config.method, shape)
-    constants = quantizer.constants_per_weight(config.method, shape)
+    per_weight = quantizer.bytes_per_weight(quantization, shape)
+    constants = quantizer.constants_per_weight(quantization, shape)
     return int(weights.quantized * per_weight), int(weights.quantized * constants)
 
 
@@ -80,12 +80,21 @@ def _still_mapped(weights: WeightSizes, widths: ByteWidths) -> int:
     return 0 if everything_trains or widths.trainable == widths.frozen else weights.trained * widths.frozen
 
 
-def _backward_passes(layers: list[LayerTrace], widths: ByteWidths) -> Iterator[LayerBackward]:
-    """Those of the layers that gradients reach, last layer first."""
+def _gradients(trace: Trace, config: TrialConfig) -> int:
+    """How many gradients are there when the backward pass is over; where it updates the weights, the embedding's come
+    last.
+    """
+    if config.train.optimizer_settings.updates_in_backward:
+        return max((each.size for each in trace.outside.tensors if each.part == "embedding"), default=0)
+    return trace.weights.training
+
+
+def _backward_passes(layers: list[LayerTrace], widths: ByteWidths, updates: bool) -> Iterator[LayerBackward]:
+    """Those of the layers that gradients reach, last layer first; ``updates``: which drop their gradients."""
     for layer in reversed(layers):
         if not layer.backward_peak:
             return
-        gradients = layer.weights.training * widths.trainable
+        gradients = 0 if updates else layer.weights.training * widths.trainable
         yield LayerBackward((layer.backward_peak, gradients - layer.kept), gradients, layer.kept)
 
 

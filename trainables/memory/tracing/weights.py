@@ -1,0 +1,57 @@
+"""What becomes of the weights of a model whose step is traced: how many train, in which shapes, and how many do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Literal
+
+from torch import nn
+
+from trainables.config.optimizers import TrainedTensor
+from trainables.memory.tracing.case import WeightSizes
+from trainables.memory.tracing.stand_ins import QuantizedLinear
+
+
+def weight_sizes(module: nn.Module) -> WeightSizes:
+    """What becomes of a module's weights, each counted once. The weights of adapters are those that PEFT added."""
+    seen: dict[int, WeightSizes] = {}
+    for each in module.modules():
+        for name, parameter in each.named_parameters(recurse=False):
+            if id(parameter) not in seen:
+                seen[id(parameter)] = _weight_size(each, name, parameter)
+    adapters = {
+        id(p) for name, p in module.named_parameters() if "lora_" in name or "modules_to_save" in name
+    }
+    sizes = (
+        replace(size, trained=0, adapters=size.trained) if key in adapters else size
+        for key, size in seen.items()
+    )
+    return sum(sizes, WeightSizes())
+
+
+def trained_tensors(
+    causal: Any, modules: Iterable[nn.Module], but: Iterable[nn.Module] = ()
+) -> tuple[TrainedTensor, ...]:
+    """The parameters of some ``modules`` of a model that train, without those of others; each once."""
+    left_out = {id(parameter) for module in but for parameter in module.parameters()}
+    parts: dict[int, Literal["embedding", "head"]] = {}
+    if (head := causal.get_output_embeddings()) is not None:
+        parts |= {id(parameter): "head" for parameter in head.parameters()}
+    # A head that is the embedding is an embedding.
+    parts |= {id(parameter): "embedding" for parameter in causal.get_input_embeddings().parameters()}
+    return tuple(
+        TrainedTensor(tuple(parameter.shape), part=parts.get(id(parameter), "layers"))
+        for module in modules
+        for parameter in module.parameters()
+        if parameter.requires_grad and id(parameter) not in left_out
+    )
+
+
+def _weight_size(module: nn.Module, name: str, parameter: nn.Parameter) -> WeightSizes:
+    count = parameter.numel()
+    if isinstance(module, QuantizedLinear) and name == "weight":
+        return WeightSizes(quantized=count, quantized_outputs=parameter.shape[0])
+    if parameter.requires_grad:
+        return WeightSizes(trained=count)
+    return WeightSizes(frozen=count, frozen_bytes=count * parameter.element_size())
