@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any
 
 from trainables.inference.result import Result
-from trainables.methods import peft_options, virtual_tokens
+from trainables.methods import adapter_dtypes, peft_options, virtual_tokens
 from trainables.methods.own_method import OwnMethod
 from trainables.models import adapter_embeddings, resize_vocabulary
 from trainables.models.adapter_config import read_adapter_config
@@ -66,6 +66,7 @@ class SharedModel:
         self.adapters += 1
         self.attached.add(name)
         self._restore_dtype(name)
+        adapter_dtypes.keep_input_dtype(model)
         return name
 
     def remove_adapter(self, name: str) -> None:
@@ -234,6 +235,6 @@ def _adapter_kind(result: Result) -> str | None:
     if not result.is_adapter or result.trained_folder is None:
         return None
     kind = str(read_adapter_config(result.trained_folder).get("peft_type", "LORA"))
-    if kind.lower() in peft_options.VIRTUAL_TOKENS:
+    if kind.lower() in peft_options.ALONE_ON_A_MODEL:
         return str(result.trained_folder)
     return None if kind == "LORA" else kind

@@ -37,8 +37,9 @@ def keep_input_dtype(model: nn.Module) -> None:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for module in model.modules():
-        if isinstance(module, BaseTunerLayer) and type(module).__module__.endswith(".bnb"):
-            module.register_forward_hook(_in_dtype_of_input)  # type: ignore[union-attr]
+        packed = isinstance(module, BaseTunerLayer) and type(module).__module__.endswith(".bnb")
+        if packed and _in_dtype_of_input not in module._forward_hooks.values():
+            module.register_forward_hook(_in_dtype_of_input)
 
 
 def _in_dtype_of_input(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "default"
 # Types that adapt something else than linear layers, which PEFT knows for each family of models.
-NOT_OF_LINEAR_LAYERS = frozenset({"ia3", "ln_tuning", "trainable_tokens"})
+NOT_OF_LINEAR_LAYERS = frozenset({"adaption_prompt", "ia3", "ln_tuning", "trainable_tokens"})
 # Types with which the model is another one than the base before it is trained.
 CHANGED_AT_START = peft_options.VIRTUAL_TOKENS | {"c3a", "fourierft", "unilora", "vblora"}
 BIASES_ALONE = "beft"  # the type that adds to the biases of layers; where they have none, it can't be merged
@@ -113,6 +113,8 @@ class PeftAdapter(QuantizedBase):
             yield "type", problem
             return
         wrong = list(peft_options.option_problems(self.type, self.options))
+        if not wrong:
+            wrong = list(peft_options.missing_options(self.type, self.options))
         if not wrong and self.type == adalora.NAME:
             wrong = list(adalora.problems(self.options))
         yield from wrong
@@ -188,6 +190,8 @@ class PeftAdapter(QuantizedBase):
             task_type=task, **self._target_modules(model), **options
         )
         policy = get_peft_model(model, config)
+        if self.type == "adaption_prompt":
+            return virtual_tokens.follow_base(policy)
         return virtual_tokens.enter_decoder(policy) if self.adds_tokens else policy
 
     def _target_modules(self, model: nn.Module) -> dict[str, Any]:

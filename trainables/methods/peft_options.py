@@ -21,9 +21,9 @@ from trainables.system.suggestions import did_you_mean, hinted
 
 # Types that put virtual tokens before each row.
 VIRTUAL_TOKENS = frozenset({"p_tuning", "prefix_tuning", "prompt_tuning"})
+ALONE_ON_A_MODEL = VIRTUAL_TOKENS | {"adaption_prompt"}  # of which no two adapters are on one model
 # Types that can't be a method here, and why. All others of the installed PEFT can.
 REFUSED = {
-    "adaption_prompt": "PEFT puts a model of its own around the attention, past which training's loss does not go",
     "cartridge": "it begins with a text whose keys and values have to be computed before; take prefix_tuning",
     "cpt": "it needs the tokens of its context, and a loss of its own; take prompt_tuning",
     "osf": "a trial that is resumed doesn't learn exactly what it would have: PEFT decomposes the base's weights anew",
@@ -41,11 +41,14 @@ NOT_MERGED = {
         kind: f"{kind} puts virtual tokens before each text, and changes no weights"
         for kind in sorted(VIRTUAL_TOKENS)
     },
+    "adaption_prompt": "adaption_prompt adds to what attention gives, and changes no weights",
     "lily": "PEFT has no merged form of lily",
 }
 _BY_TEXT = (
     "with it, PEFT reads a tokenizer from a path of its own, which is neither checked nor that of the model"
 )
+# Options without which PEFT's config class is of no use, with an example.
+NEEDED_OPTIONS = {"adaption_prompt": {"adapter_len": 10, "adapter_layers": 8}}
 # Options that can't be set here, and values of others, with the reason.
 REFUSED_OPTIONS = {
     adalora.NAME: {
@@ -70,7 +73,7 @@ OWN_SETTINGS = frozenset(
 )
 # Types whose adapters do beside a base in so many bits of bitsandbytes what they do beside its unpacked weights: PEFT
 # has layers for it, or never reads the base's weights. Others fail, or compute with packed weights, which is wrong.
-_WITH_LAYERS = {"adalora", "hira", "ia3", "oft", "pvera", "randlora", "road", "vera"}
+_WITH_LAYERS = {"adalora", "adaption_prompt", "hira", "ia3", "oft", "pvera", "randlora", "road", "vera"}
 _BESIDE_OUTPUTS = {
     "beft",
     "boft",
@@ -144,6 +147,13 @@ def option_problems(name: str, options: Mapping[str, Any]) -> Iterator[tuple[str
             yield option, hinted(what, did_you_mean(option, known), f"it has {', '.join(known)}")
         elif (problem := _value_problem(name, option, value)) is not None:
             yield option, problem
+
+
+def missing_options(name: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(option, what is wrong) for each option that a type needs and that isn't there."""
+    for option, example in NEEDED_OPTIONS.get(name, {}).items():
+        if options.get(option) is None:
+            yield option, f"{name} needs it, such as {option}: {example}"
 
 
 def _value_problem(name: str, option: str, value: Any) -> str | None:

@@ -45,6 +45,15 @@ def enter_decoder(model: Any) -> Any:
     return model
 
 
+def follow_base(model: Any) -> Any:
+    """Has a ``PeftModel`` with adaption prompts call what its base's ``forward`` is then: trainers replace it, and PEFT
+    keeps the one that it found.
+    """
+    around = model.base_model
+    around.forward = lambda *args, **options: around.model(*args, **options)
+    return model
+
+
 def _with_virtual_tokens(model: Any, forward: Any, inputs: dict[str, Any], cache_name: str) -> Any:
     """``inputs``: a decoder's keyword arguments. Its output has a hidden state for each of the row's own tokens."""
     import torch

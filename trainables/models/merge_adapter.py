@@ -17,9 +17,11 @@ def merge_adapter(model: Any) -> Any:
     Each layer's sum is computed in 32 bits and rounded once, to its weight's dtype. Where only one of embedding and
     head was adapted, a weight that both share becomes two. Raises ``ModelError`` for sums that are not finite.
     """
-    if model.active_peft_config.is_prompt_learning:
-        kind = model.active_peft_config.peft_type.value.lower()
-        what = f"the adapter can't be merged: {kind} puts virtual tokens before each text, and changes no weights"
+    config = model.active_peft_config
+    if config.is_prompt_learning or config.is_adaption_prompt:
+        kind = config.peft_type.value.lower()
+        where = "before each text" if config.is_prompt_learning else "into attention"
+        what = f"the adapter can't be merged: {kind} puts virtual tokens {where}, and changes no weights"
         raise ModelError(f"{what}. --adapter exports it as it is")
     _separate_shared_weights(model)
     try:

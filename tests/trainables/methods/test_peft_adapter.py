@@ -18,6 +18,8 @@ from trainables.trial.config import TrialConfig
 
 # Options that the tests' small model needs: block sizes that divide its layers, fewer coefficients than weights.
 OPTIONS: dict[str, dict[str, Any]] = {
+    "adalora": {"init_r": 6, "target_r": 2},
+    "adaption_prompt": {"adapter_len": 3, "adapter_layers": 2},
     "c3a": {"block_size": 4},
     "fourierft": {"n_frequency": 50},
     "gralora": {"r": 8},
@@ -37,7 +39,7 @@ QUICK = ("ia3", "oft", "prefix_tuning", "prompt_tuning")
 # Types whose layers multiply their weights with tensors that don't train.
 WITH_BUFFERS = ("deft", "delora", "pvera", "tinylora", "unilora", "vera")
 # PEFT can't merge beft into a model whose layers have no biases, and lily never; virtual tokens change no weights.
-UNMERGED = ("beft", "lily", *peft_options.VIRTUAL_TOKENS)
+UNMERGED = ("adaption_prompt", "beft", "lily", *peft_options.VIRTUAL_TOKENS)
 
 
 def method(name: str) -> dict[str, Any]:
@@ -179,6 +181,20 @@ def test_a_value_that_the_option_cannot_have_is_refused(
 
 def test_options_that_do_not_fit_the_models_layers_are_refused_before_training(tiny_model: Path) -> None:
     assert "PEFT refuses these options" in problems(tiny_model, type="road", group_size=7)["type"]
+
+
+def test_adaption_prompts_are_refused_without_a_size_and_for_attention_that_peft_does_not_know(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    found = problems(tiny_model, type="adaption_prompt", adapter_len=3)
+    assert found == {"adapter_layers": "adaption_prompt needs it, such as adapter_layers: 8"}
+    options = {"type": "adaption_prompt", "adapter_len": 3, "adapter_layers": 2}
+    assert not problems(tiny_model, **options)
+    assert "more adapter layers '9'" in problems(tiny_model, **{**options, "adapter_layers": 9})["type"]
+    architecture = read_architecture(tiny_model)
+    other = replace(architecture, config={**architecture.config, "model_type": "qwen2"})
+    adapter = PeftAdapter.model_validate({"kind": "peft", **options})
+    assert "Unsupported model type for adaption prompt: 'qwen2'" in dict(adapter.problems(other))["type"]
 
 
 def test_a_size_of_zero_is_refused_in_words(tiny_model: Path) -> None:
