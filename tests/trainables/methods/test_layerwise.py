@@ -114,12 +114,8 @@ def test_several_workers_are_refused(tiny_model: Path, rows: Path) -> None:
     assert not list(sharing_problems(config, 1))
 
 
-@pytest.mark.parametrize(
-    ("ends", "trained"), [(False, {".layers.0."}), (True, {"embed_tokens", "model.norm"})]
-)
-def test_memory_is_measured_where_a_trial_takes_the_most(
-    tiny_model: Path, rows: Path, ends: bool, trained: set[str]
-) -> None:
+@pytest.mark.parametrize("ends", [False, True])  # which are smaller than a layer here
+def test_memory_is_measured_where_a_trial_takes_the_most(tiny_model: Path, rows: Path, ends: bool) -> None:
     config = make_config(tiny_model, rows, {"kind": "badam", "ends": ends, "order": "descending"})
     policy = make_policy(config)
     assert policy.method is not None
@@ -127,6 +123,4 @@ def test_memory_is_measured_where_a_trial_takes_the_most(
     optimizer = torch.optim.SGD(policy.model.parameters(), 0.1)
     switch.on_step_begin(None, SimpleNamespace(global_step=0), None, model=policy.model, optimizer=optimizer)
     found = {name for name, parameter in policy.model.named_parameters() if parameter.requires_grad}
-    assert found == {
-        name for name, _ in policy.model.named_parameters() if any(part in f".{name}" for part in trained)
-    }
+    assert found == {name for name, _ in policy.model.named_parameters() if ".layers.0." in f".{name}"}
