@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,38 @@ LAST = {"kind": "lora", "layers": {"last": 1}}
 FROZEN = {"kind": "lora", "frozen_a": True}
 
 
+def predicted_of(model: Path, rows: Path, method: dict[str, Any]) -> MemoryPrediction:
+    settings = json.loads((model / "config.json").read_text())
+    return predict_by_trace(make_config(model, rows, method), settings, Batch(4, 64, 256), "cpu", "sdpa")
+
+
+def test_a_quantized_base_takes_as_much_with_any_adapter_as_with_qlora(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "traced", trace)  # in this process
+    rows = write_rows(tmp_path / "rows.jsonl")
+    for bits in (4, 8):
+        qlora, ia3, adalora = (
+            predicted_of(tiny_model, rows, {**method, "bits": bits})
+            for method in (
+                {"kind": "qlora", "rank": 4},
+                {"kind": "peft", "type": "ia3"},
+                {"kind": "peft", "type": "adalora"},
+            )
+        )
+        assert qlora.quantization == ia3.quantization == adalora.quantization > 0
+        # Of each weight that trains there are 4 bytes, and 8 of AdamW's state.
+        held = [each.weights - each.optimizer / 2 for each in (qlora, ia3, adalora)]
+        assert held[0] == held[1]
+        assert held[2] == pytest.approx(held[0], rel=0.01)  # and a number for each layer
+
+
 def test_states_are_those_of_what_trains(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prediction, "traced", trace)  # in this process
     rows = write_rows(tmp_path / "rows.jsonl")
-
-    def predicted(method: dict[str, Any]) -> MemoryPrediction:
-        model = json.loads((tiny_model / "config.json").read_text())
-        return predict_by_trace(
-            make_config(tiny_model, rows, method), model, Batch(4, 64, 256), "cpu", "sdpa"
-        )
-
+    predicted = partial(predicted_of, tiny_model, rows)
     plain = predicted({"kind": "lora"})
     for method in (LAST, FROZEN):
         found = measure(make_config(tiny_model, rows, method))
