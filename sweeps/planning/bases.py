@@ -11,6 +11,9 @@ from sweeps.spec.entries import BASE
 from sweeps.spec.naming import distinguishing_tags, join_name
 from trainables.trial.config import TrialConfig
 
+FILLED = ("fingerprint", "sha256", "planned_sets")
+OF_TRAINING = ("mix", "weights")  # of the data: in which shares and order its rows are trained on
+
 
 def base_configs(cells: Sequence[Cell]) -> Iterator[TrialConfig]:
     """The untrained model once for each stage, model and data, with the training settings of the first such cell."""
@@ -55,5 +58,5 @@ def _distinguishing_settings(base: TrialConfig) -> dict[str, Any]:
 
 
 def _settings(config: Any) -> dict[str, Any]:
-    """A config as people write it, without the hashes that planning fills in."""
-    return dict(config.model_dump(mode="json", exclude={"fingerprint", "sha256"}))
+    """A config as people write it, without the hashes that planning fills in, and without what only training sees."""
+    return dict(config.model_dump(mode="json", exclude={*FILLED, *OF_TRAINING}))

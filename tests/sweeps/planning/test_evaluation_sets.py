@@ -164,3 +164,4 @@ def test_shares_that_are_compared_are_cells_of_their_own_with_what_is_really_dra
     rows = ", ".join(f"{count} of {name}" for name, count in even.mixture.items()).split(", ")[0]
     assert any(f"training rows are {rows} (" in note for note in planned.notes)
     assert plan_json(planned)["cells"][0]["mixture"] == even.mixture
+    assert [base.cell for base in planned.bases] == ["sft-base"]  # which sees nothing of the shares
