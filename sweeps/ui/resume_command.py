@@ -103,7 +103,7 @@ def _code(source: Source) -> set[str]:
 
 
 def _is_code(path: KeyPath, text: str) -> bool:
-    return "unsafe" in path or (path[-1] in ("quality", "kind") and ":" in text)
+    return "unsafe" in path or (bool({"quality", "kind"} & set(path)) and ":" in text)
 
 
 def _text(path: Path) -> str:

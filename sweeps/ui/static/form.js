@@ -129,7 +129,11 @@ export class SpecForm {
     const buttons = el("span", {class: "entry-buttons"}, this.jumpButton(path),
       el("button", {type: "button", class: "button quiet small", "aria-label": t("new.remove_entry", {name: entry.kind}), onclick: () => this.change({op: "remove", path})}, "×"));
     frame.append(buttons);
-    if (!kind) return frame;
+    if (!kind) {
+      // A class of one's own, of which this page knows no fields: what the text has of it. Without a kind nothing is known.
+      if (entry.kind?.includes?.(":")) frame.append(...this.settings([], path, entry, []));
+      return frame;
+    }
     frame.append(...this.settings(kind.fields, path, entry, []));
     for (const section of this.fields.overrides) {
       if (section in entry || this.opened.has(`${path}.${section}`)) frame.append(this.section(section, `${path}.`));

@@ -75,7 +75,11 @@ def test_code_that_only_the_run_names_is_not_run(resume: Resume, tmp_path: Path)
         "name: mine\ndata: {quality: 'evil:score'}\n",
         "name: mine\nmodel: {unsafe: [remote_code]}\n",
     )
-    for own in (quality, unsafe):
+    methods = (
+        "name: mine\nmethods: [{kind: 'evil:Method'}]\n",
+        "name: mine\nmethods: [{kind: {compare: [lora, 'evil:Method']}}]\n",
+    )
+    for own in (quality, unsafe, *methods):
         with pytest.raises(WrongArgument, match="would run code"):
             resume("", own)
     with pytest.raises(WrongArgument, match="would run code"):
