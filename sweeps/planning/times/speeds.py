@@ -90,10 +90,10 @@ def similarity_key(config: TrialConfig, workers: int) -> str:
 def data_key(config: TrialConfig) -> str:
     return f"{config.data.sha256 or config.data.label} {config.data.cutoff}"
 
+
 def sets_key(config: TrialConfig) -> str:
     """The rows of the further evaluation sets; empty without any."""
     return " ".join(each.sha256 for each in config.data.planned_sets.values())
-
 
 
 @cache
@@ -133,10 +133,10 @@ def speed_of(cell: Cell, record: Record, **changes: Any) -> Speed | None:
         "train_seconds": record.train_seconds or 0.0,
         "test_rows": record.test_rows or 0,
         "test_seconds": record.test_seconds or 0.0,
+        "other_seconds": other,
         "sets": sets_key(config),
         "set_rows": sum(each.rows for each in record.sets.values()),
         "set_seconds": sum(each.seconds or 0.0 for each in record.sets.values()),
-        "other_seconds": other,
         "first": record.slot_trial == 0,
     }
     return Speed(**{**known, **changes})
