@@ -22,10 +22,10 @@ from reports.statistics.intervals import (
     LEVEL,
     Interval,
     SeedVariance,
+    beside_rows,
     normal,
     rows_interval,
-    seed_variance_of,
-    variance_beside_rows,
+    variance_by_seeds,
     with_seeds,
 )
 from reports.statistics.resampling import flip_interval, sign_flip_p
@@ -141,13 +141,13 @@ def _welch_p(one: Estimate, other: Estimate) -> float:
 def _seeds_p(one: Estimate, other: Estimate, paired: bool, seeds: SeedVariance) -> float:
     """The p-value by rows and seeds: t with Satterthwaite's degrees of freedom."""
     by_rows = _difference_variance(one, other, paired)
-    beside = variance_beside_rows(seeds, one, other)
+    by_seeds = variance_by_seeds(seeds, one, other)
+    beside = beside_rows(by_seeds.value, one, other)
     total, clusters = by_rows + beside, min(one.clusters, other.clusters)
     if beside == 0:
         degrees = float(clusters - 1)
     else:
-        by_seeds = seed_variance_of(seeds, one, other) * (one.seed_share + other.seed_share)
-        degrees = total**2 / (by_rows**2 / max(1, clusters - 1) + by_seeds**2 / seeds.degrees)
+        degrees = total**2 / (by_rows**2 / max(1, clusters - 1) + by_seeds.value**2 / by_seeds.degrees)
     difference = abs(one.quality - other.quality)
     if total == 0:
         return 1.0 if difference == 0 else 0.0

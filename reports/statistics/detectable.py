@@ -23,7 +23,7 @@ def detectable_difference(
     *,
     row_variance: float,
     seed_sd: float,
-    seed_degrees: int = 0,
+    seed_degrees: float = 0,
     sides: int = 2,
     power: float = POWER,
 ) -> float:

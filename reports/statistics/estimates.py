@@ -45,7 +45,7 @@ class Estimate:
     # What the rows of one cluster share, in the plural.
     cluster_noun: str = "prompts"
 
-    @property
+    @cached_property
     def quality(self) -> float:
         """The mean over seeds."""
         return rounded(float(self.qualities.mean()))
@@ -81,17 +81,22 @@ class Estimate:
         mean: Array = self.parts.mean(axis=0)
         return mean
 
-    @property
+    @cached_property
     def rows_variance(self) -> float:
         """The sampling variance of the quality by the choice of test rows; 0 with fewer than two clusters."""
         return rows_variance(self.mean_pulls)
+
+    @cached_property
+    def variance_between_seeds(self) -> float | None:
+        """Of the trainings' qualities, rows and seeds together; ``None`` where there is one."""
+        return float(self.qualities.var(ddof=1)) if self.seeds > 1 else None
 
     @property
     def seed_share(self) -> float:
         """The share of the variance between seeds that the quality's variance has: one over the number of seeds."""
         return 0.0 if self.untrained else 1 / self.seeds
 
-    @property
+    @cached_property
     def both_variance(self) -> float:
         """The part of the variance that rows and seeds have together, which is in the variance of each of them.
 

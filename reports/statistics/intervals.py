@@ -5,11 +5,14 @@ effective number of rows of E. L. Korn and B. I. Graubard, "Confidence intervals
 number of positive counts estimated from survey data", Survey Methodology 24 (1998); R. G. Newcombe, "Confidence
 intervals for an effect size measure based on the Mann-Whitney statistic, part 2", Statistics in Medicine 25 (2006),
 method 5; G. Y. Zou and A. Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 27
-(2008), for adding the errors of rows and of seeds ("MOVER").
+(2008), for adding the errors of rows and of seeds ("MOVER"); B. L. Welch, "The generalization of 'Student's' problem
+when several different population variances are involved", Biometrika 34 (1947), for the degrees of freedom of a sum of
+variances.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
 
@@ -27,23 +30,22 @@ class SeedVariance:
     """The variance of a quality between trainings that differ in their seed alone, and its degrees of freedom."""
 
     value: float
-    degrees: int
+    degrees: float
 
 
 def pooled_seed_variance(estimates: list[Estimate]) -> SeedVariance | None:
     """The variance between seeds, pooled over all configurations; ``None`` where none was trained twice.
+
+    Its degrees of freedom are fewer than the seeds have together where a few of the configurations make up most of it.
 
     >>> import numpy as np
     >>> from reports.statistics.estimates import mean_estimate
     >>> pooled_seed_variance([mean_estimate([[1.0, 1.0], [1.0, 0.0]], [1, 2])])
     SeedVariance(value=0.125, degrees=1)
     """
-    repeated = [estimate.qualities for estimate in estimates if estimate.seeds > 1]
-    degrees = sum(len(qualities) - 1 for qualities in repeated)
-    if not degrees:
-        return None
-    squares = sum(float(qualities.var(ddof=1)) * (len(qualities) - 1) for qualities in repeated)
-    return SeedVariance(squares / degrees, degrees)
+    own = [each for each in map(_own_seed_variance, estimates) if each is not None]
+    degrees = sum(each.degrees for each in own)
+    return _sum_of([SeedVariance(each.value * each.degrees / degrees, each.degrees) for each in own])
 
 
 def interval(estimate: Estimate, seeds: SeedVariance | None, level: float = LEVEL) -> Interval:
@@ -52,28 +54,57 @@ def interval(estimate: Estimate, seeds: SeedVariance | None, level: float = LEVE
     return (max(0.0, low), min(1.0, high)) if estimate.proportion else (low, high)
 
 
-def variance_beside_rows(seeds: SeedVariance, *estimates: Estimate) -> float:
-    """What the variance between seeds adds to the variance of a quality, or of the difference of two.
+def beside_rows(by_seeds: float, *estimates: Estimate) -> float:
+    """What the variance by seeds adds to the variance by rows of a quality, or of the difference of two.
 
     Rows and seeds share a part, which the variance by rows has already. At least 0: of the sum, as the parts of two
     qualities are estimated less well than their sum.
     """
-    return beside_rows(seed_variance_of(seeds, *estimates), *estimates)
+    return max(0.0, by_seeds - sum(each.both_variance for each in estimates))
 
 
-def beside_rows(seed_variance: float, *estimates: Estimate) -> float:
-    """The same, by a given variance between seeds."""
-    return max(0.0, sum(seed_variance * each.seed_share - each.both_variance for each in estimates))
+def seed_variance_of(seeds: SeedVariance, estimate: Estimate) -> SeedVariance:
+    """The variance between a configuration's seeds: the pooled one, or its own where that is larger.
 
-
-def seed_variance_of(seeds: SeedVariance, *estimates: Estimate) -> float:
-    """The variance between seeds of these qualities: the pooled one, or their own where that is larger.
-
-    Some methods spread more than others. Their own variance alone, of two degrees of freedom each, would settle little;
-    the pooled one alone would call a cell that spreads widely better or worse too often (simulated).
+    Some methods spread more than others. Their own variances alone, of two degrees of freedom each for three seeds,
+    would settle little; the pooled one alone would call a cell that spreads widely better or worse too often, and so
+    would the larger one with the degrees of freedom of the pooled one (simulated).
     """
-    own = pooled_seed_variance(list(estimates))
-    return seeds.value if own is None else max(seeds.value, own.value)
+    own = _own_seed_variance(estimate)
+    return seeds if own is None or own.value <= seeds.value else own
+
+
+def variance_by_seeds(seeds: SeedVariance, *estimates: Estimate) -> SeedVariance:
+    """The variance by seeds of a quality that is a mean over them, or of the difference of two, and its degrees."""
+    trained = [each for each in estimates if each.seed_share]
+    known = [(seed_variance_of(seeds, each), each.seed_share) for each in trained]
+    parts = [SeedVariance(own.value * share, own.degrees) for own, share in known if own is not seeds]
+    # The pooled variance is one estimate, however many qualities have it.
+    if pooled := sum(share for own, share in known if own is seeds):
+        parts.append(SeedVariance(seeds.value * pooled, seeds.degrees))
+    found = _sum_of(parts) or SeedVariance(0.0, seeds.degrees)
+    return SeedVariance(found.value, min(seeds.degrees, found.degrees)) if len(parts) > 1 else found
+
+
+def _own_seed_variance(estimate: Estimate) -> SeedVariance | None:
+    value = estimate.variance_between_seeds
+    return None if value is None else SeedVariance(value, estimate.seeds - 1)
+
+
+def _sum_of(parts: Sequence[SeedVariance]) -> SeedVariance | None:
+    """The sum of independent variances; ``None`` without any.
+
+    Its degrees of freedom are by Welch (1947), which are less biased for few than Satterthwaite's: from the fewest of
+    a part to those of all together.
+    """
+    if not parts:
+        return None
+    total, together = sum(part.value for part in parts), sum(part.degrees for part in parts)
+    squares = sum(part.value**2 / (part.degrees + 2) for part in parts)
+    if squares == 0:
+        return SeedVariance(total, together)
+    fewest = min(part.degrees for part in parts)
+    return SeedVariance(total, min(together, max(fewest, total**2 / squares - 2)))
 
 
 def with_seeds(
@@ -83,7 +114,8 @@ def with_seeds(
     if seeds is None:
         return by_rows
     low, high = by_rows
-    spread = student(level, seeds.degrees) * sqrt(variance_beside_rows(seeds, *estimates))
+    by_seeds = variance_by_seeds(seeds, *estimates)
+    spread = student(level, by_seeds.degrees) * sqrt(beside_rows(by_seeds.value, *estimates))
     return value - sqrt((value - low) ** 2 + spread**2), value + sqrt((high - value) ** 2 + spread**2)
 
 

@@ -17,7 +17,13 @@ from math import sqrt
 from scipy import special
 
 from reports.statistics.estimates import Estimate, rows_variance
-from reports.statistics.intervals import SeedVariance, student, variance_beside_rows
+from reports.statistics.intervals import (
+    SeedVariance,
+    beside_rows,
+    seed_variance_of,
+    student,
+    variance_by_seeds,
+)
 
 POWER = 0.8
 MOST_ROWS, MOST_SEEDS = 1_000_000, 1_000
@@ -67,7 +73,7 @@ class DifferenceLaw:
     rows: float
     both: tuple[float, float]
     seeds: tuple[float, float]
-    degrees: int | None
+    degrees: float | None
 
     def error(self, amount: Amount) -> float:
         """The standard error of the difference."""
@@ -153,10 +159,14 @@ def difference_law(
     if one.proportion and other.proportion and one.is_mean and other.is_mean:
         # As in their interval (Bonett and Price), two rows more that differ: none among few rows is no proof of none.
         by_rows += 2 / (count + 2) ** 2
-    between = [0.0, 0.0]
-    if seeds is not None and (shares := sum(each.seed_share for each in pair)):
-        beside = variance_beside_rows(seeds, *pair) / shares
-        between = [beside * (not each.untrained) for each in pair]
+    between, degrees = [0.0, 0.0], None
+    if seeds is not None:
+        by_seeds = variance_by_seeds(seeds, *pair)
+        degrees = by_seeds.degrees
+        if by_seeds.value:
+            # Of each one's variance between seeds, the share that the difference's has beside that by rows.
+            beside = beside_rows(by_seeds.value, *pair) / by_seeds.value
+            between = [beside * seed_variance_of(seeds, each).value * (not each.untrained) for each in pair]
     gain = one.quality - other.quality
     return DifferenceLaw(
         gain if higher_is_better else -gain,
@@ -164,7 +174,7 @@ def difference_law(
         count * max(LEAST_ALONE * by_rows, by_rows - sum(shared)),
         (count * one.seeds * shared[0], count * other.seeds * shared[1]),
         (between[0], between[1]),
-        seeds.degrees if seeds is not None else None,
+        degrees,
     )
 
 

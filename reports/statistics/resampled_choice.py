@@ -135,7 +135,7 @@ def _seed_noise(estimates: list[Estimate], seeds: SeedVariance | None) -> Array:
     if seeds is None:
         return np.zeros((RESAMPLES, len(estimates)))
     # The pooled variance: noise of a larger one would make the two parts of a figure contradict each other.
-    variances = [beside_rows(seeds.value, estimate) for estimate in estimates]
+    variances = [beside_rows(seeds.value * estimate.seed_share, estimate) for estimate in estimates]
     rng = np.random.default_rng(1)  # other numbers than those that draw the rows
     return rng.normal(0.0, np.sqrt(variances), size=(RESAMPLES, len(estimates)))
 

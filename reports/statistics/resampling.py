@@ -7,8 +7,9 @@ their Application" (1997), sections 2.4 and 5.2.1, for studentised intervals.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
+from math import floor, inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ RESAMPLES = 2_000
 EXACT_FLIPS = 13  # with so many differences, or fewer, all 2^13 signs are tried
 _BLOCK = 4_000_000  # numbers in memory at once
 _ROUNDING = 1 - 1e-9  # sums in another order differ by less
+_NONE = 1e-9  # of all, a share that is none but for rounding
 
 
 def sign_flip_p(differences: Array) -> float:
@@ -42,32 +44,43 @@ def flip_interval(parts: Array, sizes: Array, level: float) -> tuple[float, floa
 
     An end is infinite where there are too few clusters to reject anything.
     """
-    total = float(sizes.sum())
-    value = float(parts.sum()) / total
-    (moved, base), exact = _flipped(np.stack([parts, sizes]))
+    low, high, exact = _last_reached(parts.tobytes(), sizes.tobytes())
+    count, error = len(low), 1 - level
+    # So many flips have to reach a value for its p-value to be above the error.
+    needed = floor(error * count) + 1 if exact else floor(error * (count + 1) - 1) + 1
+    value = float(parts.sum()) / float(sizes.sum())
+    if needed > count:
+        return value, value
+    if needed <= 0:
+        return -inf, inf
+    # Just beyond what is still reached.
+    below, above = float(low[needed - 1]) - value, float(high[-needed]) - value
+    return value + below * (1 + _NONE), value + above * (1 + _NONE)
 
-    def p(candidate: float) -> float:
-        # Flipping parts - candidate * sizes is linear in the candidate.
-        observed = abs(value - candidate) * total * _ROUNDING
-        reached = int((np.abs(moved - candidate * base) >= observed).sum())
-        return float((reached + (not exact)) / (len(moved) + (not exact)))
 
-    scale = float(np.abs(parts - value * sizes).sum()) / total
-    return (_end(p, value, -scale, 1 - level), _end(p, value, scale, 1 - level)) if scale else (value, value)
+@lru_cache(maxsize=32)
+def _last_reached(parts: bytes, sizes: bytes) -> tuple[Array, Array, bool]:
+    """The values, below and above the observed one, up to which each flip reaches as far: two times (flips,), sorted.
 
-
-def _end(p: Callable[[float], float], value: float, scale: float, threshold: float) -> float:
-    """Where the p-value falls below the threshold, going from the value in the direction of ``scale``."""
-    step = scale
-    while p(value + step) > threshold:
-        step *= 2
-        if abs(step) > abs(scale) * 2**20:
-            return float(np.sign(scale) * np.inf)
-    kept, rejected = 0.0, step
-    for _ in range(40):
-        middle = (kept + rejected) / 2
-        kept, rejected = (middle, rejected) if p(value + middle) > threshold else (kept, middle)
-    return value + rejected
+    Subtracted from all differences, a candidate c leaves ``total (value - c)`` of their sum, and ``moved - c base`` of
+    the flipped ones'. Both are linear in c, and the observed one is the steeper, so that a flip reaches as far up to
+    one value in each direction. Also whether these are all flips.
+    """
+    columns = np.stack([np.frombuffer(parts), np.frombuffer(sizes)])
+    (moved, base), exact = _flipped(columns)
+    total = float(columns[1].sum())
+    value = float(columns[0].sum()) / total
+    excess = moved - value * base
+    if not np.abs(columns[0] - value * columns[1]).any():
+        return np.full(len(moved), value), np.full(len(moved), value), exact
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Flips of all or of none always reach it.
+        along, against = (total * _ROUNDING + sign * base for sign in (1, -1))
+        along = np.where(along > total * _NONE, excess / along, inf)
+        against = np.where(against > total * _NONE, -excess / against, inf)
+    further, nearer = np.maximum(along, against), np.minimum(along, against)
+    nearer = np.where(np.isinf(further), -inf, nearer)
+    return np.sort(value + nearer), np.sort(value + further), exact
 
 
 def _flipped(columns: Array) -> tuple[Array, bool]:

@@ -7,7 +7,7 @@ with, are drawn for each training. The laws and the spread between seeds are ass
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class World:
     ``seed_spreads``: each cell's own, where they differ.
 
     ``law``: ``accuracy`` (gaps and spread in shares of rows), ``auc``, or of losses ``normal``, ``lognormal``,
-    ``mostly zero`` (in shares of the mean loss), or ``reward`` (in the reward's unit).
+    ``heavy-tailed``, ``mostly zero`` (in shares of the mean loss), or ``reward`` (in the reward's unit).
 
     ``search_trials``: by cell, of how many equal trainings the searched one is the best by as many validation rows as
     there are test rows; by default the only one. ``searched_counts``: it is one of the cell's finalists, too.
@@ -83,13 +83,12 @@ class World:
 
 @dataclass
 class Trained:
-    """A cell's trainings: each one's scores by row, and what each would have over all rows there could be.
-
-    Of an AUC, the scores are the worth of a good and of a bad answer: (rows, 2).
+    """A cell's trainings: each one's scores by row, and how much its seed adds to its quality over all rows there could
+    be. Of an AUC, the scores are the worth of a good and of a bad answer: (rows, 2).
     """
 
     scores: list[Array]
-    truths: list[float]
+    luck: list[float]
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def _trained_cells(world: World, dice: np.random.Generator) -> Simulated:
         peak = {"peak_train_bytes": (1000 - 50 * position) * MIB}
         candidates = world.search_trials[position] if world.search_trials else 1
         trained = _train(common, world, position, candidates, dice)
-        truths.append(trained.truths[0] if world.is_conditional() else common.truth(gap, 0.0))
+        truths.append(common.truth(gap, trained.luck[0] if world.is_conditional() else 0.0))
         if world.searched_counts:
             trained.scores.append(trained.scores[0])
         for number, values in enumerate(trained.scores):
@@ -176,9 +175,7 @@ def _train(common: _Rows, world: World, position: int, candidates: int, dice: np
     luck = [float(dice.normal(0, spread)) for _ in range(trainings)]
     if candidates > 1:
         luck[0] = _luckiest(world, position, candidates, dice)
-    return Trained(
-        [common.scores(gap, each, dice) for each in luck], [common.truth(gap, each) for each in luck]
-    )
+    return Trained([common.scores(gap, each, dice) for each in luck], luck)
 
 
 def _luckiest(world: World, position: int, candidates: int, dice: np.random.Generator) -> float:
@@ -253,6 +250,8 @@ class _Rows:
             return dice.normal(1.0, 0.5, count)
         if self._law == "lognormal":
             return dice.lognormal(0.0, 1.0, count)
+        if self._law == "heavy-tailed":
+            return 1.0 + 0.3 * dice.standard_t(3, count)
         assert self._law == "mostly zero", self._law
         return np.where(dice.random(count) < 0.08, dice.lognormal(0.7, 0.8, count), 0.001)
 
@@ -261,6 +260,7 @@ AREA = 0.75  # under the curve, of the best cell
 _MEANS = {
     "normal": 1.0,
     "reward": 1.0,
+    "heavy-tailed": 1.0,
     "lognormal": float(np.exp(0.5)),
     "mostly zero": float(0.08 * np.exp(0.7 + 0.32) + 0.92 * 0.001),
 }
@@ -292,6 +292,9 @@ class Tally:
     # Of cells that are worse than the best by the margin or more.
     worse_cells: int = 0
     called_as_good: int = 0
+    # Of two trained cells that differ, each counted once: called better and worse.
+    unequal_pairs: int = 0
+    unequal_settled: int = 0
     recommended_though_worse: int = 0
     intervals: int = 0
     covering: int = 0
@@ -329,6 +332,9 @@ class Tally:
             if abs(gain) < 1e-9:
                 self.equal_pairs += 1
                 self.equal_called_as_good += verdict.outcome == "as good"
+            if gain > 1e-9 and "base" not in (_method(one), _method(other)):
+                self.unequal_pairs += 1
+                self.unequal_settled += verdict.settled
             wrong = {"better": gain < -1e-9, "worse": gain > 1e-9}
             self.reversed_verdicts += wrong.get(verdict.outcome, False)
             if group.margin is not None and gain <= -group.margin + 1e-9:
@@ -369,6 +375,7 @@ class Tally:
             "reversed verdicts": share(self.reversed_verdicts, self.runs),
             "as good, though worse by the margin": share(self.called_as_good, self.worse_cells),
             "as good, where equal": share(self.equal_called_as_good, self.equal_pairs),
+            "settled, where unequal": share(self.unequal_settled, self.unequal_pairs),
             "recommended, though worse by the margin": share(self.recommended_though_worse, self.runs),
             "coverage of qualities": share(self.covering, self.intervals),
             "coverage of differences": share(self.differences_covering, self.differences),
@@ -387,16 +394,10 @@ def _method(label: str) -> str:
     return label.removeprefix("sft-")
 
 
-def tally(world: World, folder: Path, repeats: int, seed: int = 0) -> Tally:
-    """The report's claims over so many runs of one world."""
+def tally(world: World, repeats: int, seed: int = 0, *, folder: Path | None = None) -> Tally:
+    """The report's claims over so many runs of one world; with a ``folder``, of run folders that are written there."""
     dice, found = np.random.default_rng(seed), Tally()
-    for group, truths in _runs(world, folder, repeats, dice):
-        found.add(group, truths, world)
-    return found
-
-
-def _runs(
-    world: World, folder: Path, repeats: int, dice: np.random.Generator
-) -> Iterator[tuple[Group, list[float]]]:
     for _ in range(repeats):
-        yield simulate(world, folder / "run", dice)
+        made = simulated_group(world, dice) if folder is None else simulate(world, folder / "run", dice)
+        found.add(*made, world)
+    return found

@@ -175,7 +175,7 @@ def test_cells_of_finalists_are_judged_over_rows_and_seeds(tmp_path: Path) -> No
     for seed in (1, 2, 3):
         trials += [
             record(f"full{seed}", "full", quality=0.9, role="finalist", seed=seed),
-            record(f"lora{seed}", quality=0.65 + 0.05 * seed, role="finalist", seed=seed),
+            record(f"lora{seed}", quality=0.73 + 0.01 * seed, role="finalist", seed=seed),
         ]
     run = write_run(tmp_path / "run", trials)
     for one in trials:
@@ -184,7 +184,7 @@ def test_cells_of_finalists_are_judged_over_rows_and_seeds(tmp_path: Path) -> No
     (group,) = compare([results.read_run(run)])
     full, lora = group.rows
     assert group.seed_variance is not None
-    assert (group.seed_variance.value, group.seed_variance.degrees) == (pytest.approx(0.05**2 / 2), 4)
+    assert (group.seed_variance.value, group.seed_variance.degrees) == (pytest.approx(0.01**2 / 2), 2)
     verdict = group.verdict(lora, full)
     assert verdict.comparison is not None
     assert verdict.comparison.difference == pytest.approx(-0.15)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from sweeps.planning.assessment.power import MORE_ROWS, SHARES, Detectable, Power, power
+from sweeps.planning.assessment.power import MORE_ROWS, SHARES, Detectable, Power, power, seed_degrees
 from sweeps.planning.claims.names import named_cells
 from sweeps.planning.claims.obstacles import obstacles
 from sweeps.planning.plan import Plan
@@ -58,7 +58,7 @@ def margin_powers(plan: Plan, detectable: Detectable) -> Iterator[MarginPower]:
             pairs=len(claims),
             row_variance=SHARES.row_variance,
             seed_sd=SHARES.seed_sd,
-            seed_degrees=len(group.cells) * (group.seeds - 1),
+            seed_degrees=seed_degrees(len(group.cells), group.seeds),
             sides=1,
             # Each bound fails seldom enough that all of them hold in 4 of 5 cases (Bonferroni).
             power=1 - MISSED / (tests.sides * tests.pairs),

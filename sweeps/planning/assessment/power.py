@@ -76,6 +76,13 @@ def _pairs(cells: Sequence[Cell]) -> int:
     return max(1, len(cells) * (len(cells) - 1) // 2)
 
 
+def seed_degrees(cells: int, seeds: int) -> float:
+    """The degrees of freedom by which the variance between seeds will be known: those of one and a half cells, however
+    many there are, as a cell that spreads more than the others counts with its own variance (simulated).
+    """
+    return min(cells, 1.5) * (seeds - 1)
+
+
 def power(plan: Plan, detectable: Detectable) -> Iterator[Power]:
     """One for each stage, model and data set whose trials will have test rows."""
     groups: dict[tuple[str, str, str], list[Cell]] = {}
@@ -94,7 +101,7 @@ def power(plan: Plan, detectable: Detectable) -> Iterator[Power]:
         spread = {
             "row_variance": assumed.row_variance,
             "seed_sd": seed_sd,
-            "seed_degrees": len(cells) * (seeds - 1),
+            "seed_degrees": seed_degrees(len(cells), seeds),
         }
         found = partial(detectable, seeds=seeds, pairs=_pairs(cells), **spread)
         more = next((rows for rows in MORE_ROWS if rows >= 4 * fewest.prompts), None)

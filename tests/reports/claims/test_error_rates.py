@@ -21,7 +21,14 @@ LOSSES = {
     f"{law} losses, {rows} rows": World(
         law, rows=rows, gaps=GAPS, seeds=3, seed_spread=0.03, untuned_gap=None
     )
-    for law, rows in (("normal", 20), ("lognormal", 20), ("lognormal", 200), ("mostly zero", 64))
+    for law, rows in (
+        ("normal", 20),
+        ("lognormal", 20),
+        ("heavy-tailed", 20),
+        ("mostly zero", 20),
+        ("mostly zero", 64),
+        ("lognormal", 200),
+    )
 }
 # Searches of two cells' learning rates; the ratio of the best ones is the bound that is claimed.
 RATIOS = {
@@ -57,8 +64,7 @@ TRUE = {
     "16 random rates, a ratio of 10 is at least 2": (*RATIOS["16 random rates, ratio 10"], 2.0),
     "16 random rates, a ratio of 10 is at least 5": (*RATIOS["16 random rates, ratio 10"], 5.0),
 }
-# Signs of losses are flipped, which takes ten times as long as the formulas for shares.
-OF_SHARES, OF_LOSSES, OF_RATIOS = 2000, 300, 1000
+OF_SHARES, OF_LOSSES, OF_RATIOS = 2000, 1000, 1000
 
 
 def test_a_claim_at_its_edge_is_seldom_supported_or_contradicted() -> None:
@@ -115,12 +121,13 @@ def test_of_thousands_of_claims_at_their_edge_one_in_twenty_is_supported_at_most
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", LOSSES)
-def test_of_hundreds_of_claims_about_losses_few_are_supported(name: str) -> None:
+def test_of_a_thousand_claims_about_losses_few_are_supported(name: str) -> None:
     found = tally_claims(LOSSES[name], OF_LOSSES)
-    # Of 300, two standard errors are 2.5 points.
+    # The level is 4 %, of which two standard errors of 1000 are 1.2 points.
     for tally in found.by_kind.values():
-        assert tally.supported <= 0.075 * OF_LOSSES
-        assert tally.covering / tally.intervals >= 0.905
+        assert tally.supported <= 0.052 * OF_LOSSES
+        assert tally.contradicted <= 0.052 * OF_LOSSES
+        assert tally.covering / tally.intervals >= 0.93
 
 
 @pytest.mark.slow

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from reports.statistics.comparisons import MIN_CLUSTERS, compare_estimates, holm, mcnemar
-from reports.statistics.estimates import auc_estimate, mean_estimate
+from reports.statistics.estimates import Estimate, auc_estimate, mean_estimate
 from reports.statistics.intervals import (
     SeedVariance,
+    beside_rows,
     pooled_seed_variance,
     seed_variance_of,
-    variance_beside_rows,
+    variance_by_seeds,
 )
 from reports.statistics.resampling import flip_interval, sign_flip_p
 from sweeps.evaluation import significance
@@ -126,16 +129,40 @@ def test_a_variance_between_seeds_takes_a_difference_back() -> None:
     assert "3 seeds" in with_seeds.basis
 
 
-def test_a_cell_that_spreads_more_than_the_others_counts_with_its_own_spread() -> None:
-    """Pooled over cells that don't spread, the variance of one that does would be too small for it."""
+def spread_over(*qualities: float) -> Estimate:
+    """The same 100 rows of every seed, but for so much more or less of each."""
     rows = np.array([1.0, 0.0] * 50)
-    wild = mean_estimate([(rows * share).tolist() for share in (1.0, 0.9, 0.8)], range(100), proportion=True)
-    steady = mean_estimate([(rows * 0.8).tolist()] * 3, range(100), proportion=True)
+    return mean_estimate([(rows * share).tolist() for share in qualities], range(100), proportion=True)
+
+
+def test_a_cell_that_spreads_more_than_the_others_counts_with_its_own_spread() -> None:
+    """Pooled over cells that don't spread, the variance of one that does would be too small for it, and with its
+    degrees of freedom too certain."""
+    wild, steady = spread_over(1.0, 0.9, 0.8), spread_over(0.8, 0.8, 0.8)
     seeds = pooled_seed_variance([wild, steady, steady, steady])
     assert seeds is not None
-    assert seed_variance_of(seeds, wild, steady) == pytest.approx(wild.qualities.var(ddof=1) / 2)
-    assert seed_variance_of(seeds, wild) == pytest.approx(wild.qualities.var(ddof=1))
-    assert seed_variance_of(seeds, steady, steady) == seeds.value
+    own = wild.qualities.var(ddof=1)
+    assert (seeds.value, seeds.degrees) == (pytest.approx(own / 4), 2)
+    assert seed_variance_of(seeds, wild) == SeedVariance(own, 2)
+    assert seed_variance_of(seeds, steady) == seeds
+    assert variance_by_seeds(seeds, steady, steady).value == pytest.approx(2 * own / 4 / 3)
+    assert variance_by_seeds(seeds, wild, steady) == SeedVariance(pytest.approx((own + own / 4) / 3), 2)
+
+
+def test_the_degrees_of_freedom_of_a_sum_of_variances_are_those_of_welch() -> None:
+    """By hand: (3 + 1)^2 / (3^2 / (2 + 2) + 1^2 / (8 + 2)) - 2."""
+    spread = spread_over(1.0, 0.9, 0.8)
+    pooled = SeedVariance(spread.qualities.var(ddof=1) / 3, 8)
+    expected = 16 / (9 / 4 + 1 / 10) - 2
+    assert variance_by_seeds(pooled, spread, spread_over(0.8, 0.8, 0.8)).degrees == pytest.approx(expected)
+    # Alike, they have as many as all seeds together, but never more.
+    alike = pooled_seed_variance([spread] * 3)
+    assert alike is not None
+    assert alike.degrees == 6
+    # Trained once, or not at all, a quality has the pooled variance or none.
+    once = spread_over(0.9)
+    assert variance_by_seeds(pooled, once) == pooled
+    assert variance_by_seeds(pooled, replace(once, untrained=True)).value == 0
 
 
 def test_the_variance_of_rows_and_seeds_is_not_counted_twice() -> None:
@@ -162,7 +189,7 @@ def test_the_interval_and_the_p_value_of_a_difference_know_the_same_variance_bet
     pooled = SeedVariance(0.1, 400)
     beside = 2 * 0.1 / 3 - one.both_variance
     assert one.both_variance > 0.1 / 3
-    assert variance_beside_rows(pooled, one, other) == pytest.approx(beside)
+    assert beside_rows(variance_by_seeds(pooled, one, other).value, one, other) == pytest.approx(beside)
     found, by_rows = compare_estimates(one, other, pooled), compare_estimates(one, other, None)
     spread = stats.t.ppf(0.975, 400) * beside**0.5
     assert found.interval[1] == pytest.approx((by_rows.interval[1] ** 2 + spread**2) ** 0.5)

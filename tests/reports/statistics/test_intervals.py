@@ -93,11 +93,15 @@ def trained(*rates: float, rows: int = 200) -> Estimate:
 
 
 def test_the_variance_between_seeds_is_pooled_over_cells() -> None:
-    cells = [trained(0.8, 0.9), trained(0.5), trained(0.7, 0.7, 0.7)]
+    cells = [trained(0.8, 0.9), trained(0.5), trained(0.6, 0.7, 0.8)]
     pooled = pooled_seed_variance(cells)
     assert pooled is not None
     assert pooled.degrees == 3
-    assert pooled.value == pytest.approx((0.005 * 1 + 0.0 * 2) / 3)
+    assert pooled.value == pytest.approx((0.005 * 1 + 0.01 * 2) / 3)
+    # All of it is that of the first cell, whose two seeds have one degree of freedom.
+    of_one = pooled_seed_variance([trained(0.8, 0.9), trained(0.7, 0.7, 0.7)])
+    assert of_one is not None
+    assert (of_one.value, of_one.degrees) == (pytest.approx(0.005 / 3), 1)
     assert pooled_seed_variance([trained(0.5)]) is None
 
 

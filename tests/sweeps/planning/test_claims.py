@@ -117,7 +117,7 @@ def test_the_smallest_margin_grows_with_what_has_to_be_shown(workdir: Path) -> N
     assert one_sided < both < values
     rows = made(workdir, "{kind: better, a: lora, b: full}").cells[0].quality_rows
     assert rows is not None
-    spread = {"row_variance": 0.2, "seed_sd": 0.02, "seed_degrees": 4}
+    spread = {"row_variance": 0.2, "seed_sd": 0.02, "seed_degrees": 3}
     assert one_sided == detectable_difference(rows.prompts, 3, 1, **spread, sides=1, power=0.8)
     assert one_sided < detectable_difference(rows.prompts, 3, 1, **spread)
 

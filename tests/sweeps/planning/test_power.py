@@ -46,7 +46,7 @@ def test_a_plan_says_what_its_test_rows_could_tell_and_what_more_would(workdir: 
 def test_finalists_bring_the_seeds_error_which_more_rows_do_not_lessen(workdir: Path) -> None:
     sentence, assumed = lines(workdir, WITH_FINALISTS)
     assert "test rows, 3 seeds, 2 cells" in sentence
-    assert sentence.endswith("no number of rows would see less than 6.4, more seeds would (finalists.seeds)")
+    assert sentence.endswith("no number of rows would see less than 7.3, more seeds would (finalists.seeds)")
     assert "seeds spread by 2 points" in assumed
 
 
