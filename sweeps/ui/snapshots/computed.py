@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NICENESS = 15
 SECONDS = 300.0  # for one computation
 AT_ONCE = 1
+AGAIN_SECONDS = 60.0  # after which what failed is tried again, as where a busy machine took too long
 Compute = Callable[["Followed"], Awaitable[Any]]
 
 
@@ -31,12 +32,15 @@ class Failed(Exception):  # noqa: N818
 
 @dataclass
 class Computed:
-    """The last value for a run. ``of``: what it was computed of; ``task``: a computation under way."""
+    """The last value for a run. ``of``: what it was computed of; ``task``: a computation under way; ``failed``: when
+    the last one failed, by ``time.monotonic``.
+    """
 
     value: Any = None
     as_of: float | None = None
     problem: str | None = None
     of: Any = None
+    failed: float | None = None
     task: asyncio.Task[None] | None = None
 
 
@@ -59,7 +63,8 @@ class ComputedValues:
         if known.value is None and known.as_of is None:
             known.value = await asyncio.to_thread(self.first, followed)
         now = self.depends_on(followed)
-        if known.of != now and (known.task is None or known.task.done()):
+        again = known.failed is not None and time.monotonic() - known.failed > AGAIN_SECONDS
+        if (known.of != now or again) and (known.task is None or known.task.done()):
             known.task = asyncio.create_task(self._compute(followed, known, now))
         computing = known.task is not None and not known.task.done()
         return {"value": known.value, "as_of": known.as_of, "problem": known.problem, "computing": computing}
@@ -69,10 +74,10 @@ class ComputedValues:
             try:
                 value = await self.compute(followed)
             except (Failed, OSError) as error:
-                known.problem = str(error) or type(error).__name__
+                known.problem, known.failed = str(error) or type(error).__name__, time.monotonic()
             else:
-                known.value, known.problem, known.as_of = value, None, time.time()
-            # Also where it failed: the same would fail again.
+                known.value, known.problem, known.as_of, known.failed = value, None, time.time(), None
+            # Also where it failed: the same would fail again at once.
             known.of = now
 
     def close(self) -> None:
