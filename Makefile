@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTED := trainables/system/tested_versions.txt
 RUN := runs/methods
+HAS_CHROMIUM = for name in chromium chromium-browser google-chrome chrome; do command -v $$name >/dev/null && exit 0; done; exit 1
 
 .PHONY: demo test browser check slow trackers families family-losses reference audit bench bench-data versions install clean
 
@@ -18,10 +19,11 @@ demo: install
 test: install browser
 	$(BIN)/python -m pytest -m "not slow and not sweep" -n auto --dist loadfile --durations=25
 	$(BIN)/python -m pytest -m "sweep and not slow" -n 2 --dist loadfile --no-loadscope-reorder --durations=25 $$(grep -rl mark.sweep tests --include="test_*.py")
+	@( $(HAS_CHROMIUM) ) || echo "NOT TESTED: the pages in a browser (tests/sweeps/ui/browser), as there is no Chromium."
 
 ## browser: Chromium, for the tests of pages in a browser, which are skipped without it; by apt-get where it is missing
 browser:
-	@for name in chromium chromium-browser google-chrome chrome; do command -v $$name >/dev/null && exit 0; done; \
+	@( $(HAS_CHROMIUM) ) && exit 0; \
 	run=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
 	{ $$run apt-get update -qq; $$run apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 \
 	|| echo "Chromium is missing and could not be installed by apt-get: the tests of pages in a browser are skipped."
