@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +14,9 @@ import pytest
 from sweeps.ui.children import jobs as jobs_module
 from sweeps.ui.children import short_commands
 from sweeps.ui.children.job import Job
+from sweeps.ui.children.job_folder import JOB, LOG, OUTPUT, JobFolder
 from sweeps.ui.children.jobs import Jobs
+from sweeps.ui.children.wrapper import EXIT_CODE
 
 
 def use_programs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,6 +38,18 @@ def ended(jobs: Jobs, job: Job) -> Job:
     now = jobs.get(job.id)
     assert now is not None
     return now
+
+
+def write_job(folder: Path, started: float = 1.7e9, title: str = "methods", code: int = 1) -> str:
+    """A job that has ended, in the folder of jobs; returns its id."""
+    job = JobFolder(folder / secrets.token_hex(8))
+    job.make()
+    values = {"kind": "export", "argv": ["export", "runs/methods", "out"], "cwd": str(folder), "title": title}
+    job.write(JOB, {**values, "run": None, "started_at": started})
+    (job.path / EXIT_CODE).write_text(str(code), encoding="ascii")
+    (job.path / LOG).write_text("a folder of a long name " * 20 + "exists already", encoding="utf-8")
+    (job.path / OUTPUT).touch()
+    return job.path.name
 
 
 def is_alive(pid: int) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pytest
 
 from sweeps.ui.run_index import run_key
 from tests.helpers import odd_runs
 from tests.helpers.small_ui_runs import write_runs
+from tests.helpers.ui_children import write_job
 from tests.sweeps.ui.browser.conftest import NewWindow, Window
 from tests.sweeps.ui.conftest import UiUnderTest
 
@@ -24,6 +26,8 @@ PAGES = (
     "/runs/KEY/trials/TRIAL",
     "/compare?run=KEY&run=OTHER",
 )
+# Of these, some load for a while, and some are for a moment: they are looked at without going through them by keyboard.
+FURTHER = ("/new/DRAFT", "/jobs/JOB", "/sign-in", "/nothing")
 # What is wider than the window and is not within something that scrolls by itself.
 WIDER = """() => {
   const scrolls = (element) => {
@@ -39,11 +43,15 @@ WIDER = """() => {
 }"""
 
 
-def addresses(ui: UiUnderTest) -> list[str]:
+def addresses(ui: UiUnderTest, paths: Sequence[str] = PAGES) -> list[str]:
     run, other = write_runs(ui.runs), write_runs(ui.runs, "other", trials=3)
-    return [
-        path.replace("KEY", run.key).replace("TRIAL", run.trial).replace("OTHER", other.key) for path in PAGES
-    ]
+    names = {"KEY": run.key, "TRIAL": run.trial, "OTHER": other.key}
+    if FURTHER[0] in paths:
+        path = ui.post("/new", {"from": "spec", "name": "methods"}).json()["path"]
+        names |= {"/new/DRAFT": path, "JOB": write_job(ui.state.jobs.folder, title="methods " * 12)}
+    for name, value in names.items():
+        paths = [path.replace(name, value) for path in paths]
+    return list(paths)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +66,15 @@ def addresses(ui: UiUnderTest) -> list[str]:
 def test_no_page_has_an_error_or_is_wider_than_the_window(
     ui: UiUnderTest, new_window: NewWindow, language: str, scheme: str, width: int
 ) -> None:
-    paths = addresses(ui)
+    paths = addresses(ui, (*PAGES, *FURTHER))
     window = new_window(language, color_scheme=scheme, viewport={"width": width, "height": 900})
     for path in paths:
         window.open(path)
-        window.settle()
+        if path.startswith("/new/"):
+            # Its plan and what doctor says of the machine take as long as those.
+            window.page.locator("#form .form-field").first.wait_for()
+        else:
+            window.settle()
         assert window.page.locator("h1").first.is_visible(), path
         assert window.page.evaluate(WIDER) == [], path
         assert not window.faults, (path, window.faults)

@@ -129,6 +129,8 @@ def export(window: Window, run: str) -> None:
     page.locator("#out").fill("exports/mine")
     page.locator("#start").click()
     page.locator("#job .job-result", has_text="Verified").wait_for()
+    page.locator("#start").click()
+    page.locator("#job .error", has_text="exports/mine exists already").wait_for()
 
 
 def has_value(page: Any, selector: str, value: str | re.Pattern[str]) -> None:
