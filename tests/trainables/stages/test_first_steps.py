@@ -21,7 +21,6 @@ STEPS = [
     ("granite", "dpo", "sdpa"),  # divides its logits
     ("gpt_oss", "orpo", "eager"),  # experts, and sinks in attention
     ("bloom", "simpo", "eager"),  # no positions at all
-    ("falcon_h1", "kto", "sdpa"),  # a state in each layer, and scaled logits
     ("cohere", "reward", "sdpa"),  # no class of reward models
     ("qwen3_moe", "kto", "eager"),  # experts
     ("lfm2", "simpo", "sdpa"),  # convolutions
@@ -29,13 +28,15 @@ STEPS = [
     ("mamba2", "orpo", "eager"),  # states alone
     ("gemma2", "dpo", "eager"),  # caps its logits
 ]
+# A state in each layer, and scaled logits: each of both is above.
+SLOW_STEPS = [pytest.param("falcon_h1", "kto", "sdpa", marks=pytest.mark.slow)]
 
 
 def test_every_stage_is_among_them() -> None:
     assert {stage for _, stage, _ in STEPS} == set(STAGES)
 
 
-@pytest.mark.parametrize(("kind", "stage", "attention"), STEPS)
+@pytest.mark.parametrize(("kind", "stage", "attention"), [*STEPS, *SLOW_STEPS])
 def test_a_first_step_and_its_scores_are_those_of_plain_transformers(
     tmp_path: Path, kind: str, stage: str, attention: str
 ) -> None:
@@ -55,7 +56,12 @@ def test_so_it_is_with_packed_rows(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "stage"),
-    [("mamba", "sft"), ("mamba2", "dpo"), ("falcon_mamba", "reward"), ("recurrent_gemma", "kto")],
+    [
+        ("mamba2", "dpo"),
+        ("recurrent_gemma", "kto"),
+        pytest.param("mamba", "sft", marks=pytest.mark.slow),
+        pytest.param("falcon_mamba", "reward", marks=pytest.mark.slow),
+    ],
 )
 def test_hidden_states_in_32_bits_train_and_are_scored_under_a_head_in_16(
     tmp_path: Path, kind: str, stage: str

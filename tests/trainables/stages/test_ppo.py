@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 from tests.helpers.model_families import make_family
 from tests.helpers.specs import SPEC, plan, spec_folder
+from tests.helpers.tiny_model import make_model
 from tests.helpers.trials import LETTER, METHODS, NEW, ScriptedControl, curve, make_config, make_policy, run
 from tests.trainables.stages.test_reward import padded_with_its_end  # noqa: F401
 from trainables.config.trained_model import TrainedModel
@@ -70,7 +71,11 @@ def batch(trainer: Any, count: int = 4) -> Any:
     return trainer.data_collator([trainer.train_dataset[n] for n in range(count)])
 
 
-@pytest.mark.parametrize("method", METHODS)
+# Of frozen layers and an 8-bit base, the reference is looked at below, and `test_stages_and_methods` trains them.
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("freeze", "qlora-8bit"))) for name in METHODS],
+)
 def test_every_method_starts_with_kl_0_and_ratio_1_and_runs_to_its_end(
     tiny_model: Path, tmp_path: Path, method: str
 ) -> None:
@@ -103,11 +108,12 @@ def test_it_learns_to_say_what_is_rewarded(tiny_model: Path, tmp_path: Path) -> 
     assert record.quality > 3 * rewards[0]
 
 
-def test_a_dearer_kl_keeps_the_policy_nearer_to_its_reference(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_dearer_kl_keeps_the_policy_nearer_to_its_reference(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model")
     found = {}
     for coefficient in (0.0, 1.0):
         stage = {"kl_coefficient": coefficient}
-        config = optimizing(tiny_model, "full", steps=12, batch_size=8, stage=stage)
+        config = optimizing(model, "full", steps=12, batch_size=8, stage=stage)
         run(config, tmp_path)
         found[coefficient] = curve(config, tmp_path, "kl")[-1][1]
     assert found[1.0] < 0.5 * found[0.0]
