@@ -120,10 +120,12 @@ def models_of_run(ui: Ui, key: str) -> dict[str, Any]:
     if entry is None:
         raise WrongChoice("this run is no longer in the list of runs")
     state = _state(ui, key)
-    rows = [row for row in state["rows"] if row["status"] in TRAINED and row["role"] != "base"]
+    rows = [row for row in state.get("rows", ()) if row["status"] in TRAINED and row["role"] != "base"]
     rows = [row for row in rows if _has_model(entry.folder, row["id"])]
-    cells = [each["cell"] for each in state["cells"] if any(row["cell"] == each["cell"] for row in rows)]
-    names = ("id", "cell", "status", "role", "quality", "quality_name")
+    cells = [
+        each["cell"] for each in state.get("cells", ()) if any(row["cell"] == each["cell"] for row in rows)
+    ]
+    names = ("id", "cell", "status", "role", "quality", "quality_name", "quality_unit")
     return {"cells": cells, "trials": [{name: row[name] for name in names} for row in rows]}
 
 

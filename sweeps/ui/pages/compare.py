@@ -41,6 +41,7 @@ def routes() -> list[Route]:
     return [
         Route("/compare", compare),
         Route("/compare/values", values),
+        Route("/compare/answers", answers),
         Route("/compare/tests", tests),
     ]
 
@@ -89,11 +90,17 @@ async def values(request: Request) -> Response:
         compared = await _compared(request)
     except NoBestYet as reason:
         return JSONResponse({"waiting": str(reason)})
-    answers, values = await asyncio.gather(
-        _of_trials(request, PREDICTIONS, compared), asyncio.to_thread(_values, compared)
-    )
+    return JSONResponse(await asyncio.to_thread(_values, compared))
+
+
+async def answers(request: Request) -> Response:
+    """Their answers row by row, read by a process of its own; the page shows all else before."""
     nothing = {"rows": [], "common": 0, "different": 0}
-    return JSONResponse({**values, "answers": {**nothing, **answers}})
+    try:
+        compared = await _compared(request)
+    except NoBestYet as reason:
+        return JSONResponse({**nothing, "problem": str(reason)})
+    return JSONResponse({**nothing, **await _of_trials(request, PREDICTIONS, compared)})
 
 
 async def _of_trials(request: Request, module: str, compared: list[Compared]) -> dict[str, Any]:
@@ -119,7 +126,9 @@ def _values(compared: list[Compared]) -> dict[str, Any]:
         wanted = ("row", "settings", "curves", "memory", "facts", "metrics")
         side = {name: details[name] for name in wanted}
         sides.append({**side, "key": each.found.entry.key, "trial": each.trial, "name": each.name})
-    return {"sides": sides, "differing": varied([side["settings"] for side in sides])}
+    differing = varied([side["settings"] for side in sides])
+    as_of = min(each.found.snapshot.as_of for each in compared if each.found.snapshot is not None)
+    return {"sides": sides, "differing": differing, "as_of": as_of}
 
 
 async def tests(request: Request) -> Response:

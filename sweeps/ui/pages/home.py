@@ -25,6 +25,7 @@ from sweeps.ui.run_index import added_keys
 from trainables.storage.home import home as home_folder
 
 PUSH_SECONDS = 2.0
+AS_OF_SECONDS = 5.0  # between two events that only say that nothing has changed
 LATE_SECONDS = 30.0  # after which a page says of when a run's state is
 
 
@@ -54,22 +55,38 @@ async def home(request: Request) -> Response:
 
 
 async def events(request: Request) -> Response:
-    """All runs at once, and all again whenever one has changed."""
+    """All runs at once, and all again whenever one has changed; every few seconds at least when they were read."""
     snapshots = ui_of(request).snapshots
 
-    def state() -> list[dict[str, Any]]:
-        added = added_keys()
-        summaries = map(_with_age_of_reading, snapshots.summaries())
-        return [{**summary, "added": summary["key"] in added} for summary in summaries]
+    def state() -> dict[str, Any]:
+        added, now = added_keys(), time.time()
+        summaries = [{**each, "added": each["key"] in added} for each in snapshots.summaries()]
+        times = [each["as_of"] for each in summaries if not _is_late(each["as_of"], now)]
+        return {
+            "runs": [_with_age_of_reading(each, now) for each in summaries],
+            "as_of": min(filter(None, times), default=now),
+        }
 
-    return event_stream(request, lambda: asyncio.to_thread(state), PUSH_SECONDS)
+    return event_stream(request, lambda: asyncio.to_thread(state), PUSH_SECONDS, changes)
 
 
-def _with_age_of_reading(summary: dict[str, Any]) -> dict[str, Any]:
+def changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any] | None:
+    """The runs if one has changed; every few seconds the time alone."""
+    if new["runs"] != old["runs"]:
+        return new
+    if new["as_of"] // AS_OF_SECONDS != old["as_of"] // AS_OF_SECONDS:
+        return {"as_of": new["as_of"]}
+    return None
+
+
+def _is_late(as_of: float | None, now: float) -> bool:
+    return as_of is not None and now - as_of > LATE_SECONDS
+
+
+def _with_age_of_reading(summary: dict[str, Any], now: float) -> dict[str, Any]:
     """Each read has another time, which alone is no news; a read that is late is."""
     as_of = summary["as_of"]
-    late = as_of is not None and time.time() - as_of > LATE_SECONDS
-    return {**summary, "as_of": round(as_of) if late else None}
+    return {**summary, "as_of": round(as_of) if _is_late(as_of, now) else None}
 
 
 async def start_demo(request: Request) -> Response:

@@ -49,9 +49,7 @@ async def new(request: Request) -> Response:
     from sweeps.ui.drafts.fields import form_fields  # takes a second: the UI is ready before
 
     ui = ui_of(request)
-    drafts, runs, offered = await asyncio.to_thread(
-        lambda: (DraftStore.at_home().list(), ui.runs.entries(), offered_data(ui.settings.data_folder))
-    )
+    drafts, runs = await asyncio.to_thread(lambda: (DraftStore.at_home().list(), ui.runs.entries()))
     return page(
         request,
         "new.html",
@@ -61,7 +59,6 @@ async def new(request: Request) -> Response:
         specs=origins.shipped_questions(),
         drafts=drafts,
         runs=runs,
-        offered=offered,
         models=[*PACKAGED, *CATALOG],
         stages=list(form_fields()["entries"]["stages"]),
         data_folder=str(ui.settings.data_folder),

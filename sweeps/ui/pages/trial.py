@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from sweeps.ui.context import ui_of
 from sweeps.ui.event_stream import event_stream
+from sweeps.ui.pages.run import AS_OF_SECONDS
 from sweeps.ui.pages.run_lookup import followed_run, read_run, trial_id
 from sweeps.ui.rendering import page
 from sweeps.ui.snapshots.computed import Failed
@@ -71,18 +72,35 @@ async def events(request: Request) -> Response:
         found = await read_run(request)
         return await asyncio.to_thread(_details, found, request.path_params["trial"])
 
-    return event_stream(request, state, PUSH_SECONDS)
+    return event_stream(request, state, PUSH_SECONDS, changes)
+
+
+def changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any] | None:
+    """All of a trial that has changed; every few seconds at least the time when it was read."""
+    if any(new[name] != old.get(name) for name in new if name != "as_of"):
+        return new
+    if new["as_of"] // AS_OF_SECONDS != old["as_of"] // AS_OF_SECONDS:
+        return {"as_of": new["as_of"]}
+    return None
 
 
 def _details(found: Followed, trial: str) -> dict[str, Any]:
-    from sweeps.ui.snapshots.trial_details import trial_details
+    from sweeps.ui.snapshots.trial_details import files_of, trial_details
 
     with found.lock:
         reader, snapshot = found.reader, found.snapshot
         if reader is None or snapshot is None or trial not in reader.trials:
             raise HTTPException(404, "the trial is gone")
         details = trial_details(reader, snapshot, trial)
-    return {**details, "state": snapshot.head["state"], "problem": found.problem}
+        folder = reader.trials[trial].folder
+    # Walked outside of the lock: checkpoints on a slow disk hold up no other page of the run.
+    details |= files_of(folder)
+    return {
+        **details,
+        "state": snapshot.head["state"],
+        "problem": found.problem,
+        "as_of": snapshot.as_of,
+    }
 
 
 async def samples(request: Request) -> Response:

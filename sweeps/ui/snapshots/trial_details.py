@@ -41,7 +41,7 @@ FACTS = (
 
 
 def trial_details(reader: RunReader, snapshot: RunSnapshot, trial: str) -> dict[str, Any]:
-    """The trial's row, settings, curves, memory, place among the others, error, checkpoints and files."""
+    """The trial's row, settings, curves, measures with their units, memory, place among the others, and error."""
     files = reader.trials[trial]
     with suppress(DamagedFile):  # its row says so
         files.curve.update()
@@ -52,11 +52,11 @@ def trial_details(reader: RunReader, snapshot: RunSnapshot, trial: str) -> dict[
         "columns": list(snapshot.columns),
         "curves": {name: thinned(points) for name, points in sorted(files.curve.points.items())},
         "metrics": _metrics(record),
+        "units": _units(record),
         "memory": _memory(record),
         "facts": {name: _fact(getattr(record, name)) for name in FACTS} if record is not None else {},
         "place": _place(snapshot.rows, trial),
         "error": _error(files),
-        **_files(files.folder),
     }
     return {name: value if name == "curves" else plain(value) for name, value in details.items()}
 
@@ -68,6 +68,16 @@ def _metrics(record: Record | None) -> dict[str, Any]:
     found = {name: finite(value) for name, value in record.metrics.items()}
     for name, each in record.sets.items():
         found |= {f"{name}: {measure}": finite(value) for measure, value in each.metrics.items()}
+    return found
+
+
+def _units(record: Record | None) -> dict[str, str]:
+    """The units of the measures by which the trial and its further evaluation sets are judged."""
+    if record is None:
+        return {}
+    found = {f"{name}: {each.quality_name}": each.quality_unit for name, each in record.sets.items()}
+    if record.quality_name and record.quality_unit:
+        found[record.quality_name] = record.quality_unit
     return found
 
 
@@ -122,8 +132,8 @@ def _error(files: TrialFiles) -> dict[str, str] | None:
     return {"message": shown(redacted(message or "")), "trace": trace}
 
 
-def _files(folder: Path) -> dict[str, Any]:
-    """The files by their names within the trial, and its checkpoints."""
+def files_of(folder: Path) -> dict[str, Any]:
+    """A trial's files by their names within its folder, and its checkpoints."""
     found, more = list[dict[str, Any]](), 0
     for name, size in _walk(folder):
         if len(found) < MAX_FILES:

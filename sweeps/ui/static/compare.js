@@ -5,7 +5,7 @@ import {SERIES} from "./colours.js";
 import {brokenName, byId, el, setText} from "./dom.js";
 import {settingName, valueText} from "./run_figures.js";
 import {curveNames, curvesFigure, memoryFigure} from "./trial_figures.js";
-import {gib, number, quality, seconds} from "./units.js";
+import {clock, gib, isShare, number, quality, seconds} from "./units.js";
 import {t} from "./words.js";
 
 const AGAIN_MS = 3000; // before a run without a best trial is looked at again
@@ -27,7 +27,8 @@ async function start() {
     curves();
     figures.memory = new Figure(byId("memory"));
     figures.memory.draw(memoryFigure(sides));
-    answers(found.answers);
+    setText(byId("as-of"), t("common.as_of", {time: clock(found.as_of)}));
+    answers();
     tests();
   } catch (error) {
     byId("waiting").hidden = true;
@@ -44,7 +45,7 @@ function table(differing) {
   byId("values").tBodies[0].replaceChildren(
     line(t("run.cell"), row((each) => each.cell)),
     line(t("run.status"), row((each) => t(`run.status_${each.status}`))),
-    line(t("run.quality"), row((each) => `${quality(each.quality, each.quality_name)} ${each.quality_name ?? ""}`)),
+    line(t("run.quality"), row((each) => `${quality(each.quality, each.quality_unit)} ${each.quality_name ?? ""}`)),
     line(t("run.column_objective"), row((each) => number(each.objective))),
     line(t("run.peak"), row((each) => gib(each.peak_bytes))),
     line(t("run.column_predicted"), row((each) => gib(each.predicted_bytes))),
@@ -92,11 +93,11 @@ const negative = (value) => (value === null ? null : -value);
 function sentence(pair) {
   const one = sides[pair.one].name, other = sides[pair.other].name;
   if (pair.reason) return t(`compare.no_test_${pair.reason}`, {one, other});
-  const points = (value) => (value === null ? "–" : pair.unit === "fraction" ? `${(100 * value).toFixed(1)}` : number(value));
+  const points = (value) => (value === null ? "–" : isShare(pair.unit) ? `${(100 * value).toFixed(1)}` : number(value));
   // The difference is said by its size, so its interval is that of the size.
   const [low, high] = pair.difference < 0 ? [negative(pair.high), negative(pair.low)] : [pair.low, pair.high];
   const values = {
-    difference: pair.unit === "fraction" ? t("compare.points", {value: points(Math.abs(pair.difference))}) : number(Math.abs(pair.difference)),
+    difference: isShare(pair.unit) ? t("compare.points", {value: points(Math.abs(pair.difference))}) : number(Math.abs(pair.difference)),
     low: points(low), high: points(high), p: number(Number(pair.p.toPrecision(2))), basis: basisText(pair.basis), name: settingName(pair.name),
   };
   const better = (pair.difference > 0) === (pair.higher_is_better !== false);
@@ -104,7 +105,10 @@ function sentence(pair) {
   return t("compare.better", {better: better ? one : other, worse: better ? other : one, ...values});
 }
 
-function answers({rows, common, different, problem}) {
+/** They are read by a process, which takes longer than all else. */
+async function answers() {
+  const {rows, common, different, problem} = await get(`/compare/answers${location.search}`)
+    .catch((error) => ({rows: [], common: 0, different: 0, problem: error.message}));
   byId("answers").tHead.replaceChildren(el("tr", {}, el("th", {scope: "col"}, t("compare.prompt")), el("th", {scope: "col"}, t("compare.reference")),
     ...sides.map((side) => el("th", {scope: "col"}, side.name))));
   byId("answers").tBodies[0].replaceChildren(...rows.map((row) => el("tr", {}, el("td", {}, row.prompt), el("td", {}, row.reference ?? "–"),

@@ -34,9 +34,16 @@ export function toast(text, kind = "info") {
   if (kind !== "error") setTimeout(() => message.remove(), 6000);
 }
 
-/** Copies text and says so on the button for a moment. */
+/** Copies text and says so on the button for a moment; selects it on the page where browsers let nothing be copied. */
 export async function copy(text, button, said) {
-  await navigator.clipboard.writeText(text);
+  try {
+    await navigator.clipboard.writeText(text); // absent over plain http from another host
+  } catch {
+    const shown = [...document.querySelectorAll("pre, code")].find((each) => each.textContent === text);
+    if (shown) getSelection().selectAllChildren(shown);
+    else toast(text);
+    return;
+  }
   const before = button.textContent;
   button.textContent = said;
   setTimeout(() => (button.textContent = before), 1500);

@@ -93,10 +93,10 @@ export class FieldControl {
     if (kind === "choices") return this.boxes(options, value ?? [], (chosen) => this.send({value: chosen}, chosen));
     const shown = value === undefined || value === null ? "" : kind === "text" || kind === "path" || typeof value === "string" ? String(value) : flow(value);
     const input = el("input", {value: shown, placeholder, autocomplete: "off", inputmode: kind === "number" ? "decimal" : kind === "integer" ? "numeric" : null,
-      list: this.suggestions?.id, spellcheck: "false", onchange: () => this.typed(input.value)});
+      list: this.suggestions?.id, spellcheck: "false", disabled: Boolean(this.unavailable("")) && shown === "", onchange: () => this.typed(input.value)});
     input.value = shown;
     if (kind !== "yaml" || !options.length) return input;
-    const names = el("datalist", {id: `names-${this.path}`}, ...options.map((option) => el("option", {value: String(option)})));
+    const names = el("datalist", {id: `names-${this.path}`}, ...options.map((option) => el("option", {value: String(option), disabled: Boolean(this.unavailable(option))})));
     input.setAttribute("list", names.id);
     return el("span", {class: "field-input"}, input, names);
   }
@@ -178,9 +178,11 @@ export class FieldControl {
   /** Why the chosen option can't work here. */
   explain() {
     const {kind, options} = this.field;
-    const reasons = kind === "choice" || kind === "choices" || kind === "integer" ? options
-      .map((option) => [option, this.unavailable(option)]).filter(([, why]) => why) : [];
-    this.note.textContent = reasons.map(([option, why]) => `${flow(option)}: ${why}`).join("; ");
-    this.note.hidden = !reasons.length;
+    const reasons = kind === "boolean" ? [] : options
+      .map((option) => [option, this.unavailable(option)]).filter(([, why]) => why).map(([option, why]) => `${flow(option)}: ${why}`);
+    // A setting of which no value can work, such as the address of a service whose package is missing.
+    const all = options.length || kind === "boolean" ? null : this.unavailable("");
+    this.note.textContent = all ?? reasons.join("; ");
+    this.note.hidden = !this.note.textContent;
   }
 }

@@ -15,6 +15,7 @@ const VALUES = {
 };
 const age = (run) => run.began === null ? null : Date.now() / 1000 - run.began;
 let runs = [];
+let asOf = null; // when the server last read the runs, those aside that are late
 let order = {column: "age", descending: false};
 const selected = new Set();
 const rows = new Map(); // key -> element, kept so that focus stays where it is
@@ -42,9 +43,10 @@ function row(run) {
       run.added ? removal(run) : null,
       run.question ? el("div", {class: "facts"}, run.question) : null),
     el("td", {}, el("span", {class: `tag state-${run.state}`}, t(`home.state_${run.state}`)),
-      run.problem || run.reason ? el("div", {class: "facts"}, run.problem ?? run.reason) : null),
+      run.problem || run.reason ? el("div", {class: "facts"}, run.problem ?? run.reason) : null,
+      run.as_of ? el("div", {class: "facts late"}, t("common.as_of", {time: clock(run.as_of)})) : null),
     el("td", {class: "number"}, run.total ? t("home.of", {done: run.ended, total: run.total}) : MISSING),
-    el("td", {class: "number"}, quality(run.best?.quality, run.best?.name),
+    el("td", {class: "number"}, quality(run.best?.quality, run.best?.unit),
       run.best ? el("div", {class: "facts"}, `${run.best.name}, ${run.best.cell}`) : null),
     el("td", {class: "number"}, gib(run.peak_bytes)),
     el("td", {class: "number"}, seconds(age(run))));
@@ -67,7 +69,7 @@ function show() {
   const shown = visible();
   const body = document.querySelector("#runs tbody");
   const made = shown.map((run) => {
-    const text = JSON.stringify([run.state, run.reason, run.problem, run.ended, run.total, run.best, run.peak_bytes, run.added, seconds(age(run))]);
+    const text = JSON.stringify([run.state, run.reason, run.problem, run.ended, run.total, run.best, run.peak_bytes, run.added, run.as_of, seconds(age(run))]);
     const kept = rows.get(run.key);
     if (kept?.text === text) return kept.element;
     const element = row(run);
@@ -80,7 +82,7 @@ function show() {
   byId("empty").hidden = runs.length > 0;
   byId("table-frame").hidden = runs.length === 0;
   byId("controls").hidden = runs.length === 0;
-  setText(byId("as-of"), t("common.as_of", {time: clock()}));
+  setText(byId("as-of"), asOf === null ? "" : t("common.as_of", {time: clock(asOf)}));
   for (const head of document.querySelectorAll("#runs th[data-column]")) {
     const sorted = head.dataset.column === order.column;
     sorted ? head.setAttribute("aria-sort", order.descending ? "descending" : "ascending") : head.removeAttribute("aria-sort");
@@ -135,4 +137,10 @@ dialog.querySelector("form").addEventListener("submit", async (event) => {
   }
 });
 
-follow("/events", {state(all) { runs = all; show(); }});
+function take(part) {
+  runs = part.runs ?? runs;
+  asOf = part.as_of;
+  show();
+}
+
+follow("/events", {state: take, changes: take, connection(open) { byId("offline").hidden = open; }});

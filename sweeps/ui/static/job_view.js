@@ -6,6 +6,7 @@ import {exportResult} from "./export_result.js";
 import {durationOf, kindOf, stateTag} from "./job_words.js";
 import {follow} from "./live.js";
 import {progressBar} from "./progress.js";
+import {moment} from "./units.js";
 import {t} from "./words.js";
 
 const RESULTS = {evaluate: evaluationResult, export: exportResult};
@@ -62,7 +63,7 @@ class JobView {
   }
 
   showTimes(job) {
-    const started = new Date(job.started_at * 1000).toLocaleString();
+    const started = moment(job.started_at);
     const code = job.exit_code === null || job.exit_code === 0 ? "" : ` · ${t("jobs.exit_code", {code: job.exit_code})}`;
     setText(this.facts, `${kindOf(job)} · ${t("jobs.started", {time: started})} · ${durationOf(job)}${code}`);
   }

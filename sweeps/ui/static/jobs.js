@@ -3,6 +3,7 @@ import {href} from "./api.js";
 import {byId, el} from "./dom.js";
 import {durationOf, kindOf, stateTag} from "./job_words.js";
 import {follow} from "./live.js";
+import {moment} from "./units.js";
 
 function row(job) {
   return el("tr", {},
@@ -10,7 +11,7 @@ function row(job) {
       el("a", {href: href(`/jobs/${job.id}`)}, job.title),
       el("div", {class: "facts"}, kindOf(job))),
     el("td", {}, stateTag(job)),
-    el("td", {}, new Date(job.started_at * 1000).toLocaleString()),
+    el("td", {}, moment(job.started_at)),
     el("td", {class: "number", dataset: {job: job.id}}, durationOf(job)));
 }
 

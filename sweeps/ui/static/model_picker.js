@@ -108,6 +108,6 @@ export class ModelPicker {
 }
 
 function trialOption(trial) {
-  const facts = [trial.cell, trial.quality === null ? null : `${trial.quality_name} ${quality(trial.quality, trial.quality_name)}`, trial.status];
+  const facts = [trial.cell, trial.quality === null ? null : `${trial.quality_name} ${quality(trial.quality, trial.quality_unit)}`, trial.status];
   return el("option", {value: trial.id}, `${trial.id} · ${facts.filter(Boolean).join(" · ")}`);
 }

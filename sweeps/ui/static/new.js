@@ -1,6 +1,6 @@
 // Where a draft begins.
-import {href, post, remove, upload} from "./api.js";
-import {byId} from "./dom.js";
+import {get, href, post, remove, upload} from "./api.js";
+import {byId, el} from "./dom.js";
 import {t} from "./words.js";
 
 function say(text) {
@@ -22,6 +22,13 @@ async function make(button, create) {
   }
 }
 
+/** The data that there is comes after the page: a folder of many files takes a while to walk. */
+async function offerData() {
+  const {files, registered, embedded} = await get("/new/data").catch(() => ({files: [], registered: [], embedded: []}));
+  byId("data-list").replaceChildren(...[...files, ...registered, ...embedded].map((name) => el("option", {value: name})));
+}
+
+offerData();
 for (const button of document.querySelectorAll("[data-spec]")) {
   button.addEventListener("click", () => make(button, () => post("/new", {from: "spec", name: button.dataset.spec})));
 }

@@ -35,7 +35,7 @@ function take(part, whole) {
 
 function show(rowsChanged) {
   showFacts(run);
-  setText(byId("as-of"), run.as_of ? t("common.as_of", {time: clock(new Date(run.as_of * 1000))}) : "");
+  setText(byId("as-of"), run.as_of ? t("common.as_of", {time: clock(run.as_of)}) : "");
   byId("waiting").hidden = run.state !== "reading";
   byId("stop").hidden = !["starting", "running"].includes(run.state);
   byId("resume").hidden = !["stopped", "interrupted", "dead"].includes(run.state);
@@ -87,13 +87,18 @@ async function refreshCurves() {
   } catch { /* the next push tries again */ }
 }
 
+const FAILED_MS = 60_000; // until an answer that could not be computed is asked for again
+let answerAgain = null;
+
 async function refreshAnswer(tries = 0) {
   const found = await get(`/runs/${key}/answer`).catch(() => null);
   if (found) {
     showAnswer(found);
     showImportance(found);
   }
-  if (found?.computing && tries < 200) setTimeout(() => refreshAnswer(tries + 1), 1500);
+  clearTimeout(answerAgain);
+  if (found?.computing && tries < 200) answerAgain = setTimeout(() => refreshAnswer(tries + 1), 1500);
+  else if (found?.problem) answerAgain = setTimeout(refreshAnswer, FAILED_MS);
 }
 
 function showImportance({value, problem}) {

@@ -14,7 +14,7 @@ export function showAnswer({value, as_of: asOf, problem, computing}) {
   byId("answer").append(...claimed(value?.claims ?? []));
   if (!answers.length) byId("answer").append(el("p", {class: "facts"}, computing ? t("run.answer_computing") : t("run.no_answer")));
   const state = [
-    asOf ? t("common.as_of", {time: clock(new Date(asOf * 1000))}) : answers.length ? t("run.answer_of_report") : "",
+    asOf ? t("common.as_of", {time: clock(asOf)}) : answers.length ? t("run.answer_of_report") : "",
     computing && answers.length ? t("run.answer_again") : "",
     problem ? t("run.answer_problem", {problem}) : "",
   ];

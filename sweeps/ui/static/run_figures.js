@@ -1,7 +1,7 @@
 // The figures of a run as plain descriptions for charts.js: made from rows, drawn there.
 import {SCALE, scaleStep} from "./colours.js";
 import {plainText} from "./charts.js";
-import {GIB, gib, number, quality} from "./units.js";
+import {GIB, gib, isShare, number, quality} from "./units.js";
 import {t} from "./words.js";
 
 const EQUAL_PEAKS = 0.02; // how well a measurement of memory repeats (reports/statistics/pareto.py)
@@ -19,7 +19,7 @@ export function trialText(row) {
   return [
     `<b>${plainText(row.cell)}</b> ${plainText(row.id)}${row.role === "search" ? "" : `, ${t(`run.role_${row.role}`)}`}`,
     plainText(settings.join(", ")),
-    row.quality === null ? "" : plainText(`${row.quality_name} ${quality(row.quality, row.quality_name)}`),
+    row.quality === null ? "" : plainText(`${row.quality_name} ${quality(row.quality, row.quality_unit)}`),
     row.peak_bytes === null ? "" : `${t("run.peak")} ${gib(row.peak_bytes)}`,
   ].filter(Boolean).join("<br>");
 }
@@ -42,7 +42,7 @@ export function paretoFigure(rows, cells, colourOf, click) {
   const higher = shown[0]?.quality_higher_is_better !== false;
   const steps = front(points, higher);
   const name = shown[0]?.quality_name ?? "";
-  const percent = quality(0.5, name).includes("%");
+  const percent = isShare(shown[0]?.quality_unit);
   return {
     label: t("run.pareto_label", {trials: shown.length, front: steps.map((each) => each.row.cell).join(", ") || "–"}),
     click,
@@ -54,7 +54,7 @@ export function paretoFigure(rows, cells, colourOf, click) {
     }),
     table: () => ({
       head: [t("run.cell"), t("run.trial"), t("run.peak"), t("run.quality"), t("run.on_front")],
-      rows: shown.map((row) => [row.cell, row.id, gib(row.peak_bytes), quality(row.quality, row.quality_name),
+      rows: shown.map((row) => [row.cell, row.id, gib(row.peak_bytes), quality(row.quality, row.quality_unit),
         steps.some((each) => each.row === row) ? t("run.yes") : ""]),
     }),
   };
@@ -191,7 +191,7 @@ export function importanceFigure(cells, colourOf, methodOf) {
   return {
     label: t("run.importance_label", {cells: told.map((cell) => cell.cell).join(", ") || "–"}),
     traces: () => told.map((cell) => ({
-      type: "bar", orientation: "h", name: plainText(cell.cell), y: names.map(settingName).map(plainText), x: names.map((name) => cell.shares[name] ?? 0),
+      type: "bar", orientation: "h", name: plainText(cell.cell), y: names.map(settingName).map(plainText), x: names.map((name) => cell.shares[name] ?? null),
       marker: {color: colourOf(methodOf(cell.cell))}, hovertemplate: "%{y}: %{x:.0%}<extra>%{fullData.name}</extra>",
     })),
     layout: () => ({height: 140 + 60 * names.length, barmode: "group", xaxis: {tickformat: ".0%", range: [0, 1], title: {text: t("run.axis_importance")}}, yaxis: {autorange: "reversed", automargin: true}}),

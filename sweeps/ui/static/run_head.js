@@ -20,7 +20,7 @@ export function showFacts(run) {
   const bar = byId("fact-bar");
   bar.max = Math.max(1, run.total ?? 1);
   bar.value = run.ended ?? 0;
-  setText(byId("fact-best"), run.best ? quality(run.best.quality, run.best.name) : "–");
+  setText(byId("fact-best"), run.best ? quality(run.best.quality, run.best.unit) : "–");
   setText(byId("fact-best-of"), run.best ? `${run.best.name}, ${run.best.cell}` : "");
   setText(byId("fact-peak"), gib(run.peak_bytes));
   setText(byId("fact-age"), run.began ? seconds(Date.now() / 1000 - run.began) : "–");
@@ -50,7 +50,7 @@ export function showCells(run) {
     el("td", {class: "number"}, t("home.of", {done: cell.ended, total: cell.trials})),
     el("td", {class: "number"}, cell.running ? String(cell.running) : ""),
     el("td", {}, statuses(cell.statuses)),
-    el("td", {class: "number"}, cell.best ? quality(cell.best.quality, cell.best.name) : "–"),
+    el("td", {class: "number"}, cell.best ? quality(cell.best.quality, cell.best.unit) : "–"),
     el("td", {}, cell.best ? el("a", {href: href(`/runs/${run.key}/trials/${cell.best.trial}`)}, cell.best.trial) : ""),
     el("td", {class: "number"}, gib(cell.peak_bytes)))));
 }

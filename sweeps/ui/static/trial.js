@@ -7,7 +7,7 @@ import {cloneTrial, confirmAction} from "./run_actions.js";
 import {valueText} from "./run_figures.js";
 import {curveNames, curvesFigure, memoryFigure} from "./trial_figures.js";
 import {statusText, stopText} from "./trial_table.js";
-import {gib, isShare, number, quality, seconds, size} from "./units.js";
+import {clock, gib, isShare, number, quality, seconds, size} from "./units.js";
 import {t} from "./words.js";
 
 const {key, trial: id} = byId("trial").dataset;
@@ -17,6 +17,7 @@ const figures = {};
 let details = null, curve = null, sampled = null;
 
 function show() {
+  setText(byId("as-of"), details.as_of ? t("common.as_of", {time: clock(details.as_of)}) : "");
   const row = details.row;
   if (!row) return;
   setText(byId("state"), statusText(row));
@@ -25,7 +26,7 @@ function show() {
   setText(byId("cell"), row.cell);
   setText(byId("role"), row.role === "search" ? "" : t(`run.role_${row.role}`));
   setText(byId("fact-step"), row.step === null ? "–" : row.steps ? `${row.step}/${row.steps}` : String(row.step));
-  setText(byId("fact-quality"), quality(row.quality, row.quality_name));
+  setText(byId("fact-quality"), quality(row.quality, row.quality_unit));
   setText(byId("fact-quality-name"), row.quality_name ?? "");
   setText(byId("fact-objective"), number(row.objective));
   setText(byId("fact-peak"), gib(row.peak_bytes));
@@ -37,7 +38,7 @@ function show() {
   showError();
   pairs(byId("settings"), ordered(details.settings), valueText);
   pairs(byId("facts"), Object.entries(details.facts).filter(([, value]) => value !== null), (value, name) => SECONDS.has(name) ? seconds(value) : BYTES.has(name) ? gib(value) : valueText(value), (name) => t(`trial.fact_${name}`));
-  pairs(byId("metrics"), Object.entries(details.metrics), (value, name) => quality(value, name), (name) => name.replaceAll("_", " "));
+  pairs(byId("metrics"), Object.entries(details.metrics), (value, name) => quality(value, details.units[name]), (name) => name.replaceAll("_", " "));
   pairs(byId("memory-parts"), Object.entries(details.memory.parts ?? {}).filter(([, value]) => value !== null), size, (name) => t(`trial.bytes_${name}`));
   showFiles();
   draw();
@@ -61,13 +62,13 @@ function showPlace() {
   const place = details.place, row = details.row;
   if (!place) return setText(byId("place"), t("trial.no_place"));
   const text = place.best === id ? t("trial.place_best", place) : t("trial.place", {...place, gap: number(place.objective_gap)});
-  const gap = place.best !== id && place.quality_gap !== null ? t("trial.quality_gap", {gap: gapText(place.quality_gap, row.quality_name)}) : "";
+  const gap = place.best !== id && place.quality_gap !== null ? t("trial.quality_gap", {gap: gapText(place.quality_gap, row.quality_unit)}) : "";
   const link = place.best === id ? null : el("a", {href: href(`/runs/${key}/trials/${place.best}`)}, t("trial.best_of_cell"));
   const compare = place.best === id ? null : el("a", {href: href(`/compare?trial=${key}:${id}&trial=${key}:${place.best}`)}, t("trial.compare_best"));
   byId("place").replaceChildren(text, " ", gap, ...(link ? [" ", link, " · ", compare] : []));
 }
 
-const gapText = (value, name) => `${value > 0 ? "+" : ""}${isShare(name) ? t("trial.points", {value: (100 * value).toFixed(1)}) : number(value)}`;
+const gapText = (value, unit) => `${value > 0 ? "+" : ""}${isShare(unit) ? t("trial.points", {value: (100 * value).toFixed(1)}) : number(value)}`;
 
 function showError() {
   byId("error-section").hidden = !details.error;
@@ -114,11 +115,14 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   button.addEventListener("click", () => copy(byId(button.dataset.copy).textContent, button, t("common.copied")));
 }
 
+function take(all) {
+  details = all;
+  show();
+  if (all.row && sampled !== all.row.status) { sampled = all.row.status; samples(); }
+}
+
 follow(`/runs/${key}/trials/${id}/events`, {
-  state(all) {
-    details = all;
-    show();
-    if (all.row && sampled !== all.row.status) { sampled = all.row.status; samples(); }
-  },
+  state: take,
+  changes(part) { take({...details, ...part}); },
   connection(open) { byId("offline").hidden = open; },
 });

@@ -29,7 +29,7 @@ function columnsFor(settings, key) {
     {name: "status", value: (row) => row.status, cell: statusCell},
     {name: "step", number: true, value: (row) => row.step ?? -1, cell: (row) => progress(row)},
     {name: "objective", number: true, value: (row) => row.objective, cell: (row) => number(row.objective)},
-    {name: "quality", number: true, value: (row) => row.quality, cell: (row) => quality(row.quality, row.quality_name), title: (row) => row.quality_name},
+    {name: "quality", number: true, value: (row) => row.quality, cell: (row) => quality(row.quality, row.quality_unit), title: (row) => row.quality_name},
     {name: "peak", number: true, value: (row) => row.peak_bytes, cell: (row) => gib(row.peak_bytes)},
     {name: "predicted", number: true, value: (row) => row.predicted_bytes, cell: (row) => gib(row.predicted_bytes)},
     {name: "speed", number: true, value: (row) => row.tokens_per_second, cell: (row) => number(row.tokens_per_second && Math.round(row.tokens_per_second))},

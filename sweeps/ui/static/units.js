@@ -32,15 +32,21 @@ export function number(value) {
   return String(Number(value.toPrecision(4)));
 }
 
-const SHARES = new Set(["exact_match", "accuracy", "pair_accuracy", "macro_f1"]);
+/** Whether a quality of a unit is a share of the rows, whose differences are in points. */
+export const isShare = (unit) => unit === "fraction";
 
-/** A quality by its name: shares in percent, all else as a number. */
-export function quality(value, name) {
+/** A quality by its unit: shares in percent, all else as a number. */
+export function quality(value, unit) {
   if (value === null || value === undefined) return MISSING;
-  return SHARES.has(name) ? `${(100 * value).toFixed(1)} %` : number(value);
+  return isShare(unit) ? `${(100 * value).toFixed(1)} %` : number(value);
 }
 
-/** Whether a quality by its name is a share, whose differences are in points. */
-export const isShare = (name) => SHARES.has(name);
+/** The time of day of seconds since 1970, as hh:mm:ss. */
+export const clock = (when) => new Date(when * 1000).toTimeString().slice(0, 8);
 
-export const clock = (date = new Date()) => date.toTimeString().slice(0, 8);
+/** The day and time of seconds since 1970, in the same form in all languages: 2026-01-31 14:05. */
+export function moment(when) {
+  const date = new Date(when * 1000);
+  const two = (value) => String(value).padStart(2, "0");
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}`;
+}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sweeps.ui.pages import new_sweep
 from sweeps.ui.run_index import run_key
 from trainables.storage.url_store import Store
 
@@ -29,6 +30,15 @@ def draft(ui: Any, text: str = SPEC) -> str:
         "/new/upload?name=mine.yaml", content=text.encode(), headers={"X-Paretune": "1"}
     ).json()["path"]
     return str(path)
+
+
+def test_the_page_is_answered_before_the_data_folder_is_walked(
+    ui: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ui.data / "rows.jsonl").write_text('{"prompt": "a", "answer": "b"}\n')
+    assert "rows.jsonl" in ui.client.get("/new/data").json()["files"]
+    monkeypatch.setattr(new_sweep, "offered_data", lambda folder: pytest.fail("it was walked"))
+    assert ui.client.get("/new").status_code == 200
 
 
 def test_a_draft_begins_with_a_shipped_spec_and_is_listed(ui: Any) -> None:

@@ -12,7 +12,9 @@ import pytest
 from reports.plots.style import KINDS, SERIES
 from sweeps.ui import run_commands
 from sweeps.ui.children.command_line import WrongArgument
+from sweeps.ui.pages import trial
 from sweeps.ui.run_index import run_key
+from sweeps.ui.snapshots import trial_details
 from tests.helpers import run_folders
 from trainables.storage import files
 
@@ -156,6 +158,22 @@ def test_a_trial_has_its_place_its_memory_and_its_files(ui: Any, run: Path, page
     assert "␛" in lost["error"]["trace"]
 
 
+def test_the_files_of_a_trial_are_looked_at_while_others_may_read_its_run(
+    ui: Any, run: Path, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = ui.state.snapshots.state(run_key(str(run)), wait=60)
+    free = list[bool]()
+
+    def files_of(folder: Path) -> dict[str, Any]:
+        free.append(found.lock.acquire(timeout=10))
+        found.lock.release()
+        return {"files": [], "more_files": 0, "checkpoints": []}
+
+    monkeypatch.setattr(trial_details, "files_of", files_of)
+    assert trial._details(found, LORA)["files"] == []
+    assert free == [True]
+
+
 def test_a_link_in_a_trial_is_no_file_of_it(ui: Any, run: Path, page: str) -> None:
     (run / "trials" / LORA / "passwd").symlink_to("/etc/passwd")
     names = [each["name"] for each in stream_state(ui, f"{page}/trials/{LORA}/events")["files"]]
@@ -188,8 +206,10 @@ def test_trials_are_compared_by_what_differs_and_those_rows_come_first(ui: Any, 
     found = ui.client.get(f"/compare/values?{query}").json()
     assert "method.kind" in found["differing"]
     assert "train.steps" not in found["differing"]
-    assert (found["answers"]["common"], found["answers"]["different"]) == (128, 2)
-    assert [row["differs"] for row in found["answers"]["rows"][:3]] == [True, True, False]
+    assert found["as_of"] > 0
+    answers = ui.client.get(f"/compare/answers?{query}").json()
+    assert (answers["common"], answers["different"]) == (128, 2)
+    assert [row["differs"] for row in answers["rows"][:3]] == [True, True, False]
     (pair,) = ui.client.get(f"/compare/tests?{query}").json()["pairs"]
     assert pair["difference"] == pytest.approx(2 / 128)
     assert pair["p"] == pytest.approx(0.5)  # McNemar, 2 against 0

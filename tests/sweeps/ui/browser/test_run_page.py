@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from sweeps.ui.run_index import run_key
@@ -69,6 +70,28 @@ def test_a_point_of_the_pareto_figure_leads_to_its_trial(ui: UiUnderTest, browse
     page.locator("#pareto .hoverlayer", has_text="sft-full").wait_for()
     point.click(force=True)
     page.wait_for_url("**/trials/*")
+
+
+def test_where_nothing_can_be_copied_the_command_is_selected(ui: UiUnderTest, browser_page: Window) -> None:
+    """Browsers have no clipboard over plain http from another host."""
+    run = write_runs(ui.runs)
+    page = browser_page.open(f"/runs/{run.key}/trials/{run.trial}")
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page.click("button[data-copy=command-1]")
+    page.wait_for_function("getSelection().toString() !== ''")
+    assert page.evaluate("getSelection().toString()").strip() == page.inner_text("#command-1").strip()
+    page.locator("#as-of", has_text=re.compile(r"As of \d\d:\d\d:\d\d")).wait_for()
+
+
+def test_a_quality_is_in_percent_by_its_unit(ui: UiUnderTest, browser_page: Window) -> None:
+    run = write_runs(ui.runs)
+    folder = run.folder / "trials" / run.trial
+    record = results.read_record(folder)
+    assert record is not None
+    own = {"quality": 0.5, "quality_name": "my_score", "quality_unit": "fraction"}
+    results.write_record(folder, record.model_copy(update=own))
+    page = browser_page.open(f"/runs/{run.key}/trials/{run.trial}")
+    page.locator("#fact-quality", has_text="50.0 %").wait_for()
 
 
 def test_figures_are_drawn_once_they_are_in_sight(ui: UiUnderTest, browser_page: Window) -> None:
