@@ -154,7 +154,7 @@ def _lifespan(ui: Ui) -> Callable[[Starlette], Any]:
         try:
             yield
         finally:
-            ui.snapshots.close()
+            await asyncio.gather(*ui.snapshots.close(), return_exceptions=True)
             await ui.jobs.close()
             await ui.chats.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
@@ -80,10 +81,12 @@ class ComputedValues:
             # Also where it failed: the same would fail again at once.
             known.of = now
 
-    def close(self) -> None:
-        for known in self._values.values():
-            if known.task is not None:
-                known.task.cancel()
+    def close(self) -> list[asyncio.Task[Any]]:
+        """Ends all computations; returns those that are still ending."""
+        tasks = [known.task for known in self._values.values() if known.task is not None]
+        for task in tasks:
+            task.cancel()
+        return list(tasks)
 
 
 async def json_of(argv: list[str], seconds: float = SECONDS) -> Any:
@@ -104,9 +107,10 @@ async def json_of(argv: list[str], seconds: float = SECONDS) -> Any:
     except TimeoutError:
         raise Failed(f"it took more than {seconds:.0f} s") from None
     finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        if process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.communicate()  # its pipes are closed before the event loop is
     if process.returncode != 0:
         raise Failed(_last_words(err) or f"it ended with code {process.returncode}")
     return await asyncio.to_thread(_parsed, out)

@@ -64,9 +64,12 @@ class ComputedJson:
         for key in done[: max(0, len(self._tasks) - KEPT)]:
             self._failed.pop(self._tasks.pop(key), None)
 
-    def close(self) -> None:
-        for task in self._tasks.values():
+    def close(self) -> list[asyncio.Task[Any]]:
+        """Ends all computations; returns those that are still ending."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
+        return tasks
 
 
 def _state(trials: Iterable[Path]) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ from sweeps.ui.snapshots.followed import Followed, unread
 from trainables.storage.urls import is_url
 
 if TYPE_CHECKING:
+    import asyncio
     from pathlib import Path
 
     from sweeps.ui.run_index import RunEntry, RunIndex
@@ -76,15 +77,17 @@ class SnapshotStore:
         except Exception as error:  # one bad run must not hide the others
             return unread(entry, _in_words(error))
 
-    def close(self) -> None:
-        """Ends all reading; threads in a read that hangs end with the process."""
+    def close(self) -> list[asyncio.Task[Any]]:
+        """Ends all reading; threads in a read that hangs end with the process. Returns computations that are still
+        ending.
+        """
         self._closed.set()
-        self.answers.close()
-        self.of_trials.close()
+        ending = [*self.answers.close(), *self.of_trials.close()]
         with self._lock:
             for followed in self._followed.values():
                 if followed.copy is not None:
                     followed.copy.close()
+        return ending
 
     def _read_on(self, followed: Followed) -> None:
         while not self._closed.is_set():
