@@ -700,8 +700,8 @@ class TestServed:
         for thread in threads:
             thread.start()
         assert healthy(server)
-        for thread in threads:
-            thread.join()
+        while any(thread.is_alive() for thread in threads):
+            assert healthy(server)
         assert sum(sent) < 4 * 30 * 2**20  # what the sockets' buffers take beside the 4 MiB
         assert memory() - before < 100 * 2**20
 
@@ -724,6 +724,34 @@ class TestServed:
         while any(thread.is_alive() for thread in threads):
             assert healthy(server)
         assert statuses == [400] * 4
+
+    def test_health_is_answered_during_requests_that_are_refused_or_almost_are(self, server: Server) -> None:
+        chat: dict[str, Any] = {"model": "base", "messages": HELLO, "max_tokens": 12}
+        surrogates = [{"role": "user", "content": "a\udc00" * 500_000}]
+        bodies: list[tuple[str, Any, int]] = [
+            ("/v1/completions", '{"model": "base", "prompt": ' + "[" * 100_000, 400),
+            ("/v1/completions", {"model": "base", "prompt": [""] * (MAX_VALUES + 1)}, 413),
+            ("/v1/completions", {"model": "base", "prompt": [[1] * (MAX_VALUES - 9)]}, 400),
+            ("/v1/completions", {"model": "base", "prompt": ["a"] * (MAX_VALUES - 9)}, 400),
+            ("/v1/chat/completions", {**chat, "messages": [{"role": "user"}] * 80_000}, 400),
+            ("/v1/chat/completions", {**chat, **{f"field{number}": 1 for number in range(80_000)}}, 400),
+            ("/v1/chat/completions", {**chat, "messages": surrogates}, 400),
+            ("/v1/chat/completions", {**chat, "top_k": 10**30}, 400),
+            ("/v1/chat/completions", {**chat, "top_p": 1e-300}, 400),
+            ("/v1/chat/completions", {**chat, "temperature": 1e-40}, 200),
+        ]
+
+        def ask(path: str, body: Any, statuses: list[int]) -> None:
+            statuses.append(server.post(path, body).status_code)
+
+        for path, body, status in bodies:
+            statuses: list[int] = []
+            threads = [threading.Thread(target=ask, args=(path, body, statuses)) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            while any(thread.is_alive() for thread in threads):
+                assert healthy(server), (path, body)
+            assert statuses == [status] * 2, (path, body)
 
     def test_a_request_of_almost_no_temperature_is_answered_as_the_others_beside_it(
         self, server: Server
