@@ -22,6 +22,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from trainables.auc import drawn_auc as drawn_auc  # for reports, which may import this module only
 from trainables.config.base import FileName, Frozen
+from trainables.config.evaluation_sets import SET_ENDINGS as SET_ENDINGS  # for reports
+from trainables.config.evaluation_sets import SetName
 from trainables.storage import files
 from trainables.storage.damaged_files import DamagedFile, read_bytes, read_object
 from trainables.storage.damaged_files import reading as reading
@@ -58,12 +60,13 @@ class SetRecord(Frozen):
     """What a trial was scored on a further evaluation set: ``rows`` of the data ``source``, in ``seconds``.
 
     ``metrics`` are all measures, ``quality`` that by which the set is judged. The scores by row are in the trial's
-    folder, in the file that :func:`set_file` names.
+    folder, in the file that :func:`set_file` names. ``not_measured``: why ``quality`` is ``None``.
     """
 
     source: str
     rows: int
-    quality: float
+    quality: float | None
+    not_measured: str | None = None
     quality_name: str
     quality_unit: str
     quality_higher_is_better: bool
@@ -72,7 +75,7 @@ class SetRecord(Frozen):
     sha256: str | None = None
 
 
-def set_file(name: FileName) -> str:
+def set_file(name: SetName) -> str:
     """The file in a trial's folder with the scores by row on a further evaluation set, as ``predictions.parquet``.
 
     >>> set_file("general")
@@ -121,7 +124,7 @@ class Record(Frozen):
     # Rows to train on by data set, where there are several.
     mixture: dict[str, int] = Field(default_factory=dict)
     # Further evaluation sets by their names: what they measure of the trained model. They steer nothing either.
-    sets: dict[str, SetRecord] = Field(default_factory=dict)
+    sets: dict[SetName, SetRecord] = Field(default_factory=dict)
 
     # Memory. Peaks are above `baseline_bytes`, the memory of the process before it loads anything.
     # "predicted": nothing was measured, and `predicted_peak_bytes` stands alone.

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from reports import units
+from reports.analysis.changes import lost, mixture_text, mixtures_differ
 from reports.analysis.comparison import compare
-from reports.analysis.evaluation_sets import SetResults, mixture_text, mixtures_differ, set_results
 from reports.analysis.group import Group
 from reports.analysis.recommendation.cell_answers import cell_answers
 from reports.analysis.row import Row
 from reports.analysis.spreadsheet_cells import plain
-from trainables.results import Record, Run
+from trainables.results import SET_ENDINGS, Record, Run
 
 
 def table(run: Run) -> list[dict[str, Any]]:
@@ -33,47 +33,33 @@ def table_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """
     searched = dict.fromkeys(path for group in groups for path in group.searched)
     unset = dict.fromkeys(searched)
-    sets = [set_results(group) for group in groups]
     # `unset` gives all rows the same columns in the same order: a later value keeps its key's place.
     no_sets = dict.fromkeys(
-        f"set_{each.name}{ending}" for found in sets for each in found for ending in SET_COLUMNS
+        f"set_{each.name}{ending}" for group in groups for each in group.sets for ending in SET_ENDINGS
     )
     return [
-        _columns(group, row, unset | _written(row.settings), no_sets | set_columns(group, row, found))
-        for group, found in zip(groups, sets, strict=True)
+        _columns(group, row, unset | _written(row.settings), no_sets | set_columns(group, row))
+        for group in groups
         for row in group.all_rows
     ]
 
 
-# Of each further evaluation set: what it measured with its interval, by how much worse that is than before training,
-# and what the numbers are.
-SET_COLUMNS = (
-    "",
-    "_low",
-    "_high",
-    "_lost",
-    "_lost_low",
-    "_lost_high",
-    "_quality_name",
-    "_quality_unit",
-    "_rows",
-)
-
-
-def set_columns(group: Group, row: Row, sets: Sequence[SetResults]) -> dict[str, Any]:
-    """The columns of the further evaluation sets that a cell was scored on."""
+def set_columns(group: Group, row: Row) -> dict[str, Any]:
+    """The columns of the further evaluation sets that a cell was scored on: what each measured with its interval, by
+    how much worse that is than before training, and what the numbers are.
+    """
     found: dict[str, Any] = {}
-    for each in sets:
+    for each in group.sets:
         if (quality := each.quality(row)) is None:
             continue
-        lost = each.lost(group, row)
+        change = lost(group, each, row)
         values = (
             *(quality, *(each.interval(row) or (None, None))),
-            *((lost.value, *(lost.interval or (None, None))) if lost is not None else (None,) * 3),
-            *(each.quality_name, each.unit, each.rows),
+            *((change.value, *(change.interval or (None, None))) if change is not None else (None,) * 3),
+            *(each.quality_name, each.unit, each.rows, each.source, each.sha256),
         )
         found |= {
-            f"set_{each.name}{ending}": value for ending, value in zip(SET_COLUMNS, values, strict=True)
+            f"set_{each.name}{ending}": value for ending, value in zip(SET_ENDINGS, values, strict=True)
         }
     return found
 

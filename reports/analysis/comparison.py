@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
+from typing import Any
 
 from reports import units
 from reports.analysis import row_scores
 from reports.analysis.cells import Cell, collect_cells
+from reports.analysis.evaluation_sets import data_of
 from reports.analysis.group import Group
 from reports.analysis.row import BASE, Row
 from reports.analysis.yardsticks import measured_alike
@@ -76,10 +78,13 @@ def _one_of_each(bases: Sequence[Row]) -> tuple[Row, ...]:
     """The models before training: of several runs that scored the same one alike, one row; else each names its run."""
     if len({base.cell.run.folder for base in bases}) < 2:
         return tuple(bases)
-    by_start: dict[str | None, dict[tuple[str, int | None], Row]] = {}
+    by_start: dict[str | None, dict[tuple[Any, ...], Row]] = {}
     for base in bases:
         rows = base.best.test_rows if base.best is not None else None
-        score = units.quality(base.quality, None), rows
+        sets = base.best.sets if base.best is not None else {}
+        # Of further sets, what they measure would be the same, but under one name there may be other rows.
+        scored = frozenset((name, data_of(each)) for name, each in sets.items())
+        score = units.quality(base.quality, None), rows, scored
         by_start.setdefault(base.start, {}).setdefault(score, base)
     return tuple(
         replace(base, name=BASE) if len(scores) == 1 else replace(base, test_rows_of=base.cell.run.name)

@@ -1,54 +1,41 @@
-"""Further evaluation sets: what each cell scores on them, and how that changed in training.
-
-What a set loses while the quality on the test rows gains is forgetting (D. Biderman and others, "LoRA Learns Less and
-Forgets Less", 2024, arXiv:2405.09673).
-"""
+"""Further evaluation sets: what each cell scores on them, over the trials that it is judged by."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 
-from reports import units
 from reports.analysis.cells import Cell
-from reports.analysis.group import Group
 from reports.analysis.row import NEVER_NEGATIVE, Row
 from reports.statistics import intervals
-from reports.statistics.comparisons import difference_interval
 from reports.statistics.estimates import Estimate
 from reports.statistics.intervals import SeedVariance, pooled_seed_variance
 from reports.statistics.rounding import rounded
 from trainables.results import SetRecord
 
-LEVEL = 0.95
 Ends = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Change:
-    """By how much something changed in training, with its 95 % interval where the scores by row give one."""
-
-    value: float
-    interval: Ends | None
-
-    def reversed(self) -> Change:
-        ends = None if self.interval is None else (-self.interval[1], -self.interval[0])
-        return Change(-self.value, ends)
 
 
 @dataclass(frozen=True)
 class SetResults:
     """One further set over a group's rows. ``qualities`` and ``estimates``: by the labels of cells that were scored on
-    it, over the trials that a cell is judged by. ``rows``: how many rows the set has; ``source``: of which data.
+    it, over the trials that a cell is judged by. ``rows``: how many rows the set has; ``source``: of which data;
+    ``sha256``: the hash of its rows, ``None`` in records of earlier versions.
+
+    Other rows under the same name, of another run or cell, are other results; ``title`` tells them apart.
     """
 
     name: str
+    title: str
     quality_name: str
     unit: str
     higher_is_better: bool
     rows: int
     source: str
+    sha256: str | None
     qualities: Mapping[str, float]
     estimates: Mapping[str, Estimate]
     seed_variance: SeedVariance | None
@@ -70,101 +57,87 @@ class SetResults:
             return None
         return (max(0.0, low), high) if self.quality_name in NEVER_NEGATIVE else (low, high)
 
-    def lost(self, group: Group, row: Row) -> Change | None:
-        """How much worse the set is than before training, in its unit: by how much a loss rose.
 
-        ``None`` where what the cell started from was not scored on it.
-        """
-        base = group.base_of(row)
-        if row.cell.is_base or base is None:
-            return None
-        now, before = self.quality(row), self.quality(base)
-        if now is None or before is None:
-            return None
-        estimates = self.estimates.get(row.cell.label), self.estimates.get(base.cell.label)
-        change = _change(now - before, *estimates, self.seed_variance)
-        return change.reversed() if self.higher_is_better else change
+def results_of(rows: Sequence[Row]) -> tuple[SetResults, ...]:
+    """The sets that cells were scored on in all trials that they are judged by, in the order of the spec; those of one
+    name and other rows one after another.
+    """
+    names = dict.fromkeys(name for row in rows for record in row.cell.judged_trials for name in record.sets)
+    return tuple(each for name in names for each in _results(rows, name))
 
 
-def gained(group: Group, row: Row) -> Change | None:
-    """How much better the quality on the test rows is than before training, in its unit."""
-    base = group.base_of(row)
-    if row.cell.is_base or base is None or row.quality is None or base.quality is None:
-        return None
-    change = _change(row.quality - base.quality, row.cell.estimate, base.cell.estimate, group.seed_variance)
-    return change if group.higher_is_better else change.reversed()
+def data_of(record: SetRecord) -> str:
+    """What tells rows of one set from other rows: their hash, or where an earlier version wrote none their source."""
+    return record.sha256 or record.source
 
 
-def set_results(group: Group) -> tuple[SetResults, ...]:
-    """The sets that cells of a group were scored on, in the order of the spec."""
-    names = dict.fromkeys(
-        name for row in group.all_rows for record in row.cell.judged_trials for name in record.sets
-    )
-    return tuple(_results(group, name) for name in names)
+def _results(rows: Sequence[Row], name: str) -> Iterator[SetResults]:
+    """One for each data that cells were scored on under the name."""
+    by_data: dict[str, dict[str, list[SetRecord]]] = {}
+    for row in rows:
+        records = _records(row.cell, name)
+        if records and len({data_of(each) for each in records}) == 1:
+            by_data.setdefault(data_of(records[0]), {})[row.cell.label] = records
+    titles = _titles(name, {data: next(iter(found.values()))[0].source for data, found in by_data.items()})
+    for data, found in by_data.items():
+        first = next(iter(found.values()))[0]
+        # Another run may measure the same rows otherwise.
+        alike = {
+            label: records
+            for label, records in found.items()
+            if all(each.quality_name == first.quality_name for each in records)
+        }
+        cells = [row.cell for row in rows if row.cell.label in alike]
+        estimates = {cell.label: cell.set_estimates[name] for cell in cells if name in cell.set_estimates}
+        trained = [estimates[cell.label] for cell in cells if cell.label in estimates and not cell.is_base]
+        yield SetResults(
+            name=name,
+            title=titles[data],
+            quality_name=first.quality_name,
+            unit=first.quality_unit,
+            higher_is_better=first.quality_higher_is_better,
+            rows=first.rows,
+            source=first.source,
+            sha256=first.sha256,
+            qualities={label: rounded(_mean(records)) for label, records in alike.items()},
+            estimates=estimates,
+            seed_variance=pooled_seed_variance(trained),
+        )
 
 
-def mixture_text(row: Row) -> str:
-    """The shares of the data sets in what the cell's best trial trained on: ``64 % a, 36 % b``; empty for one set."""
-    mixture = row.best.mixture if row.best is not None and not row.cell.is_base else {}
-    total = sum(mixture.values())
-    return (
-        ", ".join(f"{units.percent(rows / total)} {name}" for name, rows in mixture.items()) if total else ""
-    )
-
-
-def mixtures_differ(group: Group) -> bool:
-    """Whether cells were trained on several data sets in other shares."""
-    return len({text for row in group.rows if (text := mixture_text(row))}) > 1
-
-
-def steering_set(group: Group) -> str | None:
-    """The name that the spec gives the rows which steer the search; ``None`` where it names none, or several."""
-    names = set()
-    for row in group.rows:
-        held_out = (row.cell.records[0].config.get("data") or {}).get("eval")
-        names.add(next(iter(held_out), None) if isinstance(held_out, dict) else None)
-    return names.pop() if len(names) == 1 else None
-
-
-def _results(group: Group, name: str) -> SetResults:
-    found = {row.cell.label: _records(row.cell, name) for row in group.all_rows}
-    first = next(records[0] for records in found.values() if records)
-    # Of other runs a set of this name may be measured otherwise.
-    alike = {
-        label: records
-        for label, records in found.items()
-        if records and all(each.quality_name == first.quality_name for each in records)
+def _titles(name: str, sources: Mapping[str, str]) -> dict[str, str]:
+    """By data: the name alone where there is one, else with the file's name, and with the hash where that is shared."""
+    if len(sources) < 2:
+        return dict.fromkeys(sources, name)
+    shown = {data: Path(source).name for data, source in sources.items()}
+    shared = Counter(shown.values())
+    return {
+        data: f"{name} ({text}{f', {data[:8]}' if shared[text] > 1 else ''})" for data, text in shown.items()
     }
-    cells = {row.cell.label: row.cell for row in group.all_rows if row.cell.label in alike}
-    estimates = {
-        label: cell.set_estimates[name] for label, cell in cells.items() if name in cell.set_estimates
-    }
-    trained = [estimates[label] for label, cell in cells.items() if label in estimates and not cell.is_base]
-    return SetResults(
-        name=name,
-        quality_name=first.quality_name,
-        unit=first.quality_unit,
-        higher_is_better=first.quality_higher_is_better,
-        rows=first.rows,
-        source=first.source,
-        qualities={label: rounded(_mean(records)) for label, records in alike.items()},
-        estimates=estimates,
-        seed_variance=pooled_seed_variance(trained),
-    )
 
 
 def _records(cell: Cell, name: str) -> list[SetRecord]:
-    """What each trial that a cell is judged by scored on the set; empty where one of them was not."""
-    found = [record.sets[name] for record in cell.judged_trials if name in record.sets]
+    """What each trial that a cell is judged by scored on the set; empty where one of them was not, or not measured."""
+    found = [
+        record.sets[name]
+        for record in cell.judged_trials
+        if name in record.sets and record.sets[name].quality is not None
+    ]
     return found if len(found) == len(cell.judged_trials) else []
 
 
 def _mean(records: Sequence[SetRecord]) -> float:
-    return sum(each.quality for each in records) / len(records)
+    qualities = [each.quality for each in records if each.quality is not None]
+    return sum(qualities) / len(qualities)
 
 
-def _change(value: float, one: Estimate | None, other: Estimate | None, seeds: SeedVariance | None) -> Change:
-    if one is None or other is None:
-        return Change(value, None)
-    low, high = difference_interval(one, other, seeds, LEVEL)
-    return Change(value, (low, high) if isfinite(low) and isfinite(high) else None)
+def not_measured(rows: Sequence[Row]) -> list[str]:
+    """A sentence for each cell and further set on which a trial's measure was not finite."""
+    found: dict[tuple[str, str], str] = {}
+    for row in rows:
+        for record in row.cell.judged_trials:
+            for name, each in record.sets.items():
+                if each.not_measured is not None:
+                    sentence = f"{row.display_name} was not measured on {name}: {each.not_measured}"
+                    found.setdefault((row.cell.label, name), f"{sentence} after trial {record.trial_id}.")
+    return list(found.values())

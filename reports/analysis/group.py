@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from reports.analysis.evaluation_sets import SetResults, results_of
 from reports.analysis.looks import count_looks, look_of
 from reports.analysis.row import Row
 from reports.statistics.intervals import SeedVariance
@@ -46,9 +47,14 @@ class Group:
 
     def base_of(self, row: Row) -> Row | None:
         """The row of what a cell started from, if that was scored: the untuned model, or an earlier stage's best."""
+        return next(iter(self.bases_of(row)), None)
+
+    def bases_of(self, row: Row) -> list[Row]:
+        """All scored rows of what a cell started from, those of its own run first: they may differ in the rows that
+        they were scored on.
+        """
         scored = [base for base in self.bases if base.quality is not None and base.start == row.start]
-        own = (base for base in scored if base.cell.run.folder == row.cell.run.folder)
-        return next(iter([*own, *scored]), None)
+        return sorted(scored, key=lambda base: base.cell.run.folder != row.cell.run.folder)
 
     @property
     def base(self) -> Row | None:
@@ -67,6 +73,11 @@ class Group:
         paths = dict.fromkeys(path for row in self.rows for path in row.cell.searched)
         # False sorts before True, and sorting is stable: within each part the paths keep their order.
         return tuple(sorted(paths, key=lambda path: path.startswith("train.")))
+
+    @cached_property
+    def sets(self) -> tuple[SetResults, ...]:
+        """The further evaluation sets that cells were scored on, in the order of the spec."""
+        return results_of(self.all_rows)
 
     @cached_property
     def metric_record(self) -> Record | None:

@@ -11,7 +11,7 @@ from reports.analysis.row import Row
 from reports.claims.judgement import Figure
 from reports.statistics.comparisons import Comparison, compare_estimates, difference_interval
 from reports.statistics.estimates import Estimate
-from reports.statistics.one_sided import difference_ps
+from reports.statistics.one_sided import all_of, difference_ps
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,19 @@ class Difference:
         """The one-sided p-values that the gain is not above ``value``, and that it is not below."""
         above, below = difference_ps(self.one, self.other, self.scale.seed_variance, self._sign * value)
         return (above, below) if self._sign > 0 else (below, above)
+
+    def direction_ps(self) -> tuple[float, float]:
+        """The one-sided p-values that the first is not better, and that it is not worse.
+
+        As in a verdict the test and the interval have to agree. Of several seeds the tests are sign flips and t-tests,
+        which are symmetric: half of the two-sided p-value is the one-sided one.
+        """
+        by_test = self.comparison().p / 2
+        above, below = self.gain_ps(0.0)
+        return (
+            all_of(above, by_test if self.gain > 0 else 1.0),
+            all_of(below, by_test if self.gain < 0 else 1.0),
+        )
 
     def figure(self, level: float = 0.95) -> Figure:
         """The first quality minus the second, in the quality's own sign, with its interval."""

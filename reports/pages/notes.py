@@ -31,8 +31,8 @@ NOTES = {
     "forgetting": "What training changed: to the right, how much better a cell is than the model that it started from "
     "on the rows that steer the search and judge the cells (the test half of them); upwards, how much worse it is on a "
     "further evaluation set, which steers nothing: by how much a loss rose (forgetting), or a share or score fell. "
-    "Below the line, the set got better, too. Intervals are of 95 %, of the difference row by row, and over the "
-    "finalists' seeds.",
+    "Below the line, the set got better, too. Intervals are of 95 %, of the difference row by row where both were "
+    "scored on the same rows (else of two independent samples), and over the finalists' seeds.",
     "curves": "One row of panels for each cell. The bold line is its best trial, thin lines are its other trials, grey "
     "ones the best trials of the other cells.",
     "settings": "Each point is a trial. Points along a slope mean that the setting mattered; a shapeless cloud means "

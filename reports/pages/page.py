@@ -22,7 +22,7 @@ from markupsafe import Markup
 from reports import units
 from reports.analysis import comparison_notes
 from reports.analysis.data_preview import missing_data_note
-from reports.analysis.evaluation_sets import set_results
+from reports.analysis.evaluation_sets import not_measured
 from reports.analysis.group import Group
 from reports.analysis.recommendation.front_steps import front_sentence
 from reports.analysis.search.rate_search import search_sentences
@@ -112,7 +112,8 @@ def _environment() -> Environment:
         "front_sentence": front_sentence,
         "pairs_table": tables.cell_pairs,
         "gained_and_lost_table": tables.gained_and_lost,
-        "has_sets": lambda groups: any(map(set_results, groups)),
+        "has_sets": lambda groups: any(group.sets or not_measured(group.all_rows) for group in groups),
+        "not_measured": lambda group: not_measured(group.all_rows),
         "importance_table": trial_tables.importances,
         "without_importance": trial_tables.without_importance,
         "early_stops": _early_stops,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from reports.analysis import comparison_notes
 from reports.analysis.data_preview import missing_data_note
-from reports.analysis.evaluation_sets import set_results
+from reports.analysis.evaluation_sets import not_measured
 from reports.analysis.group import Group
 from reports.analysis.recommendation.front_steps import front_sentence
 from reports.analysis.yardsticks import chosen_and_judged
@@ -133,9 +133,11 @@ def _comparison(group: Group) -> Iterator[str]:
             yield note
             yield _table(details)
     changes = tables.gained_and_lost(group)
-    if set_results(group) and len(changes.columns) > 1:
+    if group.sets and len(changes.columns) > 1:
         yield f"Gained and lost. {NOTES['forgetting']}"
         yield _table(changes)
+    for sentence in not_measured(group.all_rows):
+        yield escape_markdown(sentence)
     if len(group.scored_rows) > 1:
         yield NOTES["pairs"]
         yield _table(tables.cell_pairs(group))

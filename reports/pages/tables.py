@@ -11,15 +11,8 @@ from reports import units
 from reports.analysis import pairs, settling
 from reports.analysis.cell_table import trainable_share
 from reports.analysis.cells import Cell
-from reports.analysis.evaluation_sets import (
-    Change,
-    SetResults,
-    gained,
-    mixture_text,
-    mixtures_differ,
-    set_results,
-    steering_set,
-)
+from reports.analysis.changes import Change, gained, lost, mixture_text, mixtures_differ, steering_set
+from reports.analysis.evaluation_sets import SetResults
 from reports.analysis.group import Group
 from reports.analysis.quality_names import quality_name
 from reports.analysis.recommendation.cell_answers import cell_answers
@@ -58,7 +51,7 @@ def comparison(group: Group) -> Table:
         "run": lambda row: _run(row, names),
         "answer": lambda row: answers.get(row.cell.label, ""),
         quality: lambda row: _quality(group, row),
-        **(sets := {set_heading(each): _set_column(each) for each in set_results(group)}),
+        **(sets := {set_heading(each): _set_column(each) for each in group.sets}),
         **_mixture_column(group),
         "peak memory": lambda row: units.gib(row.peak),
         "training time": lambda row: units.duration(_value(row, "train_seconds")),
@@ -71,7 +64,7 @@ def comparison(group: Group) -> Table:
 
 def set_heading(each: SetResults) -> str:
     """``general: loss (nats per token)``."""
-    return _with_unit(f"{each.name}: {units.readable(each.quality_name)}", each.shown_unit)
+    return _with_unit(f"{each.title}: {units.readable(each.quality_name)}", each.shown_unit)
 
 
 # A function, so that every lambda has a set of its own instead of the loop's last one.
@@ -82,8 +75,8 @@ def _set_column(each: SetResults) -> Callable[[Row], str]:
 def gained_and_lost(group: Group) -> Table:
     """What each cell gained on the test rows in training, and what it lost on each further evaluation set."""
 
-    def lost(each: SetResults) -> Callable[[Row], str]:
-        return lambda row: _change(each.lost(group, row), each.shown_unit)
+    def lost_on(each: SetResults) -> Callable[[Row], str]:
+        return lambda row: _change(lost(group, each, row), each.shown_unit)
 
     name = steering_set(group) or quality_name(group)
     columns: dict[str, Callable[[Row], str]] = {
@@ -93,8 +86,8 @@ def gained_and_lost(group: Group) -> Table:
             gained(group, row), group.unit
         ),
         **{
-            _with_unit(f"lost on {each.name}", _points(each.shown_unit)): lost(each)
-            for each in set_results(group)
+            _with_unit(f"lost on {each.title}", _points(each.shown_unit)): lost_on(each)
+            for each in group.sets
         },
     }
     rows = [tuple(show(row) for show in columns.values()) for row in group.rows]
@@ -112,14 +105,7 @@ def _points(unit: str | None) -> str | None:
 
 
 def _change(change: Change | None, unit: str | None) -> str:
-    """A change with its interval, without the unit."""
-    if change is None:
-        return units.UNKNOWN
-    text = units.difference(change.value, unit, bare=True)
-    if change.interval is None:
-        return text
-    low, high = (units.difference(end, unit, bare=True) for end in change.interval)
-    return f"{text} ({low} to {high})"
+    return units.UNKNOWN if change is None else change.bare_text(unit)
 
 
 def quality_details(group: Group) -> Table:

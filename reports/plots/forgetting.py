@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports import units
-from reports.analysis.evaluation_sets import Change, SetResults, gained, set_results, steering_set
+from reports.analysis.changes import Change, gained, lost, steering_set
+from reports.analysis.evaluation_sets import SetResults
 from reports.analysis.group import Group
 from reports.analysis.quality_names import quality_name
 from reports.analysis.row import Row
@@ -25,7 +26,7 @@ Point = tuple[Row, Change, Change]  # a cell, what it gained, what it lost
 
 def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     """A panel for each set, with a point for each cell; ``None`` where nothing is known of a change."""
-    panels = [(each, points) for each in set_results(group) if (points := _points(group, each))]
+    panels = [(each, points) for each in group.sets if (points := _points(group, each))]
     if not panels:
         return None
     made = figure(height=0.3 + PANEL_HEIGHT * len(panels))
@@ -42,7 +43,7 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
 def _points(group: Group, each: SetResults) -> list[Point]:
     found = []
     for row in group.rows:
-        gain, loss = gained(group, row), each.lost(group, row)
+        gain, loss = gained(group, row), lost(group, each, row)
         if gain is not None and loss is not None:
             found.append((row, gain, loss))
     return found
@@ -57,7 +58,7 @@ def _panel(axes: Axes, group: Group, each: SetResults, points: list[Point]) -> N
     axes.axvline(0, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
     steering = steering_set(group)
     axes.set_xlabel(f"{quality_name(group)} gained{f' on {steering}' if steering else ''} (better: right)")
-    axes.set_ylabel(f"{units.readable(each.quality_name)} lost on {each.name}\n(better: down)")
+    axes.set_ylabel(f"{units.readable(each.quality_name)} lost on {each.title}\n(better: down)")
     quality_axis(axes, each.unit)
     if group.unit == "fraction":
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:.0f} %"))
@@ -100,19 +101,11 @@ def _text(group: Group, each: SetResults, row: Row, gain: Change, loss: Change) 
     return "\n".join(
         [
             row.display_name,
-            f"gained {_amount(gain, group.unit)} of {quality_name(group)}",
-            f"lost {_amount(loss, each.shown_unit)} on {each.name}",
-            f"{each.name}: {units.quality_with_interval(each.quality(row), each.interval(row), each.shown_unit)}",
+            f"gained {gain.text(group.unit)} of {quality_name(group)}",
+            f"lost {loss.text(each.shown_unit)} on {each.title}",
+            f"{each.title}: {units.quality_with_interval(each.quality(row), each.interval(row), each.shown_unit)}",
         ]
     )
-
-
-def _amount(change: Change, unit: str | None) -> str:
-    text = units.difference(change.value, unit)
-    if change.interval is None:
-        return text
-    low, high = (units.difference(end, unit, bare=True) for end in change.interval)
-    return f"{text} (95 %: {low} to {high})"
 
 
 def _alt(group: Group, each: SetResults, points: list[Point]) -> str:
@@ -122,4 +115,6 @@ def _alt(group: Group, each: SetResults, points: list[Point]) -> str:
         for row, gain, loss in points
     )
     measure = units.readable(each.quality_name)
-    return f"Scatter plot of {quality_name(group)} gained against {measure} lost on {each.name}: {described}."
+    return (
+        f"Scatter plot of {quality_name(group)} gained against {measure} lost on {each.title}: {described}."
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,15 @@ def make_run(
         ]
         pq.write_table(pa.Table.from_pylist(rows), run / "trials" / trial / set_file("general"))
     return run
+
+
+def change_sets(run: Path, change: Callable[[str, dict[str, Any]], dict[str, Any]]) -> None:
+    """Replaces what each trial scored on ``general`` by what ``change`` makes of it and the trial's method."""
+    for file in run.glob("trials/*/record.json"):
+        trial = json.loads(file.read_text())
+        trial["sets"] = {"general": change(trial["method"], trial["sets"]["general"])}
+        file.write_text(json.dumps(trial))
+    results.write_tables(run)
 
 
 def found(run: Path) -> list[Finding]:

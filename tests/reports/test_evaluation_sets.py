@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from reports import write
-from reports.analysis.cell_table import table
+from reports.analysis.cell_table import table, table_rows
+from reports.analysis.changes import gained, lost, steering_set
 from reports.analysis.comparison import compare
-from reports.analysis.evaluation_sets import gained, set_results, steering_set
 from reports.pages import tables
 from reports.plots.figures import draw_figures
 from tests.helpers.run_folders import example_run
-from tests.helpers.runs_with_sets import RIGHT, ROSE, ROWS, TEXTS, make_run
+from tests.helpers.runs_with_sets import RIGHT, ROSE, ROWS, TEXTS, change_sets, make_run
 from trainables import results
 
 
@@ -26,21 +26,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_a_cell_lost_is_how_much_its_loss_rose_row_by_row(run: Path) -> None:
     (group,) = compare([results.read_run(run)])
-    (general,) = set_results(group)
+    (general,) = group.sets
     assert (general.name, general.rows, general.source) == ("general", TEXTS, "text.txt")
     for row in group.rows:
-        lost, gain = general.lost(group, row), gained(group, row)
-        assert lost is not None
+        loss, gain = lost(group, general, row), gained(group, row)
+        assert loss is not None
         assert gain is not None
-        assert lost.value == pytest.approx(ROSE[row.name], abs=0.05)
+        assert loss.value == pytest.approx(ROSE[row.name], abs=0.05)
         assert gain.value == pytest.approx((RIGHT[row.name] - RIGHT["base"]) / ROWS)
-        assert lost.interval is not None
-        assert lost.interval[0] < lost.value < lost.interval[1]
+        assert loss.interval is not None
+        assert loss.interval[0] < loss.value < loss.interval[1]
         whole = general.interval(row)
         assert whole is not None
         # Texts differ by more than what training changes in each of them.
-        assert whole[1] - whole[0] > lost.interval[1] - lost.interval[0]
-    assert general.lost(group, group.bases[0]) is None
+        assert whole[1] - whole[0] > loss.interval[1] - loss.interval[0]
+    assert lost(group, general, group.bases[0]) is None
 
 
 def test_every_table_has_a_column_for_the_set(run: Path) -> None:
@@ -100,19 +100,19 @@ def test_a_set_without_scores_by_row_has_its_figure_and_no_interval(tmp_path: Pa
     for file in run.glob("trials/*/set-general.parquet"):
         file.unlink()
     (group,) = compare([results.read_run(run)])
-    (general,) = set_results(group)
+    (general,) = group.sets
     row = group.rows[0]
     assert general.interval(row) is None
-    lost = general.lost(group, row)
-    assert lost is not None
-    assert (lost.value, lost.interval) == (pytest.approx(ROSE[row.name], abs=0.05), None)
+    loss = lost(group, general, row)
+    assert loss is not None
+    assert (loss.value, loss.interval) == (pytest.approx(ROSE[row.name], abs=0.05), None)
     assert write.write([run]).exists()
 
 
 def test_a_run_without_further_sets_shows_nothing_of_them(tmp_path: Path) -> None:
     run = results.read_run(example_run(tmp_path / "example"))
     (group,) = compare([run])
-    assert set_results(group) == ()
+    assert group.sets == ()
     assert steering_set(group) is None
     assert tables.comparison(group).columns[1:3] == ("answer", "exact match")
     assert not any(name.startswith("set_") for name in table(run)[0])
@@ -135,3 +135,64 @@ def test_the_shares_of_mixed_data_stand_beside_what_each_does_to_each_set(tmp_pa
     ]
     assert "trained on" in tables.comparison(group).columns
     assert table(results.read_run(run))[0]["mixture"] == "75 % a.jsonl, 25 % b.jsonl"
+
+
+def test_other_rows_under_the_same_name_are_another_set(tmp_path: Path) -> None:
+    one, other = make_run(tmp_path / "one"), make_run(tmp_path / "other")
+    change_sets(one, lambda _, general: general | {"sha256": "a" * 64})
+    change_sets(other, lambda _, general: general | {"sha256": "b" * 64, "source": "wiki.txt"})
+    (group,) = compare([results.read_run(one), results.read_run(other)])
+    assert [each.title for each in group.sets] == ["general (text.txt)", "general (wiki.txt)"]
+    for each, run in zip(group.sets, (one, other), strict=True):
+        assert {row.cell.run.folder for row in group.rows if each.quality(row) is not None} == {run}
+        assert all((lost(group, each, row) is None) == (each.quality(row) is None) for row in group.rows)
+    columns = tables.comparison(group).columns
+    assert {"general (text.txt): loss (nats per token)", "general (wiki.txt): loss (nats per token)"} < {
+        *columns
+    }
+    rows = {row["cell"]: row for row in table_rows([group])}
+    assert (
+        rows["one: sft-lora"]["set_general_sha256"][0],
+        rows["other: sft-lora"]["set_general_source"],
+    ) == (
+        "a",
+        "wiki.txt",
+    )
+
+
+def test_sets_of_one_run_that_differ_in_their_rows_are_compared_each_with_its_own_base(
+    tmp_path: Path,
+) -> None:
+    """As ``eval: {mine: null, general: {compare: [a.txt, b.txt]}}`` gives them."""
+    run = make_run(tmp_path / "run", seeds=1)
+    hashes = {"base": "a", "full": "b", "lora": "a", "freeze": "a"}
+    change_sets(run, lambda method, general: general | {"sha256": hashes[method] * 64})
+    (group,) = compare([results.read_run(run)])
+    losses = {row.name: [lost(group, each, row) is not None for each in group.sets] for row in group.rows}
+    assert losses == {"full": [False, False], "lora": [False, True], "freeze": [False, True]}
+    assert [each.title for each in group.sets] == [
+        "general (text.txt, bbbbbbbb)",
+        "general (text.txt, aaaaaaaa)",
+    ]
+
+
+def test_a_set_that_no_cell_was_scored_on_in_all_its_trials_is_left_out(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", methods=("full", "lora"))
+    for trial in ("full-1", "lora-1"):
+        file = run / "trials" / trial / "record.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"sets": {}}))
+    results.write_tables(run)
+    (group,) = compare([results.read_run(run)])
+    assert group.sets == ()
+    assert write.write([run]).exists()
+
+
+def test_a_set_whose_measure_is_not_finite_was_not_measured_and_the_report_says_so(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", seeds=1)
+    reason = {"quality": None, "not_measured": "its loss is inf", "metrics": {}}
+    change_sets(run, lambda method, general: general | (reason if method == "full" else {}))
+    (group,) = compare([results.read_run(run)])
+    assert {row.name for row in group.rows if group.sets[0].quality(row) is not None} == {"lora", "freeze"}
+    index = write.write([run])
+    for page in (index, index.parent / "summary.md"):
+        assert "full was not measured on general: its loss is inf" in page.read_text()

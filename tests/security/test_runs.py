@@ -18,11 +18,14 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from reports import write
 from tests.helpers import specs
 from tests.helpers.clusters import SETTINGS, Cluster
 from tests.helpers.planted_modules import plant_modules
+from tests.helpers.runs_with_sets import make_run
 from tests.helpers.sweeps import METHODS, SPEC, Command, Home, records, start, wandb_runs, write_spec
 from tests.helpers.trials import ScriptedControl, make_config, write_rows
+from trainables.results import Tables
 from trainables.runner.run import TrialContext, run_trial
 from trainables.training.checkpoints import COMPLETE, file_sizes
 
@@ -224,3 +227,18 @@ def test_a_pickle_planted_in_a_checkpoint_is_not_run_when_the_trial_resumes(
     assert not (tmp_path / "ran").exists()
     assert record.status == "failed"
     assert "weights_only" in str(record.error)
+
+
+def test_a_record_with_a_path_as_a_sets_name_is_left_out_and_the_others_are_reported(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", seeds=1)
+    planted = run / "trials" / "full-0" / "record.json"
+    record = json.loads(planted.read_text())
+    planted.write_text(json.dumps(record | {"sets": {"../../x": record["sets"]["general"]}}))
+    (run / "trials.parquet").unlink()
+    tables = Tables(run)
+    tables.write()
+    assert [*tables.damaged] == ["full-0"]
+    assert "sets" in tables.damaged["full-0"]
+    index = write.write([run])
+    assert "lora" in index.read_text()
+    assert not (tmp_path / "x").exists()

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from trainables.config import limits
 from trainables.config.base import Frozen
+from trainables.config.evaluation_sets import PlannedSet, SetSource, check_sets, sources
 
 DataFormat = Literal["alpaca", "sharegpt", "messages", "openai", "completion", "text"]
 
@@ -73,35 +74,6 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-SET_NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,30}$"
-# Of an evaluation set: a name, a file or a hub id, or several; None: rows held out of the training data.
-SetSource = str | tuple[str, ...] | None
-
-
-def _check_sets(value: Any) -> Any:
-    """Refuses evaluation sets with names that no column can have, and none at all."""
-    if not isinstance(value, dict):
-        return value
-    if not value:
-        raise ValueError("got no evaluation set; write eval: {mine: a.jsonl, general: b.jsonl}")
-    for name in value:
-        if not isinstance(name, str) or not re.fullmatch(SET_NAME, name):
-            raise ValueError(
-                f"{name!r} can't name an evaluation set: a name has at most 31 letters, digits, - and _, and begins "
-                "with a letter"
-            )
-    return value
-
-
-class PlannedSet(Frozen):
-    """What planning found of a further evaluation set: the hash of its rows, and by what its answers are judged
-    (``None``: as those of the test rows).
-    """
-
-    sha256: str
-    quality: str | None = None
-
-
 Samples = Annotated[int, Field(ge=1)]
 Text = Annotated[str, BeforeValidator(_as_text)]
 Column = Annotated[str | None, BeforeValidator(_as_column)]
@@ -138,7 +110,7 @@ class DataConfig(Frozen):
     """
 
     train: str | tuple[str, ...]
-    eval: Annotated[str | tuple[str, ...] | dict[str, SetSource] | None, BeforeValidator(_check_sets)] = None
+    eval: Annotated[str | tuple[str, ...] | dict[str, SetSource] | None, BeforeValidator(check_sets)] = None
     eval_fraction: float = Field(default=0.1, ge=0, lt=1)
     eval_count: int | None = Field(default=None, ge=2)
     eval_rows: int | None = Field(default=None, ge=1)
@@ -184,8 +156,8 @@ class DataConfig(Frozen):
     def eval_names(self) -> tuple[str, ...]:
         """The names of the held-out data sets; empty if part of the training data is held out."""
         if isinstance(self.eval, dict):
-            return _sources(next(iter(self.eval.values())))
-        return _sources(self.eval)
+            return sources(next(iter(self.eval.values())))
+        return sources(self.eval)
 
     @property
     def set_names(self) -> tuple[str, ...]:
@@ -197,7 +169,7 @@ class DataConfig(Frozen):
         """The names of data by evaluation set, of those that steer nothing."""
         if not isinstance(self.eval, dict):
             return {}
-        return {name: _sources(self.eval[name]) for name in self.set_names[1:]}
+        return {name: sources(self.eval[name]) for name in self.set_names[1:]}
 
     def without_further_sets(self) -> DataConfig:
         """The same rows to train on, to steer the search by and to test on, as far as no further set has them."""
@@ -258,7 +230,7 @@ class DataConfig(Frozen):
         if self.eval_names and self.eval_count is not None:
             raise ValueError("give only one of eval and eval_count")
         if isinstance(self.eval, dict):
-            self._check_set_sources(self.eval)
+            self._check_setsources(self.eval)
         if isinstance(self.num_samples, tuple) and len(self.num_samples) != len(self.names):
             raise ValueError(
                 f"num_samples has {len(self.num_samples)} numbers for {len(self.names)} data sets; give one for each "
@@ -270,10 +242,10 @@ class DataConfig(Frozen):
             raise ValueError("weights need mix: interleave_under or interleave_over")
         return self
 
-    def _check_set_sources(self, sets: dict[str, SetSource]) -> None:
+    def _check_setsources(self, sets: dict[str, SetSource]) -> None:
         first, *further = sets
         for name in further:
-            if not _sources(sets[name]):
+            if not sources(sets[name]):
                 raise ValueError(
                     f"the evaluation set {name} has no data; only the first one, {first}, may be null, which stands "
                     "for the rows that eval_fraction or eval_count holds out of the training data"
@@ -283,7 +255,3 @@ class DataConfig(Frozen):
                 f"the first evaluation set, {first}, steers the search and is null, and eval_fraction: 0 holds nothing "
                 "out of the training data; give it a file, or an eval_fraction"
             )
-
-
-def _sources(source: SetSource) -> tuple[str, ...]:
-    return (source,) if isinstance(source, str) else source or ()

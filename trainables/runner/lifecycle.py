@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
@@ -285,22 +286,25 @@ def _score(trial: Trial, policy: Policy, rows: loading.Data, quality_name: str) 
 
 
 def _score_sets(trial: Trial, policy: Policy, rows: loading.Data) -> None:
-    """Scores the further evaluation sets. Raises as :func:`require_finite`."""
+    """Scores the further evaluation sets. A set with a measure that is not finite is not measured: it steers nothing,
+    and the trial goes on.
+    """
     found: dict[str, SetRecord] = {}
     for scoring in set_scorings(trial.config.stage, rows):
         each, metric, started = scoring.each, scoring.metric, time.perf_counter()
         with fsdp.scoring_policy(policy) as scored:
             scores = scoring.scores(scored, trial.config.data.scored_cutoff)
-        for name, value in scores.metrics.items():
-            require_finite(f"{name} on the evaluation set {each.name}", value)
+        metrics = {name: value for name, value in scores.metrics.items() if math.isfinite(value)}
+        infinite = [f"its {name} is {value}" for name, value in scores.metrics.items() if name not in metrics]
         found[each.name] = SetRecord(
             source=each.source,
             rows=len(each.rows),
-            quality=scores.metrics[metric.name],
+            quality=None if infinite else metrics[metric.name],
+            not_measured=", ".join(infinite) or None,
             quality_name=metric.name,
             quality_unit=metric.unit,
             quality_higher_is_better=metric.higher_is_better,
-            metrics=scores.metrics,
+            metrics=metrics,
             seconds=time.perf_counter() - started,
             sha256=each.sha256,
         )

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.config.data import DataConfig, SetSource
+from trainables.config.data import DataConfig
+from trainables.config.evaluation_sets import SetSource
 from trainables.config.model import ModelConfig
 from trainables.data.sources import is_hub
 from trainables.methods.base import FineTuning

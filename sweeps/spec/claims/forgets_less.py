@@ -11,7 +11,7 @@ from sweeps.spec.claims.base import PairClaim, Subject
 
 class ForgetsLess(PairClaim):
     """The evaluation set called ``set`` gets worse by less in the training of ``a`` than in that of ``b``: its loss
-    rises by less. It may be left out where ``data.eval`` has one further set.
+    rises, or its score falls, by less. It may be left out where ``data.eval`` has one further set.
     """
 
     subject: ClassVar[Subject] = "second evaluation set"

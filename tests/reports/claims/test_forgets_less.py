@@ -11,10 +11,11 @@ import pytest
 from reports.analysis.evaluation_sets import SetResults
 from reports.claims.differences import Difference
 from reports.claims.wording import claim_sentences
+from reports.pages.report import build_report
 from reports.statistics.estimates import mean_estimate
 from reports.statistics.intervals import pooled_seed_variance
-from reports.statistics.one_sided import all_of
-from tests.helpers.runs_with_sets import FORGETS, found, make_run
+from reports.statistics.looks import level
+from tests.helpers.runs_with_sets import FORGETS, change_sets, found, make_run
 from trainables import results
 
 
@@ -49,6 +50,27 @@ def test_what_cannot_be_answered_says_why(tmp_path: Path) -> None:
     assert missing.reason == "the scores of lora by row of general are missing"
 
 
+def test_cells_that_were_scored_on_other_data_are_not_compared(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", FORGETS)
+    change_sets(run, lambda method, general: general | {"sha256": ("b" if method == "full" else "a") * 64})
+    (claim,) = found(run)
+    assert (claim.outcome, claim.p) == ("not settled", None)
+    assert "was scored on other data called general" in (claim.reason or "")
+
+
+def test_cells_of_one_run_are_compared_beside_a_run_of_other_data(tmp_path: Path) -> None:
+    """The other run's rows come first, and its set of the same name is not that of the claim."""
+    other, run = make_run(tmp_path / "other"), make_run(tmp_path / "run", FORGETS)
+    change_sets(other, lambda _, general: general | {"sha256": "b" * 64})
+    change_sets(run, lambda _, general: general | {"sha256": "a" * 64})
+    (claim,) = build_report([results.read_run(other), results.read_run(run)]).findings
+    assert claim.outcome == "supported"
+    across = {"kind": "forgets_less", "a": "other: sft-lora", "b": "run: sft-full"}
+    _, between = build_report([results.read_run(other), results.read_run(run)], [across]).findings
+    assert between.p is None
+    assert "other data called general" in (between.reason or "")
+
+
 def test_a_claim_of_an_earlier_version_is_of_the_only_set(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", {"kind": "forgets_less", "a": "lora", "b": "full"})
     assert results.read_run(run).environment["claims"][0].get("set") is None
@@ -58,7 +80,7 @@ def test_a_claim_of_an_earlier_version_is_of_the_only_set(tmp_path: Path) -> Non
 
 def test_two_cells_that_forget_alike_are_told_apart_in_few_simulated_runs() -> None:
     """Losses of 40 texts that differ far more from one another than by training, and 3 seeds that spread by 0.02."""
-    dice, wrong, runs = random.Random(1), 0, 100
+    dice, supported, contradicted, runs = random.Random(1), 0, 0, 100
     for _ in range(runs):
         texts = [dice.gauss(3, 0.6) for _ in range(40)]
         cells = []
@@ -71,10 +93,14 @@ def test_two_cells_that_forget_alike_are_told_apart_in_few_simulated_runs() -> N
                     weights=[20.0] * 40,
                 )
             )
-        scale = SetResults("general", "loss", "", False, 40, "", {}, {}, pooled_seed_variance(cells))
-        difference = Difference(scale, *cells, "")
-        above, _ = difference.gain_ps(0.0)
-        p = all_of(above, difference.comparison().p / 2 if difference.gain > 0 else 1.0)
-        wrong += p < 0.04
-    # 4 %, and three standard errors of that many runs.
-    assert wrong / runs <= 0.04 + 3 * np.sqrt(0.04 * 0.96 / runs)
+        scale = SetResults(
+            name="general", title="general", quality_name="loss", unit="", higher_is_better=False, rows=40, source="",
+            sha256=None, qualities={}, estimates={}, seed_variance=pooled_seed_variance(cells),
+        )  # fmt: skip
+        for_it, against = Difference(scale, *cells, "").direction_ps()
+        supported += for_it < level(1)
+        contradicted += against < level(1)
+    # 5 %, and three standard errors of that many runs.
+    bound = 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs)
+    assert supported / runs <= bound
+    assert contradicted / runs <= bound

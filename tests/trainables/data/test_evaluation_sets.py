@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from tests.helpers.own_rows import questions, write_lines
-from trainables.config.data import DataConfig, PlannedSet
+from trainables.config.data import DataConfig
+from trainables.config.evaluation_sets import PlannedSet
 from trainables.data.errors import DataError
 from trainables.data.loading import load
 from trainables.data.rows import Conversation, Text
@@ -57,6 +58,16 @@ def test_a_further_set_has_all_of_its_rows_or_the_first_of_them_by_hash(folder: 
     (folder / "turned.jsonl").write_text("\n".join(turned))
     (same,) = load(config(folder, eval=sets | {"general": "turned.jsonl"}, eval_rows=10)).sets
     assert list(same.rows) == list(part.rows)
+
+
+@pytest.mark.parametrize("fewer", [{"num_samples": 10}, {"num_samples": [10]}, {"max_samples": 10}])
+def test_a_further_set_is_the_same_for_every_number_of_training_rows(
+    fewer: dict[str, Any], folder: Path
+) -> None:
+    sets = {"mine": "held.jsonl", "general": "general.jsonl"}
+    (whole,) = load(config(folder, eval=sets)).sets
+    (same,) = load(config(folder, eval=sets, **fewer)).sets
+    assert (list(same.rows), same.total, same.sha256) == (list(whole.rows), 32, whole.sha256)
 
 
 def test_training_rows_that_a_further_set_has_are_left_out(folder: Path) -> None:
@@ -111,6 +122,12 @@ def test_a_set_that_has_changed_since_the_planning_is_refused(folder: Path) -> N
     [
         ({}, "got no evaluation set"),
         ({"a b": "held.jsonl"}, "can't name an evaluation set"),
+        (
+            {"mine": None, "general_low": "text.txt", "general": "text.txt"},
+            "general and general_low would share the column set_general_low",
+        ),
+        ({"mine": None, "b": "text.txt", "b_sha256": "text.txt"}, "b and b_sha256 would share the column"),
+        ({"mine": None, "wiki": "text.txt", "Wiki": "held.jsonl"}, "wiki and Wiki differ in case alone"),
         ({"mine": "held.jsonl", "general": None}, "the evaluation set general has no data"),
     ],
 )

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from reports.analysis.changes import lost
 from reports.analysis.comparison import compare
-from reports.analysis.evaluation_sets import set_results
 from tests.helpers.own_rows import write_lines
 from tests.helpers.trials import make_config, make_policy, run, write_rows
 from trainables import results
@@ -113,15 +113,18 @@ def test_the_untrained_model_is_scored_on_the_same_rows_and_the_report_says_what
     results.write_tables(folder / "run")
     (group,) = compare([results.read_run(folder / "run")])
     (row,) = group.rows
-    assert [each.name for each in set_results(group)] == ["text", "general"]
-    for each in set_results(group):
-        lost = each.lost(group, row)
-        assert lost is not None
-        assert lost.interval is not None
+    assert [each.name for each in group.sets] == ["text", "general"]
+    for each in group.sets:
+        loss = lost(group, each, row)
+        assert loss is not None
+        assert loss.interval is not None
         sign = -1 if each.higher_is_better else 1
-        rise = after.sets[each.name].quality - before.sets[each.name].quality
-        assert lost.value == pytest.approx(sign * rise)
-        assert lost.interval[0] <= lost.value <= lost.interval[1]
+        now, then = after.sets[each.name].quality, before.sets[each.name].quality
+        assert now is not None
+        assert then is not None
+        rise = now - then
+        assert loss.value == pytest.approx(sign * rise)
+        assert loss.interval[0] <= loss.value <= loss.interval[1]
 
 
 def test_further_sets_change_nothing_of_training_and_are_part_of_what_a_trial_is(
@@ -149,3 +152,16 @@ def test_the_peak_of_scoring_is_that_of_the_longest_text_too(tiny_model: Path, f
         measurement._measure(config, locate.model_folder(config.model), tokenizer_of(config), steps=1)
     assert scored
     assert scored[0] > 50
+
+
+def test_an_infinite_loss_of_a_set_that_steers_nothing_leaves_the_trial_done_and_the_set_unmeasured(
+    tiny_model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pretrain, "bits", lambda self, policy, rows, cutoff: np.full(len(rows), np.inf))
+    record = run(with_sets(tiny_model, folder, None), tmp_path / "run", memory_gauge=None)
+    assert record.status == "done", record.error
+    text, general = record.sets.values()
+    assert (text.quality, text.not_measured) == (None, "its loss is inf, its bits_per_byte is inf")
+    assert text.metrics == {}
+    assert general.quality is not None
+    assert read_record(tmp_path / "run" / "trials" / record.trial_id) == record
