@@ -16,8 +16,9 @@ from sweeps.spec.source import Source
 from sweeps.spec.spec import Spec
 from sweeps.spec.tree import Branch, Leaf, variant_count, variants
 from trainables.config import limits
+from trainables.methods.derived_class import FILLED
 from trainables.methods.own_code import OwnCode, OwnMethodError, is_own_kind, split_kind
-from trainables.methods.own_method import FILLED, OwnMethod, load_class
+from trainables.methods.own_method import OwnMethod, load_class
 from trainables.system.suggestions import did_you_mean, nearest
 
 BASE = "base"  # the untrained model's name among the methods

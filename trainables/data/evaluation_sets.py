@@ -20,11 +20,13 @@ from trainables.data.kept_together import split_keys
 from trainables.data.row_kind import detect_row_type
 from trainables.data.rows import Text
 from trainables.data.sources import resolve
-from trainables.data.splits import by_hash, sampled_rows
+from trainables.data.splits import by_hash
 
-# Settings of the data that say which rows are trained on or held out, and how; a further set has none of them.
+# Settings of the data that say which rows are trained on or held out, and how many; a further set has none of them, so
+# that trials which differ in these are scored on the same rows.
 _OF_THE_SPLIT: dict[str, Any] = {
     "eval": None, "eval_count": None, "mix": "concat", "weights": None, "sha256": None, "planned_sets": {},
+    "num_samples": None, "max_samples": None,
 }  # fmt: skip
 # Those that describe files with other columns; running text beside rows of another kind is read without them.
 _OF_COLUMNS: dict[str, Any] = {"format": None, "columns": {}, "tags": {}}
@@ -65,11 +67,8 @@ def load_set(config: DataConfig, name: str, row_type: type) -> EvaluationSet:
             own = own.model_copy(update=_OF_COLUMNS)
         data = load_uncut(own, kind, further=True)
         keys = split_keys(config, data.rows.table)
-        # Numbers of rows by data set are of those that are trained on.
-        count = config.num_samples if isinstance(config.num_samples, int) else None
-        drawn = sampled_rows(np.zeros(len(keys), np.int64), count, config.sample_seed)
         texts = data.rows.table["row"]
-        chosen = by_hash(keys, drawn, lambda row: str(texts[row].as_py()))[: config.eval_rows]
+        chosen = by_hash(keys, np.arange(len(keys)), lambda row: str(texts[row].as_py()))[: config.eval_rows]
         rows = Rows[Any](data.rows.table, chosen, kind, data.rows.sha256)
         planned = config.planned_sets.get(name)
         if planned is not None and planned.sha256 != data.sha256:
@@ -82,10 +81,10 @@ def load_set(config: DataConfig, name: str, row_type: type) -> EvaluationSet:
         source=data.name,
         rows=rows,
         row_type=kind,
-        total=len(drawn),
+        total=len(keys),
         exact=data.exact,
         sha256=data.sha256,
-        keys=keys[drawn],
+        keys=keys,
         quality=planned.quality if planned is not None else None,
         notes=data.notes,
         warnings=data.warnings,

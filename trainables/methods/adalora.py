@@ -25,23 +25,13 @@ NAME = "adalora"
 # Before the number of a trial's steps is known: PEFT wants some.
 UNKNOWN_STEPS = 2**31
 FIRST_SHARE, LAST_SHARE = 0.1, 0.3  # of a trial's steps, without `tinit` and `tfinal`
-USED = frozenset(
-    {
-        *(
-            "target_r",
-            "init_r",
-            "tinit",
-            "tfinal",
-            "deltaT",
-            "beta1",
-            "beta2",
-            "orth_reg_weight",
-            "lora_alpha",
-        ),
-        *("lora_dropout", "init_lora_weights", "modules_to_save", "layers_to_transform", "layers_pattern"),
-        *("exclude_modules", "fan_in_fan_out"),
-    }
-)
+# fmt: off
+USED = frozenset({
+    "target_r", "init_r", "tinit", "tfinal", "deltaT", "beta1", "beta2", "orth_reg_weight", "lora_alpha",
+    "lora_dropout", "init_lora_weights", "modules_to_save", "layers_to_transform", "layers_pattern",
+    "exclude_modules", "fan_in_fan_out",
+})
+# fmt: on
 SMALLEST = {"target_r": 1, "tinit": 0, "tfinal": 0, "deltaT": 1}
 STATE = {"exp_avg_ipt": "importance", "exp_avg_unc": "uncertainty"}  # PEFT's, by their names in checkpoints
 
@@ -66,8 +56,8 @@ def obstacles(options: Mapping[str, Any], train: TrainConfig) -> Iterator[tuple[
     given = [f"{name}: {options[name]}" for name in ("tinit", "tfinal") if options.get(name)]
     if given and train.steps is None:
         yield "epochs", f"{' and '.join(given)} count steps; give steps, or leave them out for shares of them"
-    elif given and options.get("tinit", 0) + options.get("tfinal", 0) >= (train.steps or 0):
-        yield "steps", f"{' and '.join(given)} leave none of {train.steps} steps in which ranks fall"
+    elif train.steps is not None and (problem := _steps_problem(options, train.steps)) is not None:
+        yield "steps", problem
     if train.precision == "fp16":
         yield (
             "precision",
@@ -135,8 +125,12 @@ def _kept_whole(cls: type) -> type:
     return KeptWhole
 
 
-def schedule(model: Any, options: Mapping[str, Any]) -> Any:
-    """A callback that gives up ranks after each optimizer step. What an earlier training of the model left goes."""
+def schedule(model: Any, options: Mapping[str, Any], measured: bool = False) -> Any:
+    """A callback that gives up ranks after each optimizer step. What an earlier training of the model left goes.
+
+    ``measured``: memory is measured, in fewer steps than the trial has, in all of which importances are kept. Else
+    training begins with ``ValueError`` where ranks can't fall in so many steps.
+    """
     from transformers import TrainerCallback
 
     config = model.peft_config[model.active_adapter]
@@ -146,7 +140,9 @@ def schedule(model: Any, options: Mapping[str, Any]) -> Any:
     class RankSchedule(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
             config.total_step = state.max_steps
-            config.tinit, config.tfinal = end_steps(options, state.max_steps)
+            if not measured and (problem := _steps_problem(options, state.max_steps)) is not None:
+                raise ValueError(problem)
+            config.tinit, config.tfinal = (0, 0) if measured else end_steps(options, state.max_steps)
 
         def on_optimizer_step(self, args: Any, state: Any, control: Any, **others: Any) -> None:
             # Before the gradients are cleared; transformers counts the step afterwards.
@@ -156,15 +152,29 @@ def schedule(model: Any, options: Mapping[str, Any]) -> Any:
 
 
 def end_steps(options: Mapping[str, Any], steps: int) -> tuple[int, int]:
-    """How many of the first and of the last of so many steps keep the ranks as they are.
+    """How many of the first and of the last of so many steps keep the ranks as they are: those that the options give,
+    else shares of the steps, or less where what is given leaves less.
 
-    >>> end_steps({}, 100)
-    (10, 30)
+    >>> end_steps({}, 100), end_steps({"tinit": 75}, 100), end_steps({"tfinal": 95}, 100)
+    ((10, 30), (75, 24), (4, 95))
     """
-    first = int(options.get("tinit", FIRST_SHARE * steps))
-    last = int(options.get("tfinal", LAST_SHARE * steps))
-    # Memory is measured in fewer steps than the trial has, for which they were checked.
-    return (first, last) if first + last < steps else (0, 0)
+    first, last = int(FIRST_SHARE * steps), int(LAST_SHARE * steps)
+    last = options.get("tfinal", max(0, min(last, steps - options.get("tinit", first) - 1, steps - 2)))
+    first = options.get("tinit", max(0, min(first, steps - last - 1)))
+    return first, last
+
+
+def _steps_problem(options: Mapping[str, Any], steps: int) -> str | None:
+    """Why ranks can't fall in so many steps; ``None`` where they can."""
+    if steps < 2:
+        return f"got {steps}; adalora chooses ranks by the importances of earlier steps: the minimum is 2"
+    first, last = end_steps(options, steps)
+    given = " and ".join(f"{name}: {options[name]}" for name in ("tinit", "tfinal") if options.get(name))
+    if first + last >= steps:
+        return f"{given} leave none of {steps} steps in which ranks fall"
+    if steps - last < 2:
+        return f"{given} leaves {steps - last} of {steps} steps before the last ranks are chosen: the minimum is 2"
+    return None
 
 
 def add_penalty_gradients(model: Any) -> None:

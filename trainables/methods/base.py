@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainables.config.base import Frozen
+from trainables.methods.own_code import is_own_kind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,10 +49,11 @@ class FineTuning(Frozen, ABC):
     @property
     def similarity(self) -> str:
         """What methods have in common that take similar memory and time: the label, without the entry's own name, and
-        of code of one's own its hash.
+        of code of one's own its kind, which names the module, and its hash.
         """
-        code = getattr(self, "method_sha256", None) or ""
-        return f"{self.model_copy(update={'name': None}).label}{code[:12]}"
+        kind = str(self.kind)  # type: ignore[attr-defined]  # every subclass declares it
+        label = self.model_copy(update={"name": None}).label
+        return f"{kind} {label} {getattr(self, 'method_sha256', '')}" if is_own_kind(kind) else label
 
     @property
     def base_form(self) -> dict[str, Any]:

@@ -11,11 +11,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from pydantic import ConfigDict, create_model
+from pydantic import ConfigDict
 
 from trainables.methods.base import FineTuning
+from trainables.methods.derived_class import NOT_OWN, derived_class
 from trainables.methods.own_code import OwnCode, OwnMethodError, import_module, is_own_kind, split_kind
 from trainables.system.suggestions import did_you_mean
 
@@ -30,28 +31,6 @@ if TYPE_CHECKING:
     from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.precision import Dtypes
 
-PROTOCOL = "trainables.methods.base.FineTuning"
-# Fields that planning fills in: where the code is, its hash, and whether the class holds the base in a form of its own.
-FILLED = ("method_path", "method_sha256", "holds_base")
-# What decides in what form the base is held.
-OF_BASE = ("prepare", "load_options", "load_dtype", "base_form_settings")
-# What decides what trains: where the class has one of these, a formula that it inherits says nothing of it.
-OF_ATTACHING = (
-    "attach",
-    "attach_adapters",
-    "_peft_config",
-    "_trained",
-    "prepare",
-    "load_options",
-    "load_dtype",
-)
-NOT_OWN = (
-    "trainables",
-    "pydantic",
-    "builtins",
-    "abc",
-    "typing",
-)  # packages of the classes that are nobody's own
 OWN = "own"  # among the tags of the union of methods
 TRUST = "method_code"  # what --trust calls it
 
@@ -136,7 +115,7 @@ def load_class(kind: str, code: OwnCode | None) -> type[FineTuning]:
         where = f"{module}, in {code.path}," if code is not None else module
         if found is None:
             raise OwnMethodError(f"{where} has no class {name}{did_you_mean(name, _methods_in(imported))}")
-        _CLASSES[key] = _derived(found, kind, where)
+        _CLASSES[key] = derived_class(found, kind, where)
     _LATEST[kind] = OwnMethodClass(_CLASSES[key], code)
     return _CLASSES[key]
 
@@ -177,74 +156,14 @@ def code_of(method: FineTuning | None) -> OwnCode | None:
 
 
 def filled(kind: str) -> dict[str, Any]:
-    """The fields that planning fills in for a kind whose class was imported; none for others."""
+    """The fields that planning fills in for a kind whose class was imported; none for others. ``holds_base`` follows
+    from the settings.
+    """
     if kind not in _LATEST:
         return {}
-    cls, code = _LATEST[kind].cls, _LATEST[kind].code
-    where = {"method_path": str(code.path), "method_sha256": code.sha256} if code is not None else {}
-    return {**where, "holds_base": cls.model_fields["holds_base"].get_default()}
+    code = _LATEST[kind].code
+    return {"method_path": str(code.path), "method_sha256": code.sha256} if code is not None else {}
 
 
-def _derived(cls: Any, kind: str, where: str) -> type[FineTuning]:
-    """The class with ``kind`` and what planning fills in as fields."""
-    if not (isinstance(cls, type) and issubclass(cls, FineTuning)):
-        raise OwnMethodError(f"{split_kind(kind)[1]} of {where} is no method: derive it from {PROTOCOL}")
-    missing = sorted(set(getattr(cls, "__abstractmethods__", ())) - {"footprint"})
-    if missing:
-        raise OwnMethodError(f"{cls.__name__} of {where} lacks {', '.join(missing)} of {PROTOCOL}")
-    taken = sorted(set(cls.model_fields) & {*FILLED, *ENTRY_SECTIONS})
-    if taken:
-        raise OwnMethodError(
-            f"{cls.__name__} of {where} has the option {taken[0]}, which means something else in a spec; rename it"
-        )
-    holds = any(getattr(cls, name) is not getattr(FineTuning, name) for name in OF_BASE)
-    base: Any = _with_footprint(cls, kind)
-    fields: dict[str, Any] = {
-        "kind": (Literal[kind], kind),
-        "method_path": (Path | None, None),
-        "method_sha256": (str | None, None),
-        "holds_base": (bool, holds),
-    }
-    try:
-        derived = create_model(
-            cls.__name__, __base__=base, __module__=cls.__module__, __doc__=cls.__doc__, **fields
-        )
-    except Exception as error:  # whatever pydantic finds odd in somebody's class
-        raise OwnMethodError(f"{cls.__name__} of {where} is no config class: {error}") from error
-    return cast("type[FineTuning]", derived)
-
-
-def _with_footprint(cls: type[FineTuning], kind: str) -> type[FineTuning]:
-    """The class with a footprint: its own, where that is of what it attaches, else none, so that a step is traced."""
-    own = [each for each in cls.__mro__ if each.__module__.partition(".")[0] not in NOT_OWN]
-    attaches = any(name in vars(each) for each in own for name in OF_ATTACHING)
-    given = any("footprint" in vars(each) for each in own)
-    inherited = not attaches and "footprint" not in getattr(cls, "__abstractmethods__", ())
-
-    class WithFootprint(cls):  # type: ignore[misc, valid-type]
-        @property
-        def base_form(self) -> dict[str, Any]:
-            # Only the class knows which of its settings decide it.
-            settings = self.model_dump(mode="json") if self.holds_base else super().base_form
-            return {**settings, "code": self.similarity}
-
-        def footprint(self, shape: DecoderShape) -> Footprint:
-            from trainables.models.architecture.decoder_shape import MemoryNotPredictable
-
-            if not (given or inherited):
-                raise MemoryNotPredictable(f"no formula covers {kind}")
-            try:
-                return super().footprint(shape)
-            except MemoryNotPredictable:
-                raise
-            except Exception as error:  # somebody's code
-                what = f"the footprint of {kind} fails ({type(error).__name__}: {error})"
-                raise MemoryNotPredictable(what) from error
-
-    WithFootprint.__doc__ = cls.__doc__
-    return WithFootprint
-
-
-ENTRY_SECTIONS = ("model", "data", "train", "search", "resources")  # which an entry of a spec may override
 _CLASSES: dict[tuple[str, str | None], type[FineTuning]] = {}  # by kind and hash of the code
 _LATEST: dict[str, OwnMethodClass] = {}  # by kind

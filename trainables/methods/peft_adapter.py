@@ -216,6 +216,9 @@ class PeftAdapter(QuantizedBase):
     def callbacks(self, model: nn.Module, dtypes: Dtypes, seed: int) -> list[Any]:
         return [adalora.schedule(model, self.options)] if self.type == adalora.NAME else []
 
+    def heaviest_callbacks(self, model: nn.Module, dtypes: Dtypes, seed: int) -> list[Any]:
+        return [adalora.schedule(model, self.options, measured=True)] if self.type == adalora.NAME else []
+
     def add_gradients(self, model: nn.Module) -> None:
         if self.type == adalora.NAME:
             adalora.add_penalty_gradients(model)

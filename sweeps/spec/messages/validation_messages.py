@@ -19,8 +19,9 @@ from sweeps.spec.problems import Problem, format_value, reads_as_other, refusal,
 from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, CellPath, Leaf, Node, node_at
 from trainables.config.base import fields_by_key
+from trainables.methods.derived_class import FILLED
 from trainables.methods.own_code import is_own_kind
-from trainables.methods.own_method import FILLED, OWN, known_class
+from trainables.methods.own_method import OWN, known_class
 from trainables.system.suggestions import Proposal, did_you_mean, message_of
 
 FILLED_BY_PLANNING = {"fingerprint", "sha256", "start", "planned_sets"}  # fields that people can't write

@@ -11,11 +11,13 @@ from peft import AdaLoraConfig, get_peft_model
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
-from tests.helpers.trials import make_config, make_policy, run
+from tests.helpers.trials import make_config, make_policy, run, write_rows
 from tests.trainables.methods.test_peft_adapter import check_merge, problems
 from tests.trainables.runner.test_stages_and_methods import check_cell
+from trainables.memory.measurement import measure
 from trainables.methods import PeftAdapter, adalora
 from trainables.models.adapter_config import read_adapter_config
+from trainables.runner.run import TrialContext, run_trial
 
 METHOD: dict[str, Any] = {"kind": "peft", "type": "adalora", "init_r": 6, "target_r": 2}
 FP32 = {"dtype": "float32", "precision": "fp32"}
@@ -89,6 +91,8 @@ def test_ranks_that_cannot_fall_are_refused(tiny_model: Path) -> None:
     ("options", "train", "key", "words"),
     [
         ({"tinit": 3, "tfinal": 2}, {"steps": 5}, "steps", "leave none of 5 steps in which ranks fall"),
+        ({"tfinal": 4}, {"steps": 5}, "steps", "tfinal: 4 leaves 1 of 5 steps before the last ranks"),
+        ({}, {"steps": 1}, "steps", "the minimum is 2"),
         ({"tfinal": 2}, {"epochs": 1}, "epochs", "give steps"),
         ({}, {"optimizer": "lomo", "max_grad_norm": None}, "optimizer", "leaves no gradients"),
         ({}, {"optimizer": "schedule_free", "scheduler": "constant"}, "optimizer", "averages weights"),
@@ -106,4 +110,25 @@ def test_training_that_leaves_no_ranks_to_choose_is_refused(
 def test_without_steps_for_its_ends_they_are_shares_of_the_trials_steps() -> None:
     assert adalora.end_steps({}, 200) == (20, 60)
     assert adalora.end_steps({"tinit": 5, "tfinal": 0}, 200) == (5, 0)
-    assert adalora.end_steps({"tinit": 5}, 4) == (0, 0)  # where memory is measured
+    assert adalora.end_steps({}, 2) == (0, 0)
+
+
+def test_an_end_that_is_given_is_kept_and_shortens_the_other(tiny_model: Path) -> None:
+    for options, ends in (({"tinit": 75}, (75, 24)), ({"tfinal": 95}, (4, 95))):
+        config = make_config(tiny_model, "commands", {**METHOD, **options}, steps=100)
+        assert config.method is not None
+        assert not dict(config.method.training_obstacles(config.train))
+        assert adalora.end_steps(options, 100) == ends
+
+
+@pytest.mark.parametrize("ends", [{"tfinal": 1}, {"tinit": 1}, {"tinit": 75, "tfinal": 20}])
+def test_memory_is_measured_in_fewer_steps_than_its_ends_have(ends: dict[str, int], tiny_model: Path) -> None:
+    config = make_config(tiny_model, "commands", {**METHOD, **ends}, steps=100)
+    assert measure(config).peak_train_bytes is not None
+
+
+def test_an_epoch_of_one_step_says_why_ranks_cannot_fall(tiny_model: Path, tmp_path: Path) -> None:
+    config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), METHOD, epochs=0.05)
+    record = run_trial(config, TrialContext(tmp_path))
+    assert record.status == "failed"
+    assert "got 1; adalora chooses ranks by" in str(record.error)
