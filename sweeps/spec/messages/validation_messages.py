@@ -81,8 +81,9 @@ class ErrorTranslator:
             return "unknown key; kind says that already. Leave it out"
         others = re.fullmatch(r"(?:methods|stages)\[\]\.\w+ \((.*)\)", self.elsewhere.get(key, ""))
         if kind is not None and others is not None and not own and key not in FILLED_BY_PLANNING:
-            first = others[1].split(", ")[0]
-            return f"{kind.default} has no {key}. {others[1]} has: write kind: {first}, or leave {key} out"
+            kinds = others[1].split(", ")
+            have = f"{' and '.join(kinds)} {'have it' if len(kinds) > 1 else 'has it'}"
+            return f"{kind.default} has no {key}. {have}: write kind: {kinds[0]}, or leave {key} out"
         if own:  # whose options may be called anything
             fields = [key for key in fields_by_key(owner) if key not in FILLED]
             return unknown_key_message(key, [*fields, *self.extra_keys.get(owner, ())])

@@ -289,7 +289,7 @@ def test_a_good_spec_has_no_problems(workdir: Path) -> None:
             "rank: {choice: [4, 8]}",
             "init: pisa",
             "spec.yaml:7 methods[1].init: got pisa. Did you mean pissa? "
-            "Allowed: one of default, gaussian, pissa, olora",
+            "Allowed: one of default, gaussian, pissa, olora, eva",
         ),
         (
             "kind: lora, rank: {choice: [4, 8]}",
@@ -670,7 +670,10 @@ def test_reading_and_planning_import_nothing_heavy() -> None:
             "kind is not given. Write kind: lora in place of finetuning_type: lora",
         ),
         ("{kind: lora, finetuning_type: lora}", "unknown key; kind says that already. Leave it out"),
-        ("{kind: lora, bits: 4}", "lora has no bits. qlora has: write kind: qlora, or leave bits out"),
+        (
+            "{kind: lora, bits: 4}",
+            "lora has no bits. qlora and peft have it: write kind: qlora, or leave bits out",
+        ),
         (
             "{kind: qlora, bits: 3}",
             "bits: bnb has 4 or 8 bits, not 3. Write backend: hqq, which has 1 to 6 and 8",
