@@ -59,10 +59,10 @@ def run_key(location: str) -> str:
 
 
 class RootFolder:
-    """A folder of runs. ``runs``: those of the last look that came to its end, by key."""
+    """A folder of runs. ``runs``: those of the last look that came to its end, by key; ``None`` before the first."""
 
     def __init__(self, root: Path) -> None:
-        self.runs: dict[str, RunEntry] = {}
+        self.runs: dict[str, RunEntry] | None = None
         self._root = root
         self._look: threading.Thread | None = None
         self._began = float("-inf")
@@ -113,11 +113,20 @@ class RunIndex:
                     self._look()
         return self._known().get(key)
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether the first look at a folder hasn't ended, so that runs may be missing."""
+        return any(folder.runs is None for folder in self._folders)
+
+    def knows(self, key: str) -> bool:
+        """Whether a look has found the run; looks at nothing."""
+        return key in self._known()
+
     def _known(self) -> dict[str, RunEntry]:
         at_urls: list[RunEntry] = [*self._at_urls, *self._added]
         known = {entry.key: entry for entry in at_urls}
         for folder in self._folders:
-            known |= folder.runs
+            known |= folder.runs or {}
         return known
 
     def _look(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sweeps.ui.context import ui_of
@@ -54,9 +54,10 @@ async def home(request: Request) -> Response:
     )
 
 
-async def events(request: Request) -> Response:
+async def events(request: Request) -> StreamingResponse:
     """All runs at once, and all again whenever one has changed; every few seconds at least when they were read."""
-    snapshots = ui_of(request).snapshots
+    ui = ui_of(request)
+    snapshots = ui.snapshots
 
     def state() -> dict[str, Any]:
         added, now = added_keys(), time.time()
@@ -65,14 +66,15 @@ async def events(request: Request) -> Response:
         return {
             "runs": [_with_age_of_reading(each, now) for each in summaries],
             "as_of": min(filter(None, times), default=now),
+            "is_reading": ui.runs.is_reading,
         }
 
     return event_stream(request, lambda: asyncio.to_thread(state), PUSH_SECONDS, changes)
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any] | None:
-    """The runs if one has changed; every few seconds the time alone."""
-    if new["runs"] != old["runs"]:
+    """The runs if one has changed, or all folders are read; every few seconds the time alone."""
+    if (new["runs"], new["is_reading"]) != (old["runs"], old["is_reading"]):
         return new
     if new["as_of"] // AS_OF_SECONDS != old["as_of"] // AS_OF_SECONDS:
         return {"as_of": new["as_of"]}

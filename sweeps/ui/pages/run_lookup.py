@@ -21,13 +21,22 @@ TRIAL = re.compile(r"[\w.-]{1,128}")
 FIRST_SECONDS = 0.5  # that a page waits for the first read of a run; the rest comes by the event stream
 READ_SECONDS = 20.0  # that what a page loads later waits
 LOOK_SECONDS = 0.02  # between two looks whether the first read has ended
+ROOTS_SECONDS = 15.0  # that an unknown run waits for the first look at all folders
 
 
 async def followed_run(request: Request, key: str | None = None, wait: float = FIRST_SECONDS) -> Followed:
-    """Raises ``HTTPException`` 404 for a key that no run has."""
+    """Raises ``HTTPException`` 404 for a key that no run has, 503 while folders were never read to the end."""
     key = key if key is not None else request.path_params["key"]
     ui = ui_of(request)
-    found: Followed | None = await asyncio.to_thread(ui.snapshots.state, key) if KEY.fullmatch(key) else None
+    found = await asyncio.to_thread(ui.snapshots.state, key) if KEY.fullmatch(key) else None
+    if found is None and KEY.fullmatch(key) and ui.runs.is_reading:
+        until = time.monotonic() + ROOTS_SECONDS
+        while ui.runs.is_reading and not ui.runs.knows(key) and time.monotonic() < until:
+            await asyncio.sleep(LOOK_SECONDS)
+        if ui.runs.knows(key):
+            found = await asyncio.to_thread(ui.snapshots.state, key)
+        elif ui.runs.is_reading:
+            raise HTTPException(503, translator(request)("run.folders_reading"))
     if found is None:
         raise HTTPException(404, translator(request)("run.unknown", key=key))
     until = time.monotonic() + wait

@@ -16,6 +16,7 @@ const VALUES = {
 const age = (run) => run.began === null ? null : Date.now() / 1000 - run.began;
 let runs = [];
 let asOf = null; // when the server last read the runs, those aside that are late
+let isReading = false; // whether a folder of runs was never read to its end
 let order = {column: "age", descending: false};
 const selected = new Set();
 const rows = new Map(); // key -> element, kept so that focus stays where it is
@@ -78,8 +79,8 @@ function show() {
   });
   const same = made.length === body.children.length && made.every((each, index) => each === body.children[index]);
   if (!same) body.replaceChildren(...made);
-  byId("waiting").hidden = true;
-  byId("empty").hidden = runs.length > 0;
+  byId("waiting").hidden = !isReading;
+  byId("empty").hidden = runs.length > 0 || isReading;
   byId("table-frame").hidden = runs.length === 0;
   byId("controls").hidden = runs.length === 0;
   setText(byId("as-of"), asOf === null ? "" : t("common.as_of", {time: clock(asOf)}));
@@ -139,6 +140,7 @@ dialog.querySelector("form").addEventListener("submit", async (event) => {
 
 function take(part) {
   runs = part.runs ?? runs;
+  isReading = part.is_reading ?? isReading;
   asOf = part.as_of;
   show();
 }
