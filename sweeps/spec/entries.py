@@ -51,13 +51,17 @@ class Entry:
 
 def written_kinds(spec: Spec) -> list[str]:
     """The kinds of a spec's methods, each once, in its order."""
+    return list(dict.fromkeys(kind for branch in spec.methods for kind in kinds_of(branch)))
+
+
+def kinds_of(branch: Branch) -> list[str]:
+    """The kinds of one list entry, of which it may compare several."""
     kinds = (
         settings.plain().get("kind")
-        for branch in spec.methods
         for settings, _ in variants(branch.only("kind"))
         if isinstance(settings, Branch)
     )
-    return list(dict.fromkeys(kind for kind in kinds if isinstance(kind, str)))
+    return [kind for kind in kinds if isinstance(kind, str)]
 
 
 def read_entries(spec: Spec, part: str) -> tuple[list[Entry], list[Problem]]:

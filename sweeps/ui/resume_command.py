@@ -56,6 +56,19 @@ class Resumed:
         argv = ("run", operand(spec), *options, "--output", operand(self._output), "--resume", "--detach")
         return RunCommand("run", argv, cwd)
 
+    def foreign_code(self, text: str) -> set[str]:
+        """What a spec that the run keeps would run, without what the user's spec names that began the run. A spec that
+        can't be read runs nothing.
+        """
+        typed, _ = _typed(str(self.environment.get("command") or ""))
+        spec, cwd, own = self._spec(typed)
+        try:
+            named = _code(parse(Path.cwd() / "spec.yaml", text))
+            known = _code(parse(Path.cwd() / "spec.yaml", own)) if self._is_of_the_user(spec, cwd) else set()
+        except SpecError:
+            return set()
+        return named - known
+
     @property
     def _output(self) -> str:
         return self.location.rstrip("/").rpartition("/")[0] or "."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 
-from sweeps.spec.entries import written_kinds
+from sweeps.spec.entries import kinds_of, written_kinds
 from sweeps.spec.key_path import KeyPath
 from sweeps.spec.problems import Problem
 from sweeps.spec.spec import Spec
@@ -32,21 +32,28 @@ def hashes(spec: Spec) -> dict[str, str]:
 
 
 def changes(spec: Spec, before: Mapping[str, str]) -> Iterator[Problem]:
-    """A problem for each method whose code is no longer what a run began with: ``before`` has its hashes."""
+    """A problem for each method whose code is no longer what a run began with: ``before`` has the hashes of what was
+    beside the spec; what it lacks was installed.
+    """
     now = hashes(spec)
-    for kind, hashed in before.items():
-        if now.get(kind) != hashed:
+    for kind in dict.fromkeys([*before, *now]):
+        if now.get(kind) != before.get(kind):
             what = (
                 f"the code of {kind} is not what this run was started with. Restore it, or start a new run under "
                 "another name"
             )
+            if kind not in before:
+                what = (
+                    f"this run was started with {kind} as it is installed, and now there is a module of that name "
+                    "beside the spec. Move it away, or start a new run under another name"
+                )
             yield spec.source.problem(_path_of(spec, kind), what)
 
 
 def _path_of(spec: Spec, kind: str) -> KeyPath:
     """Where the spec names a kind."""
     for branch in spec.methods:
-        if kind in str(branch.plain().get("kind")):
+        if kind in kinds_of(branch):
             return (*branch.origin, "kind")
     return ("methods",)
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sweeps.runs.layout import read_environment
 from sweeps.ui.children.command_line import WrongArgument
 from sweeps.ui.context import Ui, ui_of
 from sweeps.ui.drafts import origins
@@ -23,6 +24,7 @@ from sweeps.ui.pages.run_lookup import READ_SECONDS
 from sweeps.ui.refusal import refused
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.request_body import read_json, read_limited
+from sweeps.ui.resume_command import Resumed
 from sweeps.ui.roots import below
 from trainables.models.catalog import CATALOG, PACKAGED
 from trainables.storage.damaged_files import DamagedFile
@@ -74,7 +76,10 @@ async def create(request: Request) -> Response:
         case "spec":
             made = origins.shipped(name)
         case "run":
-            made = await asyncio.to_thread(_run_spec, ui, name)
+            try:
+                made = await asyncio.to_thread(_run_spec, ui, name)
+            except WrongArgument as error:
+                return refused(400, "code", str(error))
         case "empty":
             made = NewText(origins.EMPTY, "sweep", "")
         case "data":
@@ -145,7 +150,9 @@ def _new_draft(made: NewText) -> Draft:
 
 
 def _run_spec(ui: Ui, key: str) -> NewText | None:
-    """The spec of a run as it was written."""
+    """The spec of a run as it was written; raises :class:`WrongArgument` where it names code to run that no spec of
+    the user's does: to check a draft is enough to run it.
+    """
     entry = ui.runs.get(key)
     folder = entry.folder if entry is not None else None
     if entry is not None and folder is None:  # of a run at a URL, a copy is read
@@ -156,8 +163,19 @@ def _run_spec(ui: Ui, key: str) -> NewText | None:
     try:
         with require_own(folder / "spec.yaml").open("rb") as file:
             text = file.read(origins.UPLOAD_BYTES).decode("utf-8")
+        resumed = Resumed(
+            entry.location,
+            read_environment(folder) or {},
+            folder,
+            ui.settings.data_folder.absolute(),
+            ui.roots,
+        )
     except (OSError, UnicodeDecodeError, DamagedFile):
         return None
+    if code := resumed.foreign_code(text):
+        raise WrongArgument(
+            f"the run's spec would run code ({', '.join(sorted(code))}); upload it as a file if you trust this run"
+        )
     return origins.copied(text, entry.name)
 
 

@@ -215,6 +215,30 @@ def test_a_run_is_not_resumed_with_other_code(workdir: Path) -> None:
     assert found.value.problems[0].line == 6
 
 
+def test_each_method_with_other_code_is_named_at_its_line(workdir: Path) -> None:
+    code = f"{example()[0]}\n\nclass NormTuningMore(NormTuning):\n    pass\n"
+    text = OWN.replace("  - {kind", '  - {kind: "norms:NormTuningMore"}\n  - {kind', 1)
+    (workdir / "norms.py").write_text(code)
+    prepare(plan(workdir, text), workdir / "run", resume=False)
+    (workdir / "norms.py").write_text(f"{code}\n# changed\n")
+    with pytest.raises(SpecError) as found:
+        check_resumable(plan(workdir, text), workdir / "run", resume=True)
+    lines = {problem.what.split()[3]: problem.line for problem in found.value.problems}
+    assert lines == {"norms:NormTuningMore": 6, "norms:NormTuning": 7}
+
+
+def test_a_run_that_began_with_an_installed_module_is_not_resumed_with_one_beside_the_spec(
+    workdir: Path,
+) -> None:
+    prepare(plan(workdir, OWN), workdir / "run", resume=False)
+    kept = workdir / "run" / "environment.json"
+    environment = json.loads(kept.read_text())
+    del environment["plan"]["method_code"]  # as of a module that is installed
+    kept.write_text(json.dumps(environment))
+    with pytest.raises(SpecError, match="norms:NormTuning as it is installed, and now there is a module"):
+        check_resumable(plan(workdir, OWN), workdir / "run", resume=True)
+
+
 def test_its_code_goes_to_nodes_that_lack_it(workdir: Path) -> None:
     from sweeps.execution.input_files import find_input_files
 

@@ -71,6 +71,20 @@ def test_a_copy_of_a_runs_spec_follows_no_link(ui: Any) -> None:
     assert ui.post("/new", {"from": "run", "name": key}).status_code == 404
 
 
+def test_a_copy_of_a_runs_spec_runs_no_code_that_only_the_run_names(ui: Any) -> None:
+    spec = "name: old\nmethods: [{kind: 'evil:Method'}]\n"
+    run = ui.runs / "old"
+    (run / "trials").mkdir(parents=True)
+    (run / "spec.yaml").write_text(spec)
+    key = ui.state.runs.entries(now=True)[0].key
+    refused = ui.post("/new", {"from": "run", "name": key})
+    assert (refused.status_code, refused.json()["error"]["key"]) == (400, "code")
+    assert "would run code (evil:Method)" in refused.json()["error"]["message"]
+    (ui.data / "mine.yaml").write_text(spec)
+    (run / "environment.json").write_text('{"command": "paretune run mine.yaml"}')
+    assert ui.post("/new", {"from": "run", "name": key}).status_code == 200
+
+
 def test_the_spec_of_a_run_at_a_url_can_be_copied(new_ui_under_test: Any) -> None:
     url = f"memory://{secrets.token_hex(4)}/runs/far"
     Store(url).write("environment.json", b'{"name": "far", "plan": {"trials": {"sft-lora": 4}}}')
