@@ -54,7 +54,14 @@ def _distinguishing_settings(base: TrialConfig) -> dict[str, Any]:
     model = {key: value for key, value in _settings(base.model).items() if key != "start" and value}
     model["unsafe"] = "-".join(base.model.unsafe)
     trained_models = {key: trained.identity for _, key, trained in base.trained()}
-    return {"model": model, "data": _settings(base.data), **trained_models}
+    return {"model": model, "data": _without_lists(_settings(base.data)), **trained_models}
+
+
+def _without_lists(value: Any) -> Any:
+    """A setting's values as tuples: mappings of lists would be domains, whose parts are no settings of their own."""
+    if isinstance(value, dict):
+        return {key: _without_lists(item) for key, item in value.items()}
+    return tuple(map(_without_lists, value)) if isinstance(value, list) else value
 
 
 def _settings(config: Any) -> dict[str, Any]:

@@ -81,12 +81,16 @@ def setting_tag(key: str, value: Any, whole: bool = False) -> str:
 
 
 def _number_texts(value: Any) -> Iterator[str]:
-    """The values in a number, a list or a domain as texts: ``4``, ``8`` of ``{choice: [4, 8]}``."""
+    """The values in a number, a list or a domain as texts: ``4``, ``8`` of ``{choice: [4, 8]}``. Of a place on this
+    machine, the last part.
+    """
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):
         for item in value:
             yield from _number_texts(item)
+    elif isinstance(value, str) and value.startswith("/"):
+        yield value.rstrip("/").rpartition("/")[2]
     else:
         yield f"{value:g}" if isinstance(value, float) else str(value)
 

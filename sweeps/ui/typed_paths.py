@@ -8,9 +8,9 @@ from pathlib import Path
 from sweeps.ui.context import Ui
 from sweeps.ui.roots import OutsideRoot, below, is_below
 from trainables.storage.urls import is_url
+from trainables.templates import SUFFIXES
 
 NAME_OF_TEMPLATE = re.compile(r"\w[\w.-]*")
-TEMPLATE_FILES = (".jinja", ".j2")  # trainables/templates
 NAME = re.compile(r"[a-z]+:[^\s]+")  # a data set of a hub: hf:datasets/ORG/NAME
 
 
@@ -55,7 +55,7 @@ def template_source(ui: Ui, text: str) -> str:
     Raises ``OutsideRoot``.
     """
     text = text.strip()
-    if NAME_OF_TEMPLATE.fullmatch(text) and not text.endswith(TEMPLATE_FILES):
+    if NAME_OF_TEMPLATE.fullmatch(text) and not text.endswith(SUFFIXES):
         return text
     return str(folder_to_read(ui, text))
 

@@ -52,6 +52,8 @@ UNEQUAL = {
     )
     for cells in (2, 4)
 }
+# The share of them that is found in 1,000 runs (reports/README.md), less three standard errors of 300 runs.
+FOUND = dict(zip(UNEQUAL, (0.63, 0.43), strict=True))
 WORSE = {
     "one of 2 worse by the margin of 5 points, 200 rows": World(
         rows=200, gaps=(0.0, 0.05), environment=MARGIN
@@ -188,7 +190,7 @@ def test_of_a_thousand_reports_few_call_a_worse_cell_as_good(name: str) -> None:
 @pytest.mark.parametrize("name", UNEQUAL)
 def test_most_reports_find_a_large_difference(name: str) -> None:
     found = tally(UNEQUAL[name], repeats=300)
-    assert found.unequal_settled / found.unequal_pairs > 0.4
+    assert found.unequal_settled / found.unequal_pairs > FOUND[name]
     assert found.reversed_verdicts == 0
     assert_intervals_cover(found)
 

@@ -127,6 +127,18 @@ def test_models_and_data_sets_in_a_list_make_cells_and_base_rows(workdir: Path) 
     ]
 
 
+def test_base_models_that_differ_in_a_list_are_named_by_it_and_not_by_this_machines_paths(
+    workdir: Path,
+) -> None:
+    (workdir / "more.jsonl").write_text((workdir / "rows.jsonl").read_text())
+    both = "train: [rows.jsonl, more.jsonl], num_samples: {compare: [[4, 8], [8, 4]]}"
+    planned = plan(workdir, SPEC.replace("train: rows.jsonl", both))
+    assert [base.cell for base in planned.bases] == ["sft-base-num_samples4-8", "sft-base-num_samples8-4"]
+    lists = "train: {compare: [[rows.jsonl], [more.jsonl]]}"
+    planned = plan(workdir, SPEC.replace("train: rows.jsonl", lists))
+    assert [base.cell for base in planned.bases] == ["sft-base-trainrows.jsonl", "sft-base-trainmore.jsonl"]
+
+
 def test_an_entry_overrides_every_option_of_a_compared_model(workdir: Path) -> None:
     sets = ("model=[{path: model}, {path: model, dtype: float32}]",)
     planned = plan(workdir, methods("{kind: full}", "{kind: lora, model: {path: model}}"), sets)
