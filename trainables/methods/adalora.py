@@ -33,6 +33,7 @@ USED = frozenset({
 })
 # fmt: on
 SMALLEST = {"target_r": 1, "tinit": 0, "tfinal": 0, "deltaT": 1}
+NUMBERS_PER_WEIGHT = 3  # of its importance, as of the last step, averaged, and how uncertain that is
 STATE = {"exp_avg_ipt": "importance", "exp_avg_unc": "uncertainty"}  # PEFT's, by their names in checkpoints
 
 

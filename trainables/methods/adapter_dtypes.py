@@ -39,8 +39,11 @@ def keep_input_dtype(model: nn.Module) -> None:
     for module in model.modules():
         packed = isinstance(module, BaseTunerLayer) and type(module).__module__.endswith(".bnb")
         if packed and _in_dtype_of_input not in module._forward_hooks.values():
-            module.register_forward_hook(_in_dtype_of_input)
+            module.register_forward_hook(_in_dtype_of_input, with_kwargs=True)
 
 
-def _in_dtype_of_input(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    return output.to(inputs[0].dtype)
+def _in_dtype_of_input(
+    module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Tensor
+) -> Tensor:
+    # The first argument, whatever a layer calls it, if by its name.
+    return output.to(next(iter((*inputs, *named.values()))).dtype)

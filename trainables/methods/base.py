@@ -48,9 +48,7 @@ class FineTuning(Frozen, ABC):
 
     @property
     def similarity(self) -> str:
-        """What methods have in common that take similar memory and time: the label, without the entry's own name, and
-        of code of one's own its kind, which names the module, and its hash.
-        """
+        """The same where memory and time are similar: the label, and of one's own code its kind and its hash."""
         kind = str(self.kind)  # type: ignore[attr-defined]  # every subclass declares it
         label = self.model_copy(update={"name": None}).label
         return f"{kind} {label} {getattr(self, 'method_sha256', '')}" if is_own_kind(kind) else label
@@ -91,6 +89,11 @@ class FineTuning(Frozen, ABC):
     @property
     def added_tokens(self) -> int:
         """How many positions these take before each row; 0 where the settings don't say it."""
+        return 0
+
+    @property
+    def numbers_per_weight(self) -> int:
+        """How many numbers the method keeps for each weight of an adapter, in its type, beside the optimizer's."""
         return 0
 
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
@@ -245,6 +248,4 @@ def _write_dtype(path: Path, dtype: torch.dtype) -> None:
     for part in (config, *(value for value in config.values() if isinstance(value, dict))):
         if part is config or "dtype" in part:
             part["dtype"] = str(dtype).removeprefix("torch.")
-    files.write_text(
-        path, json.dumps(config, indent=2) + "\n"
-    )  # JSON as transformers writes it, infinity included
+    files.write_text(path, json.dumps(config, indent=2) + "\n")  # as transformers does, infinity included

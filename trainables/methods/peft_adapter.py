@@ -108,6 +108,10 @@ class PeftAdapter(QuantizedBase):
     def reference_stays(self) -> bool:
         return self.type not in CHANGED_AT_START and "modules_to_save" not in self.options
 
+    @property
+    def numbers_per_weight(self) -> int:
+        return adalora.NUMBERS_PER_WEIGHT if self.type == adalora.NAME else 0
+
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
         if (problem := peft_options.type_problem(self.type)) is not None:
             yield "type", problem

@@ -50,7 +50,9 @@ def follow_base(model: Any) -> Any:
     keeps the one that it found.
     """
     around = model.base_model
-    around.forward = lambda *args, **options: around.model(*args, **options)
+    del around.forward  # what PEFT found
+    cls: Any = type(around)
+    around.__class__ = _calling_base(cls)
     return model
 
 
@@ -109,6 +111,18 @@ def _without_first(output: Any, count: int) -> Any:
     if getattr(output, "hidden_states", None) is not None:
         output.hidden_states = tuple(map(rest, output.hidden_states))
     return output
+
+
+@functools.cache
+def _calling_base(cls: type) -> type:
+    """PEFT's class of adaption prompts; what copies such a model gets one that calls the copy's base."""
+
+    class CallingBase(cls):
+        def forward(self, *args: Any, **options: Any) -> Any:
+            return self.model(*args, **options)
+
+    CallingBase.__name__ = cls.__name__
+    return CallingBase
 
 
 @functools.cache

@@ -192,6 +192,10 @@ class TrainingStage(Frozen, ABC):
     def check_scoring(self, data: Data) -> None:
         """Raises what keeps the test rows from being scored, as far as that is known before training."""
 
+    def set_problem(self, rows: Sequence[Any]) -> str | None:
+        """Why the ``rows`` of a further evaluation set can't be scored; ``None`` where they can."""
+        return None
+
     @abstractmethod
     def objective_name(self) -> str:
         """What ``objective`` measures, as reports name it."""
@@ -232,5 +236,8 @@ class TrainingStage(Frozen, ABC):
 
     def largest_row(self, tokenizer: AnyTokenizer, rows: Sequence[Any], cutoff: int) -> RowLength:
         """The length that no row exceeds: the longest row's tokens, and the labels of the row that has the most."""
+        longest = self.longest_row(tokenizer, rows, cutoff)[1]
+        if longest.labels is None:  # the stage's labels are not those of its rows
+            return longest
         labels = self.tokens(tokenizer, rows, cutoff).labels.reshape(-1, self.examples_per_row).sum(1)
-        return replace(self.longest_row(tokenizer, rows, cutoff)[1], labels=int(labels.max()))
+        return replace(longest, labels=int(labels.max()))

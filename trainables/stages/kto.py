@@ -61,12 +61,12 @@ class KTO(TrainingStage):
         for part, rows in parts.items():
             label = _only_label(rows)
             if label is not None:
-                missing = "bad" if label else "good"
-                yield (
-                    "kind",
-                    f"every {part} row is labelled {str(label).lower()}, and kto needs good and bad answers; "
-                    f"add {missing} answers, or hold out more rows",
-                )
+                what = f"every {part} row is labelled {str(label).lower()}, {_missing(label)}"
+                yield "kind", f"{what}, or hold out more rows"
+
+    def set_problem(self, rows: Sequence[Any]) -> str | None:
+        label = _only_label(rows)
+        return None if label is None else f"every row is labelled {str(label).lower()}, {_missing(label)}"
 
     def sharding_obstacle(self, trial: TrialParts) -> str | None:
         return reference_sharding_obstacle(self.kind, trial.method)
@@ -245,6 +245,10 @@ def _only_label(rows: Sequence[Any]) -> bool | None:
     labels = (row.label for row in rows)
     first = next(labels, None)
     return first if all(label == first for label in labels) else None
+
+
+def _missing(label: bool) -> str:
+    return f"and kto needs good and bad answers; add {'bad' if label else 'good'} answers"
 
 
 def _columns(tokens: Tokens, rows: Sequence[Any], order: np.ndarray, batch: int) -> Iterator[dict[str, Any]]:

@@ -53,7 +53,8 @@ class SetScoring:
                 f"{self.each.name} is running text, and {self.stage.kind} trains a model that gives texts a score and "
                 "predicts none; give a set of the kind that it is trained on"
             )
-        return None
+        what = None if self._is_other_text else self.stage.set_problem(self.each.rows)
+        return None if what is None else f"{self.each.name}: {what}"
 
     def scores(self, policy: Policy, cutoff: int, rows: Sequence[Any] | None = None) -> Scores:
         """The scores of the set's rows, or of other ``rows`` of its kind."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from trainables import templates
 from trainables.models import locate
@@ -61,9 +61,7 @@ def known_tokenizer(config: TrialConfig) -> KnownTokenizer:
     )
     # An error names the folder.
     found = _recent.get((key, folder), lambda: _kept(key, config))
-    if not isinstance(found, KnownTokenizer):
-        raise found.with_traceback(None)
-    return found
+    return found.raised() if isinstance(found, _Refusal) else found
 
 
 def deferred_tokenizer(config: TrialConfig) -> DeferredTokenizer:
@@ -82,17 +80,49 @@ def _examined(config: TrialConfig) -> KnownTokenizer:
     return KnownTokenizer(token_table.tokenizer_identity(tokenizer), added_system_text(tokenizer))
 
 
-def _kept(key: str, config: TrialConfig) -> KnownTokenizer | ModelError | templates.TemplateError:
-    """What is kept, or why there is nothing: a plan asks ten times, and loading fails as slowly as it succeeds."""
+@dataclass(frozen=True)
+class _Refusal:
+    """Why there is no tokenizer: an error's class, arguments and attributes, without what its frames hold."""
+
+    cls: type[ValueError]
+    arguments: tuple[Any, ...]
+    attributes: dict[str, Any]
+
+    @classmethod
+    def of(cls, error: ValueError) -> _Refusal:
+        return cls(type(error), error.args, dict(vars(error)))
+
+    def raised(self) -> NoReturn:
+        """Raises the error anew."""
+        error = self.cls.__new__(self.cls, *self.arguments)
+        vars(error).update(self.attributes)
+        raise error
+
+
+def _kept(key: str, config: TrialConfig) -> KnownTokenizer | _Refusal:
+    """What is kept, or why there is nothing: a plan asks ten times, and loading fails as slowly as it succeeds.
+
+    What the system refused may be there the next time: that is raised and not kept.
+    """
     try:
         return cache_folders.value(
             "tokenizers", key, "tokenizer.json", KnownTokenizer, lambda: _examined(config)
         )
     except (ModelError, templates.TemplateError) as error:
-        return error
+        if _of_system(error):
+            raise
+        return _Refusal.of(error)
 
 
-_recent: Recent[tuple[str, Path], KnownTokenizer | ModelError | templates.TemplateError] = Recent(32)
+def _of_system(error: BaseException | None) -> bool:
+    """Whether an error or what it was raised for is an ``OSError`` of the system, and no library's for a wrong file."""
+    return error is not None and (
+        (isinstance(error, OSError) and error.errno is not None)
+        or _of_system(error.__cause__ or error.__context__)
+    )
+
+
+_recent: Recent[tuple[str, Path], KnownTokenizer | _Refusal] = Recent(32)
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from trainables.models.architecture import decoder_shape
 from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 from trainables.models.folder import read_architecture
 from trainables.stages.forward_pass import Batch
+from trainables.system.recent import Recent
 from trainables.trial.config import TrialConfig
 
 
@@ -136,6 +137,30 @@ def test_what_all_layers_share_is_of_none_of_them(rows: Path, tmp_path: Path) ->
     assert len(some.traced) < len(everything.traced) == 6
     sampled, whole = traced_pass.trace_model(case, some), traced_pass.trace_model(case, everything)
     assert kept(sampled) == pytest.approx(kept(whole), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("lily", {"stride_A": 2}),
+        ("unilora", {}),
+        ("adaption_prompt", {"adapter_len": 3, "adapter_layers": 2}),
+        ("prompt_tuning", {"num_virtual_tokens": 3}),  # outside of the model that they stand before
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("lily", {}), ("tinylora", {}), ("p_tuning", {"num_virtual_tokens": 3}))
+        ),
+    ],
+)
+def test_weights_that_layers_share_or_some_layers_have_count_as_often_as_they_are_there(
+    kind: str, options: dict[str, Any], rows: Path, tmp_path: Path
+) -> None:
+    folder = make_family(tmp_path / "llama", "llama", num_hidden_layers=6)
+    config = make_config(folder, rows, {"kind": "peft", "type": kind, **options})
+    training = sum(p.numel() for p in make_policy(config).model.parameters() if p.requires_grad)
+    traced = trace(case_of(config, folder))
+    assert traced.weights.training == training
+    assert sum(tensor.count * tensor.size for tensor in traced.tensors) == training
 
 
 def kept(traced: Trace) -> int:
@@ -270,6 +295,21 @@ def test_a_question_that_takes_too_long_has_no_answer(monkeypatch: pytest.Monkey
     with pytest.raises(MemoryNotPredictable, match="took more than 0 s"):
         tracer.ask({"count": {"model_type": "gpt2"}})
     assert tracer._process is None  # it ended
+
+
+@pytest.mark.parametrize(("code", "traces"), [({}, 2), ({"method_sha256": "0" * 64}, 1)])
+def test_no_trace_is_kept_of_a_method_whose_code_has_no_hash(
+    code: dict[str, str], traces: int, tiny_model: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = case_of(make_config(tiny_model, rows), tiny_model)
+    answer = {"result": asdict(trace(case))}
+    own = replace(case, method={"kind": "installed:Method", **code})
+    asked = []
+    for _ in range(2):  # two processes
+        monkeypatch.setattr(tracing_process, "_of_installed_code", Recent[str, dict[str, Any]](8))
+        monkeypatch.setattr(Tracer, "ask", lambda self, question: asked.append(question) or answer)
+        assert tracing_process.traced(own) == tracing_process.traced(own) == trace(case)
+    assert len(asked) == traces
 
 
 def test_a_process_answers_with_numbers_or_the_reason_that_there_are_none(

@@ -75,6 +75,20 @@ def test_the_gradient_of_the_penalty_is_that_of_pefts_own_loss(tiny_model: Path)
             torch.testing.assert_close(named[name].grad, parameter.grad, rtol=1e-4, atol=1e-7)
 
 
+def test_its_importances_are_the_numbers_that_are_predicted(tiny_model: Path) -> None:
+    policy = make_policy(make_config(tiny_model, "commands", METHOD, **FP32))
+    tokens = torch.arange(5, 25)[None]
+    policy.causal(input_ids=tokens, labels=tokens).loss.backward()
+    allocator = policy.model.base_model.rankallocator
+    allocator.update_ipt(policy.model.base_model.model)
+    held = [each for name in ("ipt", *adalora.STATE) for each in vars(allocator)[name].values()]
+    trained = [each for each in policy.model.parameters() if each.requires_grad]
+    assert policy.method is not None
+    assert sum(each.nbytes for each in held) == policy.method.numbers_per_weight * sum(
+        each.nbytes for each in trained
+    )
+
+
 def test_it_is_merged_with_the_ranks_that_it_has(tiny_model: Path) -> None:
     check_merge("adalora", make_config(tiny_model, "commands", METHOD, **FP32), 1e-3)
 

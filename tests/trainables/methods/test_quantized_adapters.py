@@ -8,8 +8,9 @@ from typing import Any
 import bitsandbytes
 import pytest
 import torch
+from peft.tuners.ia3.bnb import Linear4bit
 
-from tests.helpers.trials import make_config
+from tests.helpers.trials import make_config, make_policy
 from tests.trainables.methods.test_peft_adapter import QUICK, TYPES, method, problems
 from tests.trainables.runner.test_stages_and_methods import check_cell
 from trainables.methods import PeftAdapter, peft_options
@@ -63,6 +64,13 @@ def is_right(model: Path, name: str, bits: int) -> bool:
         return bool(torch.allclose(results(packed), results(plain), rtol=1e-3, atol=1e-5))
     except (RuntimeError, TypeError, ValueError):
         return False
+
+
+def test_a_layer_beside_packed_weights_may_be_called_by_the_name_of_its_input(tiny_model: Path) -> None:
+    config = make_config(tiny_model, "commands", {**method("ia3"), "bits": 4})
+    layer = next(each for each in make_policy(config).model.modules() if isinstance(each, Linear4bit))
+    hidden = torch.ones(2, layer.in_features, dtype=torch.bfloat16)
+    assert layer(x=hidden).dtype == layer(hidden).dtype == torch.bfloat16
 
 
 def with_unpacked_weights(plain: Any, quantized: Any) -> Any:

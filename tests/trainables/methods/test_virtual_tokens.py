@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,20 @@ def test_what_is_saved_is_the_adapter_alone_and_chats_as_it_was_trained(
         expected = policy.causal(input_ids=ids).logits
         torch.testing.assert_close(chats.causal(input_ids=ids).logits, expected)
         assert (untrained.causal(input_ids=ids).logits - expected).abs().max() > 1e-3
+
+
+def test_a_copy_of_a_model_with_adaption_prompts_is_a_model_of_its_own(tiny_model: Path) -> None:
+    """Sharding copies it."""
+    prompts = method("adaption_prompt")
+    model = make_policy(make_config(tiny_model, "commands", prompts, dtype="float32", precision="fp32")).model
+    ids = torch.tensor(ROWS[:1])
+    with torch.no_grad():
+        before = model(input_ids=ids).logits
+        copied = copy.deepcopy(model)
+        for parameter in copied.parameters():
+            parameter.zero_()
+        assert not copied(input_ids=ids).logits.any()
+        torch.testing.assert_close(model(input_ids=ids).logits, before)
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,14 @@ def test_the_untrained_model_has_no_implicit_reward(tiny_model: Path, tmp_path: 
     assert not [name for name in metrics if name.startswith("implicit")]
 
 
+def test_answers_of_one_label_rank_nothing() -> None:
+    good, bad = labelled("one", "a", True), labelled("one", "b", False)
+    stage = KTO()
+    assert stage.set_problem([good, bad]) is None
+    for rows, missing in (([good, good], "add bad answers"), ([bad], "add good answers")):
+        assert missing in str(stage.set_problem(rows))
+
+
 def labelled(prompt: str, answer: str, label: bool) -> Labelled:
     return Labelled(({"role": "user", "content": prompt},), answer, label)
 

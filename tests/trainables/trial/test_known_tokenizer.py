@@ -103,6 +103,38 @@ def test_a_damaged_tokenizer_is_an_error_each_time_and_is_loaded_once_until_it_c
     assert deferred_tokenizer(asked[0]).identity
 
 
+def test_each_asker_of_a_damaged_tokenizer_gets_an_error_of_its_own(
+    config: TrialConfig, tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    (folder / "tokenizer.json").write_text("{", encoding="utf-8")
+    asked = config.model_copy(update={"model": config.model.model_copy(update={"path": folder})})
+    errors = []
+    for _ in range(2):
+        with pytest.raises(ModelError) as caught:
+            deferred_tokenizer(asked)
+        errors.append(caught.value)
+    assert errors[0] is not errors[1]
+    assert errors[0].args == errors[1].args
+
+
+def test_what_the_system_refuses_once_is_asked_for_again(
+    config: TrialConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, refusals = known_tokenizer._loaded, [OSError(24, "Too many open files")]
+
+    def refused_once(config: TrialConfig) -> Any:
+        if refusals:
+            raise ModelError("its tokenizer can't be read") from refusals.pop()
+        return load(config)
+
+    monkeypatch.setattr(known_tokenizer, "_loaded", refused_once)
+    asked = with_data(config, date="2026-01-03")
+    with pytest.raises(ModelError):
+        deferred_tokenizer(asked)
+    assert deferred_tokenizer(asked).identity
+
+
 def test_a_plan_whose_rows_are_tokenized_imports_no_torch(config: TrialConfig, tmp_path: Path) -> None:
     data = {"train": config.data.train, "eval_fraction": 0.3, "cutoff": 64}
     spec = {

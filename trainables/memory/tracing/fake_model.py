@@ -16,6 +16,7 @@ from transformers import CONFIG_MAPPING, AutoConfig
 
 from trainables.memory.tracing import quantized_layers
 from trainables.memory.tracing.case import TracedCase
+from trainables.memory.tracing.weights import shared_weights
 from trainables.methods import Method, PeftAdapter, own_method
 from trainables.methods.layerwise import LayerWise
 from trainables.methods.lora_targets import ALL_LINEAR
@@ -27,6 +28,7 @@ from trainables.trial.loading import LOADERS
 # PEFT's options that tell layers apart.
 OF_SOME_LAYERS = frozenset(
     {
+        "adapter_layers",
         "exclude_modules",
         "layers_pattern",
         "layers_to_transform",
@@ -109,6 +111,10 @@ def attach(case: TracedCase, every_layer: bool = False) -> FakeModel:
     causal = policy.get_base_model() if hasattr(policy, "peft_config") else policy
     if not alike:
         kinds = layer_kinds(causal, layers)
+    if shared_weights(layers):  # how many there are follows from the number of layers
+        if alike and not every_layer:
+            return attach(case, every_layer=True)
+        every_layer = True
     traced = list(range(len(kinds))) if every_layer else _sampled(kinds)
     if len(layers) > len(traced):
         layers = _keep_layers(causal, layers, traced)

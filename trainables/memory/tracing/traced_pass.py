@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
@@ -22,7 +22,7 @@ from trainables.memory.tracing.fake_model import (
 from trainables.memory.tracing.head import trace_head
 from trainables.memory.tracing.live_bytes import LiveBytes
 from trainables.memory.tracing.stand_ins import HeadGradient, MarkedLayer
-from trainables.memory.tracing.weights import trained_tensors, weight_sizes
+from trainables.memory.tracing.weights import shared_weights, trained_tensors, weight_sizes
 from trainables.models.precision import choose_dtypes
 
 
@@ -160,11 +160,14 @@ class _Pass:
     # What was found
 
     def layers(self) -> list[LayerTrace]:
-        return [self._layer(number) for number in range(len(self.fake.layers))]
+        """What layers share is of none of them: its gradients are there after the first one in the backward pass."""
+        shared = shared_weights(self.fake.layers)
+        return [self._layer(number, shared) for number in range(len(self.fake.layers))]
 
-    def _layer(self, number: int) -> LayerTrace:
+    def _layer(self, number: int, shared: Container[int]) -> LayerTrace:
         layer = self.fake.layers[number]
-        gradients = sum(p.numel() * p.element_size() for p in layer.parameters() if p.requires_grad)
+        own = [p for p in layer.parameters() if p.requires_grad and id(p) not in shared]
+        gradients = sum(p.numel() * p.element_size() for p in own)
         forward = self.forward[number + 1]
         backward = self.backward.get(number)
         return LayerTrace(
@@ -172,8 +175,8 @@ class _Pass:
             forward=forward.end - forward.begin,
             forward_peak=forward.peak - forward.begin,
             backward_peak=backward.peak - backward.begin if backward else 0,
-            weights=weight_sizes(layer),
-            tensors=trained_tensors(self.fake.causal, [layer]),
+            weights=weight_sizes(layer, shared),
+            tensors=trained_tensors(self.fake.causal, layer, shared),
         )
 
     def outside(self, layers: Sequence[LayerTrace]) -> LayerTrace:
@@ -181,13 +184,15 @@ class _Pass:
         kept = self.kept - sum(layer.kept for layer in layers)
         casts = self.casts - sum(layer.forward - layer.kept for layer in layers)
         last = self.backward.get(-1, _Span(0, 0, 0))
+        shared = shared_weights(self.fake.layers)
+        of_layers = {id(p) for layer in self.fake.layers for p in layer.parameters()} - shared
         return LayerTrace(
             kept=kept,
             forward=kept + casts,
             forward_peak=self.forward[0].peak - self.forward[0].begin,
             backward_peak=last.peak - last.begin,
-            weights=weight_sizes(self.fake.causal) - sum((each.weights for each in layers), WeightSizes()),
-            tensors=trained_tensors(self.fake.causal, [self.fake.causal], but=self.fake.layers),
+            weights=weight_sizes(self.fake.policy) - sum((each.weights for each in layers), WeightSizes()),
+            tensors=trained_tensors(self.fake.causal, self.fake.policy, of_layers),
         )
 
     def last_norm_peak(self) -> int:

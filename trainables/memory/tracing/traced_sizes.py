@@ -32,6 +32,7 @@ def traced_sizes(config: TrialConfig, trace: Trace, batch: Batch, device: str, w
     optimizer = config.train.optimizer_settings
     accumulates = config.train.gradient_accumulation > 1
     adapts = config.method is not None and config.method.saves_adapter  # and trains no weight of the base
+    numbers = weights.adapters * (config.method.numbers_per_weight if config.method is not None else 0)
     quantized_bytes, constant_bytes = _quantized(config, weights)
     return StepSizes(
         batch=batch,
@@ -44,7 +45,7 @@ def traced_sizes(config: TrialConfig, trace: Trace, batch: Batch, device: str, w
         weights=weights.training * widths.trainable + weights.frozen_bytes + quantized_bytes,
         quantization=constant_bytes,
         gradients=_gradients(trace, config) * widths.trainable,
-        optimizer=optimizer.state_bytes(trace.tensors, widths.trainable),
+        optimizer=optimizer.state_bytes(trace.tensors, widths.trainable) + numbers * widths.trainable,
         update=optimizer.update_bytes(trace.tensors, widths.trainable, device, config.train),
         still_mapped=_still_mapped(weights, widths) if device == "cpu" and not sharded and not adapts else 0,
         kept=trace.outside.kept + sum(layer.kept for layer in layers),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -13,12 +14,20 @@ from trainables.memory.tracing.case import WeightSizes
 from trainables.memory.tracing.stand_ins import QuantizedLinear
 
 
-def weight_sizes(module: nn.Module) -> WeightSizes:
-    """What becomes of a module's weights, each counted once. The weights of adapters are those that PEFT added."""
+def shared_weights(layers: Sequence[nn.Module]) -> frozenset[int]:
+    """The ids of the parameters that several of the ``layers`` have."""
+    owners = Counter(id(parameter) for layer in layers for parameter in layer.parameters())
+    return frozenset(key for key, count in owners.items() if count > 1)
+
+
+def weight_sizes(module: nn.Module, but: Container[int] = ()) -> WeightSizes:
+    """What becomes of a module's weights, each counted once, without those of the ids ``but``. The weights of adapters
+    are those that PEFT added.
+    """
     seen: dict[int, WeightSizes] = {}
     for each in module.modules():
         for name, parameter in each.named_parameters(recurse=False):
-            if id(parameter) not in seen:
+            if id(parameter) not in seen and id(parameter) not in but:
                 seen[id(parameter)] = _weight_size(each, name, parameter)
     adapters = {
         id(p) for name, p in module.named_parameters() if "lora_" in name or "modules_to_save" in name
@@ -30,11 +39,8 @@ def weight_sizes(module: nn.Module) -> WeightSizes:
     return sum(sizes, WeightSizes())
 
 
-def trained_tensors(
-    causal: Any, modules: Iterable[nn.Module], but: Iterable[nn.Module] = ()
-) -> tuple[TrainedTensor, ...]:
-    """The parameters of some ``modules`` of a model that train, without those of others; each once."""
-    left_out = {id(parameter) for module in but for parameter in module.parameters()}
+def trained_tensors(causal: Any, module: nn.Module, but: Container[int] = ()) -> tuple[TrainedTensor, ...]:
+    """The parameters of a ``module`` of a model that train, each once, without those of the ids ``but``."""
     parts: dict[int, Literal["embedding", "head"]] = {}
     if (head := causal.get_output_embeddings()) is not None:
         parts |= {id(parameter): "head" for parameter in head.parameters()}
@@ -42,9 +48,8 @@ def trained_tensors(
     parts |= {id(parameter): "embedding" for parameter in causal.get_input_embeddings().parameters()}
     return tuple(
         TrainedTensor(tuple(parameter.shape), part=parts.get(id(parameter), "layers"))
-        for module in modules
         for parameter in module.parameters()
-        if parameter.requires_grad and id(parameter) not in left_out
+        if parameter.requires_grad and id(parameter) not in but
     )
 
 
