@@ -139,7 +139,9 @@ def _welch_p(one: Estimate, other: Estimate) -> float:
 
 
 def _seeds_p(one: Estimate, other: Estimate, paired: bool, seeds: SeedVariance) -> float:
-    """The p-value by rows and seeds: t with Satterthwaite's degrees of freedom."""
+    """The p-value by rows and seeds: t. The degrees of freedom of the seeds of both cells are by Welch
+    (:func:`variance_by_seeds`), those of rows and seeds together by Satterthwaite.
+    """
     by_rows = _difference_variance(one, other, paired)
     by_seeds = variance_by_seeds(seeds, one, other)
     beside = beside_rows(by_seeds.value, one, other)
