@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from sweeps.console.row_pages import Page
     from sweeps.drafting.data_target import DataTarget
     from sweeps.runs.artifacts import BestTrials
-    from trainables.data.loading import Data, UncutData
+    from trainables.data.converted_rows import UncutData
+    from trainables.data.loading import Data
     from trainables.trial.config import TrialConfig
     from trainables.trial.preview import DataPreview
 
@@ -176,9 +177,10 @@ def _show_target(
 
 def _print_plain_page(target: DataTarget, kind: type, page: Page) -> None:
     from sweeps.console.row_pages import plain_page
+    from trainables.data.converted_rows import load_uncut
     from trainables.data.description import STAGES
     from trainables.data.errors import DataError
-    from trainables.data.loading import load, load_uncut
+    from trainables.data.loading import load
 
     problems: list[str] = []
     try:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from trainables.data.converted_rows import UncutData
 from trainables.data.description import example_row
-from trainables.data.loading import Data, UncutData
+from trainables.data.loading import Data
 from trainables.data.rows import Labelled
 from trainables.system.wording import counted
 from trainables.templates import TemplateError

@@ -37,11 +37,11 @@ from sweeps.drafting.row_facts import RowFacts, row_facts
 from sweeps.drafting.spec_text import Setting
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
+from trainables.data.converted_rows import load_uncut
 from trainables.data.description import KINDS, DataDescription, describe
 from trainables.data.errors import DataError
 from trainables.data.files.data_files import find_data_files
 from trainables.data.files.doubtful_files import HELD_OUT
-from trainables.data.loading import load_uncut
 from trainables.models import locate
 from trainables.models.folder import ModelError
 from trainables.system.wording import counted

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from trainables.config.data import DataConfig
+from trainables.data.converted_rows import UncutData, load_uncut
 from trainables.data.errors import DataError
-from trainables.data.loading import Data, UncutData, load, load_uncut
+from trainables.data.loading import Data, load
 from trainables.data.row_kind import detect_row_type
 from trainables.data.rows import Conversation, Labelled, Message, Preference, Prompt, Text
 from trainables.data.splits import held_out_setting

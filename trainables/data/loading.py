@@ -26,12 +26,6 @@ from trainables.data.converted_rows import (
     rows_identity,
     rows_sha256,
 )
-from trainables.data.converted_rows import (
-    UncutData as UncutData,
-)
-from trainables.data.converted_rows import (
-    load_uncut as load_uncut,
-)
 from trainables.data.errors import DataError
 from trainables.data.evaluation_sets import EvaluationSet, load_set, set_identity, trained_on
 from trainables.data.kept_together import kept_together, large_group_warnings, other_split, split_keys

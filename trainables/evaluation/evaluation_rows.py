@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainables.config.data import DataConfig
-from trainables.data import loading, row_kind
+from trainables.data import converted_rows, loading, row_kind
 from trainables.data.arrow_rows import Rows
 from trainables.data.errors import DataError
 from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Text
@@ -107,7 +107,7 @@ def load_named(result: Result, name: str, kind: Kind | None = None) -> Evaluatio
     if kind is None:
         row_type = row_kind.detect_row_type(config)
         kind = KINDS[result.config.stage.row_type if row_type is None else row_type]
-    data = loading.load_uncut(config, ROW_TYPES[kind])
+    data = converted_rows.load_uncut(config, ROW_TYPES[kind])
     count = len(data.rows)
     numbers = tuple(range(count))
     return EvaluationRows(

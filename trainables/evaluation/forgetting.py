@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainables.config.data import DataConfig
-from trainables.data import loading
+from trainables.data import converted_rows
 from trainables.data.errors import DataError
 from trainables.data.rows import Text
 from trainables.inference.result import Result
@@ -32,7 +32,7 @@ class ReferenceTexts:
         """Reads a ``.txt`` file as one text, any other text data row by row. Raises ``DataError``."""
         path = Path(name).expanduser()
         if path.suffix.lower() != ".txt":
-            data = loading.load_uncut(DataConfig(train=name), Text)
+            data = converted_rows.load_uncut(DataConfig(train=name), Text)
             return cls(data.name, tuple(data.rows), data.sha256)
         try:
             text = path.read_text(encoding="utf-8")

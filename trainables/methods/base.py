@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainables.config.base import Frozen
-from trainables.methods.own_code import is_own_kind
+from trainables.methods.own_code import own_code_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,9 +49,7 @@ class FineTuning(Frozen, ABC):
     @property
     def similarity(self) -> str:
         """The same where memory and time are similar: the label, and of one's own code its kind and its hash."""
-        kind = str(self.kind)  # type: ignore[attr-defined]  # every subclass declares it
-        label = self.model_copy(update={"name": None}).label
-        return f"{kind} {label} {getattr(self, 'method_sha256', '')}" if is_own_kind(kind) else label
+        return f"{self.model_copy(update={'name': None}).label}{own_code_identity(self)}"
 
     @property
     def base_form(self) -> dict[str, Any]:

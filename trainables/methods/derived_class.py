@@ -33,13 +33,8 @@ OF_ATTACHING = (
     "load_options",
     "load_dtype",
 )
-NOT_OWN = (
-    "trainables",
-    "pydantic",
-    "builtins",
-    "abc",
-    "typing",
-)  # packages of the classes that are nobody's own
+# Packages of the classes that are nobody's own.
+NOT_OWN = ("trainables", "pydantic", "builtins", "abc", "typing")
 ENTRY_SECTIONS = ("model", "data", "train", "search", "resources")  # which an entry of a spec may override
 
 

@@ -55,9 +55,8 @@ def start_from_inputs(model: Any, texts: Sequence[Sequence[int]]) -> None:
 
     layers = dict(_adapted(model))
     by_layer: dict[nn.Module, _Inputs] = {}
-    last: list[
-        tuple[Tensor, _Inputs]
-    ] = []  # of the last layer that ran: queries, keys and values receive one tensor
+    # Of the last layer that ran: queries, keys and values receive one tensor.
+    last: list[tuple[Tensor, _Inputs]] = []
 
     def watch(layer: nn.Module, received: tuple[Any, ...]) -> None:
         known, inputs = by_layer.get(layer), received[0]

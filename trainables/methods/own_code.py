@@ -39,6 +39,11 @@ def is_own_kind(kind: Any) -> bool:
     return isinstance(kind, str) and ":" in kind
 
 
+def own_code_identity(method: Any) -> str:
+    """The kind of a method of one's own, which names its module, and the hash of its code; empty for ours."""
+    return f" {method.kind} {method.method_sha256 or 'installed'}" if is_own_kind(method.kind) else ""
+
+
 def split_kind(kind: str) -> tuple[str, str]:
     """The module and the class of a kind. Raises :class:`OwnMethodError`."""
     found = KIND.fullmatch(kind)

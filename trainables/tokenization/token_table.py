@@ -49,9 +49,8 @@ SCHEMA = pa.schema(
 )
 
 recent_tables = Recent[str, pa.Table](size=16)  # memory-mapped, by the hash of all that they depend on
-recent_labels = Recent[str, np.ndarray](
-    size=16
-)  # of each entry of these tables, how many of its tokens have a label
+# Of each entry of these tables, how many of its tokens have a label.
+recent_labels = Recent[str, np.ndarray](size=16)
 
 
 class RowEncoder(Protocol):

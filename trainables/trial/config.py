@@ -66,10 +66,8 @@ class TrialConfig(Frozen):
         config = self.model_dump(mode="json")
         for part in (config["stage"], config["method"] or {}):
             part.pop("name", None)
-        for key in (
-            "method_path",
-            "holds_base",
-        ):  # of a method of one's own: the hash of its code stands for them
+        # Of a method of one's own: the hash of its code stands for them.
+        for key in ("method_path", "holds_base"):
             (config["method"] or {}).pop(key, None)
         # An id must not change from day to day.
         del config["data"]["date"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainables.config.data import DataConfig
-from trainables.data import loading
+from trainables.data import converted_rows, loading
 from trainables.data.errors import DataError
 from trainables.data.formats.likely_columns import likely_columns
 from trainables.data.rows import Conversation, Labelled, Preference, Text
@@ -29,9 +29,11 @@ class Loader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, rows: list[Any], row_type: type = Conversation, **settings: Any) -> loading.UncutData:
+    def __call__(
+        self, rows: list[Any], row_type: type = Conversation, **settings: Any
+    ) -> converted_rows.UncutData:
         path = lines(self.folder / "rows.jsonl", rows)
-        return loading.load_uncut(DataConfig(train=str(path), **settings), row_type)
+        return converted_rows.load_uncut(DataConfig(train=str(path), **settings), row_type)
 
 
 @pytest.fixture
@@ -225,7 +227,7 @@ def test_files_of_a_folder_that_are_not_read_are_named(tmp_path: Path) -> None:
     lines(tmp_path / "data/.c.jsonl", HELD_OUT)
     (tmp_path / "data/d.xlsx").write_bytes(b"PK")
     (tmp_path / "data/README.txt").write_text("Rows.")
-    warnings = loading.load_uncut(DataConfig(train=str(tmp_path / "data"))).warnings
+    warnings = converted_rows.load_uncut(DataConfig(train=str(tmp_path / "data"))).warnings
     assert warnings == (
         "data: 1 data file in subfolders not read (more/b.jsonl); data/**/* reads them, too",
         "data: 1 hidden file not read (.c.jsonl)",
@@ -237,16 +239,16 @@ def test_files_that_are_held_out_by_name_are_not_trained_on_in_silence(tmp_path:
     for name in ("train", "test", "latest"):
         lines(tmp_path / f"data/{name}.jsonl", HELD_OUT)
     config = DataConfig(train=str(tmp_path / "data"))
-    (warning,) = loading.load_uncut(config).warnings
+    (warning,) = converted_rows.load_uncut(config).warnings
     assert warning.startswith("data: test.jsonl may be held-out rows, by name, and would be trained on")
     with pytest.raises(DataError, match=r"test\.jsonl may be held-out rows"):
-        loading.load_uncut(config.model_copy(update={"strict": True}))
+        converted_rows.load_uncut(config.model_copy(update={"strict": True}))
 
 
 def test_files_with_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     bad = [*HELD_OUT[:1], {"prompt": "?", "completion": ""}]
     paths = [str(lines(tmp_path / f"{language}/rows.jsonl", bad)) for language in ("de", "en")]
-    data = loading.load_uncut(DataConfig(train=tuple(paths)))
+    data = converted_rows.load_uncut(DataConfig(train=tuple(paths)))
     assert [data.rows.where(number) for number in range(2)] == ["de/rows.jsonl:1", "en/rows.jsonl:1"]
     assert data.warnings[1].startswith("en/rows.jsonl: 1 of 2 rows left out")
     assert "(en/rows.jsonl:2)" in data.warnings[1]
@@ -282,7 +284,7 @@ def test_two_held_out_prompts_are_enough_for_both_halves(tmp_path: Path, start: 
 def test_lines_of_a_text_file_that_are_left_out_or_in_doubt_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "book.txt"
     path.write_bytes(b"One.\n\n  \nTwo.\rThree.\nFour.\r\n")
-    data = loading.load_uncut(DataConfig(train=str(path)), Text)
+    data = converted_rows.load_uncut(DataConfig(train=str(path)), Text)
     assert [row.text for row in data.rows] == ["One.", "Two.\rThree.", "Four."]
     assert data.warnings[0].startswith(
         "book.txt: 1 line (the first: book.txt:4) with a carriage return alone"
@@ -293,4 +295,4 @@ def test_numbers_of_an_object_keep_their_digits_where_it_becomes_a_text(tmp_path
     path = tmp_path / "rows.jsonl"
     for content in ('{"price": 1.10, "mass": [1E5, 2.5]}', '{"\ue0000\ue001": 2.5}'):
         path.write_text(f'{{"prompt": "?", "completion": {content}}}\n')
-        assert loading.load_uncut(DataConfig(train=str(path))).rows[0].answer == content
+        assert converted_rows.load_uncut(DataConfig(train=str(path))).rows[0].answer == content

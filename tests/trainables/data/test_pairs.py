@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainables.config.data import DataConfig
-from trainables.data import loading
+from trainables.data import converted_rows
 from trainables.data.errors import DataError
 from trainables.data.rows import Conversation, Labelled, Preference, Prompt, row_from_json, row_to_json
 
@@ -28,7 +28,7 @@ LAST, GOOD, BAD = turn("user", "For tomorrow?"), turn("assistant", "Both are fre
 def load(folder: Path, rows: list[dict[str, Any]], row_type: type = Preference, **settings: Any) -> Any:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return loading.load_uncut(DataConfig(train=str(path), **settings), row_type)
+    return converted_rows.load_uncut(DataConfig(train=str(path), **settings), row_type)
 
 
 @pytest.mark.parametrize(
@@ -324,9 +324,9 @@ def test_messages_as_json_in_tables_are_read(tmp_path: Path) -> None:
         "rejected": [json.dumps(BAD)],
     }
     pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
-    data = loading.load_uncut(DataConfig(train=str(tmp_path / "rows.parquet")), Preference)
+    data = converted_rows.load_uncut(DataConfig(train=str(tmp_path / "rows.parquet")), Preference)
     assert list(data.rows) == [Preference((SYSTEM, FIRST), "Both are free.", "No.")]
     pairs = {name: [json.dumps([FIRST, answer])] for name, answer in (("chosen", GOOD), ("rejected", BAD))}
     pq.write_table(pa.table(pairs), tmp_path / "pairs.parquet")
-    data = loading.load_uncut(DataConfig(train=str(tmp_path / "pairs.parquet")), Preference)
+    data = converted_rows.load_uncut(DataConfig(train=str(tmp_path / "pairs.parquet")), Preference)
     assert list(data.rows) == [Preference((FIRST,), "Both are free.", "No.")]

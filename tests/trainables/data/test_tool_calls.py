@@ -13,7 +13,7 @@ import pytest
 from tests.helpers.tiny_model import make_tokenizer
 from trainables import templates
 from trainables.config.data import DataConfig
-from trainables.data import loading
+from trainables.data import converted_rows
 from trainables.data.errors import DataError
 from trainables.data.rows import Conversation
 from trainables.stages import SFT
@@ -38,7 +38,7 @@ RESULTS = [turn("tool", "7"), turn("tool", "noon")]
 def load(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> Any:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return loading.load_uncut(DataConfig(train=str(path), **settings), Conversation)
+    return converted_rows.load_uncut(DataConfig(train=str(path), **settings), Conversation)
 
 
 def sharegpt(*turns: tuple[str, Any]) -> dict[str, Any]:
@@ -341,7 +341,7 @@ def test_tables_add_nothing_to_tools_and_calls(tmp_path: Path) -> None:
     )
     raw = pq.read_table(tmp_path / "rows.parquet").to_pylist()[0]
     assert raw["tools"][0]["parameters"]["zone"] is None  # so the file does add something
-    (row,) = loading.load_uncut(DataConfig(train=str(tmp_path / "rows.parquet")), Conversation).rows
+    (row,) = converted_rows.load_uncut(DataConfig(train=str(tmp_path / "rows.parquet")), Conversation).rows
     assert [tool["function"] for tool in json.loads(row.tools)] == [first, other]
     assert [call["function"]["arguments"] for call in row.calls] == [{"city": "Oslo"}, {"zone": "CET"}]
 
@@ -353,7 +353,7 @@ def test_arguments_that_are_called_as_a_message_is_get_no_nulls(
     calls = [{"name": "move", "arguments": dict.fromkeys(keys, "a")}, {"name": "wait", "arguments": {"s": 1}}]
     talk = [{"role": "user", "content": "Go."}, {"role": "assistant", "content": None, "tool_calls": calls}]
     pq.write_table(pa.Table.from_pylist([{"messages": talk}]), tmp_path / "rows.parquet")
-    (row,) = loading.load_uncut(DataConfig(train=str(tmp_path / "rows.parquet")), Conversation).rows
+    (row,) = converted_rows.load_uncut(DataConfig(train=str(tmp_path / "rows.parquet")), Conversation).rows
     assert [call["function"] for call in row.calls] == calls
 
 
@@ -374,7 +374,7 @@ def test_a_map_of_a_table_is_an_object(tmp_path: Path) -> None:
     table = pa.table({"messages": pa.array([talk], pa.list_(message))})
     with pa.ipc.new_file(tmp_path / "rows.arrow", table.schema) as writer:
         writer.write_table(table)
-    (row,) = loading.load_uncut(DataConfig(train=str(tmp_path / "rows.arrow")), Conversation).rows
+    (row,) = converted_rows.load_uncut(DataConfig(train=str(tmp_path / "rows.arrow")), Conversation).rows
     assert [call["function"]["arguments"] for call in row.calls] == [{"city": "Oslo", "floor": None}, {}]
 
 
@@ -432,7 +432,7 @@ def test_nulls_of_a_function_without_a_schema_are_kept_and_named(tmp_path: Path)
 def test_a_message_of_a_table_whose_content_is_null_is_empty(tmp_path: Path) -> None:
     talk = [[ASK, {"role": "assistant", "content": None}], [ASK, DONE]]
     pq.write_table(pa.table({"messages": talk}), tmp_path / "rows.parquet")
-    data = loading.load_uncut(DataConfig(train=str(tmp_path / "rows.parquet")), Conversation)
+    data = converted_rows.load_uncut(DataConfig(train=str(tmp_path / "rows.parquet")), Conversation)
     assert len(data.rows) == 1
     assert "a message, the assistant's, is empty (rows.parquet row 1)" in data.warnings[0]
 

@@ -11,7 +11,7 @@ import pytest
 from tests.helpers.tiny_model import make_tokenizer
 from trainables import templates
 from trainables.config.data import DataConfig
-from trainables.data import loading
+from trainables.data import converted_rows
 from trainables.data.errors import DataError
 from trainables.data.rows import Conversation, Labelled, Prompt
 from trainables.stages import SFT
@@ -36,7 +36,7 @@ def load(folder: Path, rows: list[dict[str, Any]], row_type: type = Conversation
     """The rows of a file, as often as it takes to hold some out."""
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return loading.load_uncut(DataConfig(train=str(path), **settings), row_type)
+    return converted_rows.load_uncut(DataConfig(train=str(path), **settings), row_type)
 
 
 def learned(tokenizer: Any, row: Conversation, **settings: Any) -> str:

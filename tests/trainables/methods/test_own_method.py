@@ -80,8 +80,8 @@ def test_a_base_has_a_form_of_its_own_where_it_is_quantized_or_the_class_says_ho
 def test_classes_of_one_name_in_two_modules_take_no_similar_time(read: Any) -> None:
     one, other = read("Low"), read("Low", module="derived_elsewhere")
     assert one.label == other.label
-    assert one.similarity.startswith("derived_methods:Low")
-    assert other.similarity.startswith("derived_elsewhere:Low")
+    assert one.similarity.startswith("Low derived_methods:Low")
+    assert other.similarity.startswith("Low derived_elsewhere:Low")
 
 
 def test_gradients_are_added_to_those_of_an_optimizer_that_leaves_them(read: Any) -> None:

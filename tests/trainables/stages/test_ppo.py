@@ -34,6 +34,7 @@ from trainables.training.reference_policy import as_reference
 from trainables.training.trainer_setup import clean_process, training_arguments
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
+from trainables.trial.tokenizer import tokenizer_of
 
 
 @pytest.fixture(autouse=True)
@@ -409,3 +410,12 @@ def test_what_is_logged_is_averaged_over_rounds_and_workers(
     trainer._collect_logs(reward=2.0, kl=5.0)
     assert trainer._mean_logs() == {"reward": 2.25, "kl": 4.0}
     assert trainer._mean_logs() == {}
+
+
+def test_the_largest_row_has_the_longest_prompt_and_an_answer(tiny_model: Path) -> None:
+    config = optimizing(tiny_model)
+    tokenizer, rows = tokenizer_of(config), loading.load(config.data, Prompt).train
+    longest = config.stage.longest_row(tokenizer, rows, 80)[1]
+    # All tokens of a mini-batch of answers bear a loss, and those of encoded rows, the prompts, none.
+    assert config.stage.largest_row(tokenizer, rows, 80) == longest
+    assert longest.labels is None

@@ -14,7 +14,7 @@ import torch
 from tests.helpers.tiny_model import make_tokenizer
 from tests.helpers.trials import make_config, make_policy, run
 from trainables import templates
-from trainables.data import loading
+from trainables.data import converted_rows
 from trainables.data.rows import Labelled, Preference
 from trainables.stages import DPO, KTO
 from trainables.tokenization.encode import IGNORED
@@ -121,7 +121,7 @@ class Case:
         torch.manual_seed(0)
         self.policy = make_policy(self.config)
         self.before = copy.deepcopy(self.policy.causal).double().eval()
-        self.rows = loading.load_uncut(self.config.data, self.config.stage.row_type).rows[:4]
+        self.rows = converted_rows.load_uncut(self.config.data, self.config.stage.row_type).rows[:4]
         options = training_arguments(self.config.train, 1, Path("/nonexistent"), 1, "cpu") | {
             "save_strategy": "no"
         }
