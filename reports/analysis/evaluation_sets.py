@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
+from reports import units
 from reports.analysis.cells import Cell
 from reports.analysis.row import NEVER_NEGATIVE, Row
 from reports.statistics import intervals
@@ -17,6 +17,8 @@ from reports.statistics.rounding import rounded
 from trainables.results import SetRecord
 
 Ends = tuple[float, float]
+DataKey = tuple[str, int]
+SHOWN_HASH = 8  # hexadecimal digits
 
 
 @dataclass(frozen=True)
@@ -66,20 +68,22 @@ def results_of(rows: Sequence[Row]) -> tuple[SetResults, ...]:
     return tuple(each for name in names for each in _results(rows, name))
 
 
-def data_of(record: SetRecord) -> str:
-    """What tells rows of one set from other rows: their hash, or where an earlier version wrote none their source."""
-    return record.sha256 or record.source
+def data_of(record: SetRecord) -> DataKey:
+    """What tells rows of one set from other rows: their hash, or where an earlier version wrote none their source; and
+    how many of them were scored (``eval_rows``).
+    """
+    return record.sha256 or record.source, record.rows
 
 
 def _results(rows: Sequence[Row], name: str) -> Iterator[SetResults]:
     """One for each data that cells were scored on under the name."""
-    by_data: dict[str, dict[str, list[SetRecord]]] = {}
+    by_data: dict[DataKey, dict[str, list[SetRecord]]] = {}
     for row in rows:
         records = _records(row.cell, name)
         if records and len({data_of(each) for each in records}) == 1:
             by_data.setdefault(data_of(records[0]), {})[row.cell.label] = records
-    titles = _titles(name, {data: next(iter(found.values()))[0].source for data, found in by_data.items()})
-    for data, found in by_data.items():
+    titles = _titles(name, [next(iter(found.values()))[0] for found in by_data.values()])
+    for title, found in zip(titles, by_data.values(), strict=True):
         first = next(iter(found.values()))[0]
         # Another run may measure the same rows otherwise.
         alike = {
@@ -92,7 +96,7 @@ def _results(rows: Sequence[Row], name: str) -> Iterator[SetResults]:
         trained = [estimates[cell.label] for cell in cells if cell.label in estimates and not cell.is_base]
         yield SetResults(
             name=name,
-            title=titles[data],
+            title=title,
             quality_name=first.quality_name,
             unit=first.quality_unit,
             higher_is_better=first.quality_higher_is_better,
@@ -105,15 +109,20 @@ def _results(rows: Sequence[Row], name: str) -> Iterator[SetResults]:
         )
 
 
-def _titles(name: str, sources: Mapping[str, str]) -> dict[str, str]:
-    """By data: the name alone where there is one, else with the file's name, and with the hash where that is shared."""
-    if len(sources) < 2:
-        return dict.fromkeys(sources, name)
-    shown = {data: Path(source).name for data, source in sources.items()}
-    shared = Counter(shown.values())
-    return {
-        data: f"{name} ({text}{f', {data[:8]}' if shared[text] > 1 else ''})" for data, text in shown.items()
-    }
+def _titles(name: str, records: Sequence[SetRecord]) -> list[str]:
+    """For each data the name, where there are several with as much as tells them apart: file, hash, number of rows."""
+    if len(records) < 2:
+        return [name] * len(records)
+    parts = [
+        (
+            Path(each.source).name,
+            (each.sha256 or "")[:SHOWN_HASH] or each.source,
+            units.count(each.rows, "row"),
+        )
+        for each in records
+    ]
+    known = next((n for n in (1, 2) if len({each[:n] for each in parts}) == len(parts)), 3)
+    return [f"{name} ({', '.join(each[:known])})" for each in parts]
 
 
 def _records(cell: Cell, name: str) -> list[SetRecord]:

@@ -160,6 +160,19 @@ def test_other_rows_under_the_same_name_are_another_set(tmp_path: Path) -> None:
     )
 
 
+def test_a_part_of_the_rows_under_the_same_name_is_another_set(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", seeds=1)
+    of_full = {"full": {"rows": 9}}
+    change_sets(run, lambda method, general: general | {"sha256": "a" * 64} | of_full.get(method, {}))
+    (group,) = compare([results.read_run(run)])
+    assert [each.title for each in group.sets] == [
+        "general (text.txt, aaaaaaaa, 9 rows)",
+        "general (text.txt, aaaaaaaa, 60 rows)",
+    ]
+    (full,) = [row for row in group.rows if row.name == "full"]
+    assert lost(group, group.sets[0], full) is None
+
+
 def test_sets_of_one_run_that_differ_in_their_rows_are_compared_each_with_its_own_base(
     tmp_path: Path,
 ) -> None:

@@ -75,6 +75,10 @@ def _without_set(claim: ForgetsLess, cells: Sequence[Cell]) -> Iterator[str]:
         elif claim.set is not None and claim.set not in names:
             advice = did_you_mean(claim.set, names)
             yield f"{cell.name} has no further evaluation set {claim.set}, but {' and '.join(names)}{advice}"
+    hashes = [{name: each.sha256 for name, each in cell.first().data.planned_sets.items()} for cell in cells]
+    for name in [claim.set] if claim.set is not None else hashes[0] if hashes else ():
+        if len({found[name] for found in hashes if name in found}) > 1:
+            yield f"{' and '.join(cell.name for cell in cells)} are scored on other data called {name}"
 
 
 def _without_values(setting: str, cells: Sequence[Cell]) -> Iterator[str]:

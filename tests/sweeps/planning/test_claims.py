@@ -148,6 +148,9 @@ def test_forgetting_is_of_the_further_set_or_of_the_one_that_is_named(workdir: P
     assert "the claim names none (set: text)" in unnamed
     (unknown,) = lacks(made(workdir, "{kind: forgets_less, a: lora, b: full, set: txt}", two))
     assert "no further evaluation set txt, but text and other. Did you mean text?" in unknown
+    another = one.replace("{kind: full}", "{kind: full, data: {eval: {text: other.txt}}}")
+    (differs,) = lacks(made(workdir, "{kind: forgets_less, a: lora, b: full}", another))
+    assert differs.endswith("lora are scored on other data called text")
 
 
 def test_a_margin_that_the_test_rows_are_too_few_for_is_named_with_those_that_are_enough(
