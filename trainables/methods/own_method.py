@@ -17,7 +17,8 @@ from pydantic import ConfigDict
 
 from trainables.methods.base import FineTuning
 from trainables.methods.derived_class import NOT_OWN, derived_class
-from trainables.methods.own_code import OwnCode, OwnMethodError, import_module, is_own_kind, split_kind
+from trainables.methods.own_code import OwnCode, OwnMethodError, is_own_kind, split_kind
+from trainables.methods.own_imports import import_module
 from trainables.system.suggestions import did_you_mean
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from tests.helpers.own_methods import KIND, example, marked
 from tests.helpers.trials import make_config, run, write_rows
 from trainables import results
 from trainables.inference.model_pool import ModelPool
-from trainables.methods import own_code, own_method
+from trainables.methods import own_imports, own_method
 from trainables.methods.own_code import OwnCode
 from trainables.models.folder import ModelError
 
@@ -39,8 +39,8 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def forget() -> None:
         monkeypatch.setattr(own_method, "_CLASSES", {})
         monkeypatch.setattr(own_method, "_LATEST", {})
-        for top in list(own_code._ACTIVE):
-            own_code._forget(top)
+        for top in list(own_imports._ACTIVE):
+            own_imports._forget(top)
 
     forget()
     return forget
