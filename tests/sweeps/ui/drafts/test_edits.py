@@ -146,9 +146,10 @@ def test_a_text_that_is_no_yaml_is_refused_with_its_line() -> None:
 
 
 @pytest.mark.parametrize("name", shipped_specs())
-def test_every_leaf_of_a_shipped_spec_can_be_changed_and_removed(name) -> None:
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_leaves_of_a_shipped_spec_can_be_changed_and_removed(name: str, step: int) -> None:
     text = (SHIPPED / f"{name}.yaml").read_text(encoding="utf-8")
-    for path in leaves(plain_tree(text)):
+    for path in list(leaves(plain_tree(text)))[::step]:
         changed = edits.set_value(text, path, "CHANGED")
         assert len(changed_lines(text, changed)) == 2, path
         assert edits.remove(text, path).count("#") == text.count("#") or "#" in text.splitlines()[0], path
