@@ -141,7 +141,8 @@ def test_a_model_of_a_run_at_a_url_is_downloaded_once_with_all_that_it_needs(
 
 
 def test_what_cannot_be_trusted_is_refused_wherever_a_result_is_asked_for(tiny_model: Path) -> None:
-    with pytest.raises(ModelError, match=r"--trust pickel: give remote_code or pickle. Did you mean pickle"):
+    expected = r"--trust pickel: give remote_code, pickle or method_code. Did you mean pickle"
+    with pytest.raises(ModelError, match=expected):
         resolve(str(tiny_model), recommended_trials, ("pickel",))
 
 

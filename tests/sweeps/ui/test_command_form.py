@@ -18,6 +18,7 @@ from sweeps.ui.translation import Translator
 from trainables.config.model import Unsafe
 from trainables.evaluation.evaluation_rows import Kind, Part
 from trainables.export.gguf import TYPES
+from trainables.methods.own_method import TRUST
 
 SHOWN = {
     "evaluate": {*evaluate.ROWS, *evaluate.ANSWERS, *evaluate.FURTHER, *evaluate.OUTPUT},
@@ -50,7 +51,7 @@ def test_the_choices_of_menus_are_those_that_commands_accept() -> None:
         "kind": get_args(Kind),
         "dtype": DTYPES,
         "gguf": tuple(TYPES),
-        "trust": get_args(Unsafe),
+        "trust": (*get_args(Unsafe), TRUST),
     } == CHOICES
 
 

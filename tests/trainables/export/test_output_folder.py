@@ -135,7 +135,7 @@ def test_a_second_export_to_the_same_folder_is_refused_while_the_first_runs(tmp_
         (("--shard-size", "0"), "must be at least 1MB"),
         (("--public",), "--public needs --push"),
         (("--adapter", "--dtype", "float32"), "can't be combined with --dtype, --gguf or --ollama"),
-        (("--trust", "everything"), "give remote_code or pickle"),
+        (("--trust", "everything"), "give remote_code, pickle or method_code"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(
