@@ -83,10 +83,12 @@ class ComputedValues:
 
     def close(self) -> list[asyncio.Task[Any]]:
         """Ends all computations; returns those that are still ending."""
-        tasks = [known.task for known in self._values.values() if known.task is not None]
+        tasks = [
+            known.task for known in self._values.values() if known.task is not None and not known.task.done()
+        ]
         for task in tasks:
             task.cancel()
-        return list(tasks)
+        return tasks
 
 
 async def json_of(argv: list[str], seconds: float = SECONDS) -> Any:

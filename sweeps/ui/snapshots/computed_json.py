@@ -66,7 +66,7 @@ class ComputedJson:
 
     def close(self) -> list[asyncio.Task[Any]]:
         """Ends all computations; returns those that are still ending."""
-        tasks = list(self._tasks.values())
+        tasks = [task for task in self._tasks.values() if not task.done()]
         for task in tasks:
             task.cancel()
         return tasks
