@@ -135,9 +135,11 @@ def test_the_interval_of_a_comparison_is_that_of_the_difference_it_states(
     run = write_runs(ui.runs)
     worse, better = "000000000001", "000000000003"
     page = browser_page.open(f"/compare?trial={run.key}:{worse}&trial={run.key}:{better}")
-    sentence = page.locator("#tests li").first
-    sentence.wait_for()
-    said = sentence.inner_text()
+    page.wait_for_function(
+        """() => document.querySelector("#tests li") || document.querySelector("#refused").textContent
+          || !document.querySelector("#tests-state").textContent.startsWith("Being computed")"""
+    )
+    said = page.locator("main").inner_text()
     found = re.search(r"by ([\d.]+) points \(95 % interval ([-\d.]+) to ([-\d.]+);", said)
     assert found, said
     assert f"{better} is better than" in said
