@@ -37,8 +37,8 @@ class WholeLogits:
 
 @dataclass(frozen=True)
 class RowLength:
-    """The ``tokens`` of a row's longest example, and how many tokens of the row bear a loss, ``labels``: of a pair those
-    of both answers; ``None`` where it is not known.
+    """The ``tokens`` of a row's longest example, and how many tokens of the row bear a loss, ``labels``: of a pair
+    those of both answers; ``None`` where it is not known.
     """
 
     tokens: int
