@@ -19,9 +19,8 @@ from trainables.storage.locks import locked
 from trainables.storage.urls import REMOTE_STORES, checked, is_url
 
 SCAN_SECONDS = 2.0  # between two looks at the roots
-PATIENCE_SECONDS = (
-    1.0  # for the look at a root; of one that takes longer, the runs of its last look are known
-)
+# For the look at a root; of one that takes longer, the runs of its last look are known.
+PATIENCE_SECONDS = 1.0
 FORCED_SECONDS = 0.5  # the same where a run is missing: many such questions must not keep the disk busy
 LOCK = "added_runs.lock"
 MARKS = (

@@ -52,10 +52,9 @@ def _attached(cls: Any, method: str, config: str, biases_alone: str) -> Attached
             return Attached(without_bias=_without_bias(policy) if adapter.type == biases_alone else None)
     except (ValueError, TypeError, AssertionError, ArithmeticError, LookupError, AttributeError) as error:
         return Attached((("type", f"PEFT refuses these options for this model: {_first_line(error)}"),))
-    except (
-        NotImplementedError,
-        RuntimeError,
-    ):  # it computes its start from the base's values, which are not there
+    except RuntimeError:
+        # It computes its start from the base's values, which are not there: NotImplementedError, too, of tensors
+        # without values. A trial attaches it to real ones, and says what fails then.
         return Attached()
 
 
