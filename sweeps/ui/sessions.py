@@ -8,14 +8,18 @@ import secrets
 import time
 from dataclasses import dataclass, field
 
+from sweeps.ui.key_attempts import KeyAttempts
+
 SESSION_SECONDS = 7 * 24 * 3600.0
 LINK_SECONDS = 24 * 3600.0
-FAILURES_BEFORE_PAUSE = 5  # wrong keys in a row
-PAUSE_SECONDS = 2.0
 
 
 class TooManyKeysError(Exception):
-    """Several keys were wrong: for a while, another wrong one is answered so."""
+    """A client has tried several wrong keys. ``seconds``: until its next one is looked at."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"{seconds:.1f} s")
+        self.seconds = seconds
 
 
 @dataclass
@@ -31,8 +35,7 @@ class Sessions:
     key: str | None
     _sessions: dict[bytes, float] = field(default_factory=dict)
     _links: dict[bytes, float] = field(default_factory=dict)
-    _failures: int = 0
-    _paused_until: float = 0.0
+    _attempts: KeyAttempts = field(default_factory=KeyAttempts)
 
     def new_link(self) -> str:
         """A token that signs one browser in, once, within a day."""
@@ -47,21 +50,18 @@ class Sessions:
             return None
         return self._new_session()
 
-    def sign_in(self, key: str) -> str | None:
-        """A new session for the right key; ``None`` for a wrong one. Raises :class:`TooManyKeysError` for a wrong one
-        for a while after several: the right key signs in even then, so that nobody can lock others out.
+    def sign_in(self, key: str, client: str) -> str | None:
+        """A new session for the right key; ``None`` for a wrong one. Raises :class:`TooManyKeysError` where the address
+        ``client`` has tried too many: then no key is looked at, or guessing would be as quick as requests are.
         """
         if self.key is None:
             return None
-        if hmac.compare_digest(_digest(key), _digest(self.key)):
-            self._failures = 0
-            return self._new_session()
-        if time.monotonic() < self._paused_until:
-            raise TooManyKeysError
-        self._failures += 1
-        if self._failures >= FAILURES_BEFORE_PAUSE:
-            self._paused_until = time.monotonic() + PAUSE_SECONDS
-        return None
+        if seconds := self._attempts.wait(client):
+            raise TooManyKeysError(seconds)
+        if not hmac.compare_digest(_digest(key), _digest(self.key)):
+            return None
+        self._attempts.was_right(client)
+        return self._new_session()
 
     def knows(self, session: str | None) -> bool:
         """Whether a cookie's value is that of a session which has not ended."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from math import ceil
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -17,7 +17,6 @@ from sweeps.ui.sessions import TooManyKeysError
 from sweeps.ui.translation import COOKIE, LANGUAGES
 
 YEAR = 365 * 24 * 3600
-WRONG_SECONDS = 1.0  # that the answer to one of many wrong keys takes
 
 
 def routes() -> list[Route]:
@@ -44,11 +43,13 @@ async def with_key(request: Request) -> Response:
     ui = ui_of(request)
     key = (await read_json(request, 4096)).get("key")
     t = translator(request)
+    client = request.client.host if request.client is not None else ""
     try:
-        session = ui.sessions.sign_in(key) if isinstance(key, str) else None
-    except TooManyKeysError:
-        await asyncio.sleep(WRONG_SECONDS)
-        return refused(429, "many_wrong_keys", t("common.many_wrong_keys"))
+        session = ui.sessions.sign_in(key, client) if isinstance(key, str) else None
+    except TooManyKeysError as error:
+        refusal = refused(429, "many_wrong_keys", t("common.many_wrong_keys"))
+        refusal.headers["retry-after"] = str(ceil(error.seconds))
+        return refusal
     if session is None:
         return refused(403, "wrong_key", t("common.wrong_key"))
     response = JSONResponse({"ok": True})

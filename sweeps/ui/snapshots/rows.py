@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeps.ui.snapshots.trial_files import TrialFiles
-from trainables.results import Record
+from trainables.results import Record, SetRecord
 from trainables.system.redaction import redacted
 from trainables.system.shown_text import shown
 
@@ -63,7 +63,7 @@ def _kind(method: Any) -> str:
 
 def _of_record(record: Record | None) -> dict[str, Any]:
     if record is None:
-        return {**dict.fromkeys(FIELDS), "peak_bytes": None, "predicted_bytes": None, "peaks": {}}
+        return {**dict.fromkeys(FIELDS), "peak_bytes": None, "predicted_bytes": None, "peaks": {}, "sets": {}}
     found = {name: finite(getattr(record, name)) for name in FIELDS}
     return {
         **found,
@@ -76,6 +76,17 @@ def _of_record(record: Record | None) -> dict[str, Any]:
         "peak_bytes": record.peak_bytes,
         "predicted_bytes": record.predicted_peak_bytes,
         "peaks": {phase: getattr(record, f"peak_{phase}_bytes") for phase in ("load", "train", "eval")},
+        "sets": {name: _of_set(each) for name, each in record.sets.items()},
+    }
+
+
+def _of_set(scored: SetRecord) -> dict[str, Any]:
+    """The quality on a further evaluation set, or why it was not measured."""
+    return {
+        "quality": finite(scored.quality),
+        "quality_name": scored.quality_name,
+        "quality_unit": scored.quality_unit,
+        "not_measured": scored.not_measured,
     }
 
 

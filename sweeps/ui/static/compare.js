@@ -4,6 +4,7 @@ import {Figure} from "./charts.js";
 import {SERIES} from "./colours.js";
 import {brokenName, byId, el, setText} from "./dom.js";
 import {settingName, valueText} from "./run_figures.js";
+import {setQuality} from "./trial_table.js";
 import {curveNames, curvesFigure, memoryFigure} from "./trial_figures.js";
 import {clock, gib, isShare, number, quality, seconds} from "./units.js";
 import {t} from "./words.js";
@@ -46,6 +47,7 @@ function table(differing) {
     line(t("run.cell"), row((each) => each.cell)),
     line(t("run.status"), row((each) => t(`run.status_${each.status}`))),
     line(t("run.quality"), row((each) => `${quality(each.quality, each.quality_unit)} ${each.quality_name ?? ""}`)),
+    ...[...new Set(sides.flatMap((side) => Object.keys(side.row?.sets ?? {})))].sort().map((name) => line(t("trial.on_set", {name}), row((each) => setQuality(each.sets?.[name])))),
     line(t("run.column_objective"), row((each) => number(each.objective))),
     line(t("run.peak"), row((each) => gib(each.peak_bytes))),
     line(t("run.column_predicted"), row((each) => gib(each.predicted_bytes))),

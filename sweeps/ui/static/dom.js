@@ -18,6 +18,9 @@ export function brokenName(name) {
   return el("span", {class: "parts-name"}, ...name.split(/(?<=[._])/).flatMap((part, place) => (place ? [document.createElement("wbr"), part] : [part])));
 }
 
+/** A text of a command, a library or a data set, which screen readers speak in English on pages of every language. */
+export const english = (text) => el("span", {lang: "en"}, text);
+
 export const byId = (id) => document.getElementById(id);
 
 /** Replaces the children of an element only where they would differ in text, so that focus and selection stay. */

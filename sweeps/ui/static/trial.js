@@ -6,7 +6,7 @@ import {follow} from "./live.js";
 import {cloneTrial, confirmAction} from "./run_actions.js";
 import {valueText} from "./run_figures.js";
 import {curveNames, curvesFigure, memoryFigure} from "./trial_figures.js";
-import {statusText, stopText} from "./trial_table.js";
+import {setQuality, statusText, stopText} from "./trial_table.js";
 import {clock, gib, isShare, number, quality, seconds, size} from "./units.js";
 import {t} from "./words.js";
 
@@ -38,6 +38,8 @@ function show() {
   showError();
   pairs(byId("settings"), ordered(details.settings), valueText);
   pairs(byId("facts"), Object.entries(details.facts).filter(([, value]) => value !== null), (value, name) => SECONDS.has(name) ? seconds(value) : BYTES.has(name) ? gib(value) : valueText(value), (name) => t(`trial.fact_${name}`));
+  const unmeasured = Object.entries(row.sets).filter(([, scored]) => scored.not_measured);
+  pairs(byId("unmeasured"), unmeasured, (scored) => setQuality(scored), (name) => t("trial.on_set", {name}));
   pairs(byId("metrics"), Object.entries(details.metrics), (value, name) => quality(value, details.units[name]), (name) => name.replaceAll("_", " "));
   pairs(byId("memory-parts"), Object.entries(details.memory.parts ?? {}).filter(([, value]) => value !== null), size, (name) => t(`trial.bytes_${name}`));
   showFiles();

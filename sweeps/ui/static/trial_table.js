@@ -1,6 +1,6 @@
 // The table of a run's trials: sorted, filtered, columns on and off; of a thousand rows only those in sight are made.
 import {href} from "./api.js";
-import {el, setText} from "./dom.js";
+import {el, english, setText} from "./dom.js";
 import {settingName, valueText} from "./run_figures.js";
 import {gib, number, quality} from "./units.js";
 import {t} from "./words.js";
@@ -21,7 +21,13 @@ export function stopText(stop) {
   return parts.join("; ");
 }
 
-function columnsFor(settings, key) {
+/** The quality on a further evaluation set, or the reason that it has none; a dash where nothing was scored on it. */
+export function setQuality(scored) {
+  if (scored?.not_measured) return el("span", {}, t("run.not_measured"), ": ", english(scored.not_measured));
+  return quality(scored?.quality, scored?.quality_unit);
+}
+
+function columnsFor(settings, sets, key) {
   const fixed = [
     {name: "trial", value: (row) => row.id, cell: (row) => el("a", {href: href(`/runs/${key}/trials/${row.id}`)}, row.id.slice(0, 12))},
     {name: "role", value: (row) => row.role, cell: (row) => t(`run.role_${row.role}`)},
@@ -34,6 +40,10 @@ function columnsFor(settings, key) {
     {name: "predicted", number: true, value: (row) => row.predicted_bytes, cell: (row) => gib(row.predicted_bytes)},
     {name: "speed", number: true, value: (row) => row.tokens_per_second, cell: (row) => number(row.tokens_per_second && Math.round(row.tokens_per_second))},
   ];
+  const scored = sets.map((name) => ({
+    name: `set:${name}`, label: name, number: true, value: (row) => row.sets[name]?.quality ?? null,
+    cell: (row) => setQuality(row.sets[name]), title: (row) => (row.sets[name] ? row.sets[name].not_measured ?? settingName(row.sets[name].quality_name) : null),
+  }));
   const searched = settings.map((path) => ({
     name: `setting:${path}`, label: settingName(path), number: true, title: () => path,
     value: (row) => row.settings[path], cell: (row) => (path in row.settings ? valueText(row.settings[path]) : ""),
@@ -43,7 +53,7 @@ function columnsFor(settings, key) {
     {name: "model", value: (row) => row.model}, {name: "data", value: (row) => row.data},
     {name: "error", value: (row) => row.error ?? stopText(row.stop), cell: (row) => row.error ?? stopText(row.stop) ?? "", title: (row) => row.error ?? stopText(row.stop)},
   ];
-  return [...fixed, ...searched, ...last].map((column) => ({label: column.label ?? t(`run.column_${column.name}`), ...column}));
+  return [...fixed, ...scored, ...searched, ...last].map((column) => ({label: column.label ?? t(`run.column_${column.name}`), ...column}));
 }
 
 function statusCell(row) {
@@ -69,10 +79,11 @@ export class TrialTable {
   }
 
   update(rows, settings) {
-    const names = JSON.stringify(settings);
+    const sets = [...new Set(rows.flatMap((row) => Object.keys(row.sets ?? {})))].sort();
+    const names = JSON.stringify([settings, sets]);
     if (names !== this.settings) {
       this.settings = names;
-      this.columns = columnsFor(settings, this.key);
+      this.columns = columnsFor(settings, sets, this.key);
       this.#head();
       this.#choices();
     }

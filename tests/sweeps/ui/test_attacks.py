@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from sweeps.ui.access import cookie_name
-from sweeps.ui.pages import sign_in as sign_in_page
+from sweeps.ui.key_attempts import AT_ONCE, PLACES, SECONDS_EACH, KeyAttempts
 from sweeps.ui.sessions import LINK_SECONDS
 from tests.helpers.ui_routes import HTML, KEY, private_routes, routes
 from tests.sweeps.ui.conftest import OWN, UiUnderTest
@@ -215,27 +216,50 @@ def test_headers_of_proxies_open_nothing(ui: UiUnderTest) -> None:
     assert "evil.example" not in ui.client.get("/jobs", headers={**forged, **HTML}).text
 
 
-def test_wrong_keys_are_slowed_down_and_lock_nobody_out(
+def test_guessing_keys_is_slowed_for_each_address_and_locks_nobody_out_for_good(
     new_ui_under_test: Callable[..., UiUnderTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ui = new_ui_under_test(key="the right key")
+    ui, now = new_ui_under_test(key="the right key"), [1000.0]
+    attempts = KeyAttempts(lambda: now[0])
+    monkeypatch.setattr(ui.state.sessions, "_attempts", attempts)
+    attacker = "203.0.113.9"
+    others = (f"198.51.100.{number}" for number in range(256))
+    owner = next(each for each in others if attempts._place(each) != attempts._place(attacker))
 
-    def sign_in(key: object) -> int:
-        content = json.dumps({"key": key})
-        return int(ui.stranger.post("/sign-in/key", content=content, headers=OWN).status_code)
+    def sign_in(key: object, address: str) -> Any:
+        client = TestClient(ui.client.app, base_url="http://127.0.0.1:7860", client=(address, 40_000))
+        return client.post("/sign-in/key", content=json.dumps({"key": key}), headers=OWN)
 
-    monkeypatch.setattr(sign_in_page, "WRONG_SECONDS", 0.0)
     for key in ("wrong", "", None, ["the right key"], "the right key\0", "\ud800"):
-        assert sign_in(key) == 403
-    statuses = [sign_in(str(number)) for number in range(10)]
-    assert statuses[-1] == 429
-    assert sign_in("the right key") == 200
-    monkeypatch.setattr(sign_in_page, "WRONG_SECONDS", 0.3)
-    began = time.monotonic()
-    for number in range(10):
-        sign_in(str(number))
-    assert time.monotonic() - began > 0.3
-    assert sign_in("the right key") == 200
+        assert sign_in(key, attacker).status_code == 403
+    looked_at = [sign_in(str(number), attacker).status_code for number in range(60)].count(403)
+    assert looked_at == AT_ONCE - 4  # two of those before were no texts
+    # Without that, the guess that is right among many would sign in.
+    refused = sign_in("the right key", attacker)
+    assert (refused.status_code, refused.headers["retry-after"], "set-cookie" in refused.headers) == (
+        429,
+        "2",
+        False,
+    )
+    assert sign_in("the right key", owner).status_code == 200
+    assert ui.client.get("/jobs").status_code == 200
+    assert ui.stranger.get(f"/?token={ui.state.sessions.new_link()}").headers["location"] == "/"
+    now[0] += SECONDS_EACH  # an attack of any length makes nobody wait longer
+    assert sign_in("the right key", attacker).status_code == 200
+
+
+def test_an_attacker_with_many_addresses_gets_few_more_guesses_and_no_memory() -> None:
+    attempts = KeyAttempts(lambda: 1000.0)
+    one_network = sum(attempts.wait(f"2001:db8:0:1::{number:x}") == 0 for number in range(500))
+    assert one_network == AT_ONCE
+    attempts = KeyAttempts(lambda: 1000.0)
+    all_networks = sum(
+        attempts.wait(f"198.{number >> 8 & 255}.{number & 255}.{turn}") == 0
+        for number in range(5_000)
+        for turn in (1, 2)
+    )
+    assert all_networks <= AT_ONCE * PLACES
+    assert len(attempts._full_again) == PLACES
 
 
 def test_without_a_key_none_signs_in(ui: UiUnderTest) -> None:
