@@ -44,8 +44,9 @@ ENVIRONMENT_TYPES: Mapping[str, type | UnionType] = {
     "plan": dict, "report": dict, "test_rows": dict, "packages": dict, "seconds": int | float,
     "memory_bytes": int | float, "first_comparison": dict,
 }  # fmt: skip
-# Of a claim in `environment.json`: the time, and whether that was after the run had begun.
-STATED_AT, ADDED = "stated_at", "added"
+# Of a claim in `environment.json`: the time, whether that was after the run had begun, and who published it.
+STATED_AT, ADDED, CLAIM_SOURCE = "stated_at", "added", "source"
+CLAIM_MARKS = (STATED_AT, ADDED, CLAIM_SOURCE)  # beside what is claimed
 PAGES_FILE = "tracking.json"  # of trackers' pages that show a run
 # How the error of a trial begins whose cell continues from one without a finished trial.
 NOTHING_TO_START_FROM = "it continues from the best trial of"
@@ -106,7 +107,8 @@ class Record(Frozen):
     config: dict[str, Any]
     status: Status
     error: str | None = None
-    # Why a trial was stopped early, in words; None: its objective was behind that of others of its cell.
+    # Why a trial ended before its last step, in words. A stopped one without: its objective was behind that of others of
+    # its cell. One that is done: it had no better validations (train.early_stopping).
     stop_reason: str | None = None
     stopped_by_hand: bool = False  # by `paretune stop RUN:TRIAL`; `stop_reason` says at which step
 
@@ -153,6 +155,10 @@ class Record(Frozen):
     # Work and time
     tokens: int | None = None  # trained on, without padding
     steps: int | None = None
+    kept_step: int | None = None  # whose weights are the trial's model, and are scored; None: the last one's
+    best_step: int | None = (
+        None  # of the best validation, where train.keep or train.early_stopping asks for it
+    )
     tokens_per_second: float | None = None  # tokens / train_seconds
     padding_share: float | None = None  # padding among all tokens of the batches, from 0 to 1
     setup_seconds: float | None = None  # from the trial's start on its slot to its first training step
@@ -198,6 +204,11 @@ class Record(Frozen):
         """
         differs = self.compared_by == "training" and self.stage not in OBJECTIVE_IS_LOSS
         return None if differs else self.objective
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether the trial is done, though not at its last step: its validations had got no better."""
+        return self.status == "done" and self.stop_reason is not None
 
     @property
     def peak_bytes(self) -> int | None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sweeps.spec.claims.base import BaseClaim
-from trainables.results import ADDED, STATED_AT
+from trainables.results import ADDED, CLAIM_MARKS, STATED_AT
 
 
 def stated_claims(
@@ -22,7 +22,7 @@ def stated_claims(
     # What is damaged stays as it is: the report says that it can't be read.
     kept = before if isinstance(before, list) else [] if before is None else [before]
     known = [_without_marks(claim) for claim in kept]
-    added = [claim for each in claims if (claim := each.to_record()) not in known]
+    added = [each.to_record() for each in claims if each.statement not in known]
     stated = marked(added, later=previous is not None, now=now)
     return {"claims": [*kept, *stated]} if kept or stated else {}
 
@@ -39,5 +39,5 @@ def _without_marks(claim: Any) -> dict[str, Any]:
     return (
         {}
         if not isinstance(claim, Mapping)
-        else {key: value for key, value in claim.items() if key not in (STATED_AT, ADDED)}
+        else {key: value for key, value in claim.items() if key not in CLAIM_MARKS}
     )

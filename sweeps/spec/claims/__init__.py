@@ -14,10 +14,12 @@ from sweeps.spec.claims.better import Better
 from sweeps.spec.claims.flat import Flat
 from sweeps.spec.claims.forgets_less import ForgetsLess
 from sweeps.spec.claims.least_memory import LeastMemory
+from sweeps.spec.claims.memory_ratio import MemoryRatio
 from sweeps.spec.claims.within import Within
 
 Claim = Annotated[
-    Within | Better | LeastMemory | BestSetting | Flat | ForgetsLess, Field(discriminator="kind")
+    Within | Better | LeastMemory | BestSetting | Flat | ForgetsLess | MemoryRatio,
+    Field(discriminator="kind"),
 ]
 
-__all__ = ["BestSetting", "Better", "Claim", "Flat", "ForgetsLess", "LeastMemory", "Within"]
+__all__ = ["BestSetting", "Better", "Claim", "Flat", "ForgetsLess", "LeastMemory", "MemoryRatio", "Within"]

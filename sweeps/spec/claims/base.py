@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from trainables.config.base import Frozen
+from trainables.results import CLAIM_SOURCE
 from trainables.system.cell_names import plain_name
 
-Subject = Literal["quality", "learning rates", "second evaluation set"]
+Subject = Literal["quality", "learning rates", "second evaluation set", "memory"]
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,12 @@ class Tests:
 
 class BaseClaim(Frozen, ABC):
     """A statement about cells. Subclasses add ``kind`` and their own settings; margins have the unit of the quality
-    (0.02 is 2 points of a share of rows).
+    (0.02 is 2 points of a share of rows). ``source``: who published it, which the report says beside the answer.
     """
 
     subject: ClassVar[Subject] = "quality"  # what the cells are compared by
+
+    source: str | None = Field(default=None, min_length=1, max_length=300)
 
     @property
     @abstractmethod
@@ -48,6 +51,11 @@ class BaseClaim(Frozen, ABC):
         """The claim as a run keeps it."""
         return self.model_dump(mode="json", exclude_none=True)
 
+    @property
+    def statement(self) -> dict[str, Any]:
+        """What is claimed, whoever published it."""
+        return {name: value for name, value in self.to_record().items() if name != CLAIM_SOURCE}
+
 
 class PairClaim(BaseClaim):
     """A statement about cell ``a`` against cell ``b``, by their names or those of their methods."""
@@ -64,3 +72,11 @@ class PairClaim(BaseClaim):
     @property
     def cells(self) -> dict[str, str]:
         return {"a": self.a, "b": self.b}
+
+
+def check_bounds(at_least: float | None, at_most: float | None, example: str) -> None:
+    """Raises ``ValueError`` where a ratio has no bound, or bounds that leave nothing between them."""
+    if at_least is None and at_most is None:
+        raise ValueError(f"give at_least, at_most, or both: {example}")
+    if at_least is not None and at_most is not None and at_least >= at_most:
+        raise ValueError(f"got at_least {at_least:g} and at_most {at_most:g}; at_least is the smaller one")

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sweeps.spec.claims.base import PairClaim, Subject
+from sweeps.spec.claims.base import PairClaim, Subject, check_bounds
 
 
 class BestSetting(PairClaim):
@@ -21,10 +21,5 @@ class BestSetting(PairClaim):
 
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:
-        if self.at_least is None and self.at_most is None:
-            raise ValueError("give at_least: 5, at_most: 20, or both: how many times the other's rate it is")
-        if self.at_least is not None and self.at_most is not None and self.at_least >= self.at_most:
-            raise ValueError(
-                f"got at_least {self.at_least:g} and at_most {self.at_most:g}; at_least is the smaller one"
-            )
+        check_bounds(self.at_least, self.at_most, "at_least: 5, at_most: 20 times the other's rate")
         return self

@@ -33,7 +33,9 @@ def read_claims(source: Source) -> tuple[dict[int, BaseClaim], list[Problem]]:
     problems: list[Problem] = []
     for index, entry in enumerate(entries):
         claim, wrong = _read(source, index, entry)
-        same = next((place for place, other in claims.items() if other == claim), None)
+        same = next(
+            (place for place, other in claims.items() if claim and other.statement == claim.statement), None
+        )
         if same is not None:
             wrong = [source.problem((PART, index), f"the same as {PART}[{same}]. Remove one")]
         elif claim is not None:
