@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from trainables.data.content.edits import PLACEHOLDER, edited, placeholders
 from trainables.data.content.media import check_media
 from trainables.data.content.turns import group_key
 from trainables.data.conversion_report import ConversionReport
-from trainables.data.embedded import commands
+from trainables.data.embedded.data_sets import embedded_rows
 from trainables.data.errors import DataError
 from trainables.data.files import row_reader
 from trainables.data.files.row_reader import FileRemarks
@@ -36,18 +36,11 @@ from trainables.data.parsed_row import (
     parse_label,
 )
 from trainables.data.row_builder import build_row
-from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Row, Text
+from trainables.data.rows import Row
 from trainables.data.sources import Source, file_labels
 from trainables.system.parallel import map_in_order
 from trainables.system.progress import report_progress
 from trainables.system.wording import counted
-
-EMBEDDED_ROWS: Mapping[type, Callable[[], list[dict[str, Any]]]] = {
-    Conversation: commands.rows,
-    Preference: commands.preferences,
-    Labelled: commands.labelled,
-    Prompt: commands.prompts,
-}
 
 BATCH = 1024  # rows converted at a time
 MAX_COLUMNS = 1000  # of a file, for rows that lack some; objects may have as many names as there are rows
@@ -114,7 +107,8 @@ def _raw_rows(
 ) -> Iterator[SourceRow]:
     """``labels``: by path, the name of each file in messages."""
     if source.embedded:
-        rows = commands.texts(config.split_by) if row_type is Text else EMBEDDED_ROWS[row_type]()
+        with source.errors():
+            rows = embedded_rows(source.name, row_type, config.split_by)
         for number, row in enumerate(rows, start=1):
             yield row, f"{source.name} row {number}", source.name
     for path in source.files:

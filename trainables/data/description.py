@@ -13,9 +13,10 @@ import numpy as np
 from trainables.config.data import DataConfig
 from trainables.data.converted_rows import UncutData, load_uncut
 from trainables.data.errors import DataError
+from trainables.data.label_counts import label_counts
 from trainables.data.loading import Data, load
 from trainables.data.row_kind import detect_row_type
-from trainables.data.rows import Conversation, Labelled, Message, Preference, Prompt, Text
+from trainables.data.rows import Classified, Conversation, Labelled, Message, Preference, Prompt, Text
 from trainables.data.splits import held_out_setting
 from trainables.system.wording import counted
 
@@ -24,13 +25,20 @@ SHOWN_ROWS = 3
 
 # The stage that learns from rows of each type, and what such rows are. No stage learns from prompts alone, without a
 # reward.
-STAGES: Mapping[type, str] = {Conversation: "sft", Preference: "dpo", Labelled: "kto", Text: "pretrain"}
+STAGES: Mapping[type, str] = {
+    Conversation: "sft",
+    Preference: "dpo",
+    Labelled: "kto",
+    Text: "pretrain",
+    Classified: "classification",
+}
 KINDS: Mapping[type, str] = {
     Conversation: "conversations with answers",
     Preference: "pairs of a chosen and a rejected answer",
     Labelled: "answers that are labelled good or bad",
     Text: "running text",
     Prompt: "prompts without answers",
+    Classified: "texts with their labels",
 }
 
 
@@ -136,6 +144,8 @@ def _answers(row: Any) -> list[tuple[str, str]]:
     if isinstance(row, Labelled):
         turns = [text for _, text in _messages(row.completion_turns)]
         return [("answer", "\n".join([*turns, _with_calls(row.completion, row.completion_calls)]))]
+    if isinstance(row, Classified):
+        return [("label", row.label)]
     if isinstance(row, Preference):
         sides = (
             ("chosen", row.chosen_turns, row.chosen, row.chosen_calls),
@@ -152,6 +162,8 @@ def _facts(row_type: type, rows: Sequence[Any]) -> Iterator[str]:
     if row_type is Labelled:
         good = sum(row.label for row in rows)
         yield f"{good} answers are labelled good, {len(rows) - good} bad"
+    if row_type is Classified:
+        yield label_counts(rows)
     if row_type is Text:
         return
     checks: tuple[tuple[str, Callable[[Counter[str]], bool]], ...] = (

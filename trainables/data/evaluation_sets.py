@@ -18,7 +18,7 @@ from trainables.data.converted_rows import load_uncut, rows_identity
 from trainables.data.errors import DataError
 from trainables.data.kept_together import split_keys
 from trainables.data.row_kind import detect_row_type
-from trainables.data.rows import Text
+from trainables.data.rows import Classified, Text
 from trainables.data.sources import resolve
 from trainables.data.splits import by_hash
 
@@ -120,7 +120,8 @@ def _own_config(config: DataConfig, name: str) -> DataConfig:
 def _row_type(config: DataConfig, row_type: type) -> type:
     if row_type is Text or _detected(config) in (row_type, None):
         return row_type
-    return Text if _detected(config.model_copy(update=_OF_COLUMNS)) is Text else row_type
+    # A text with a label is running text to stages that learn no classes.
+    return Text if _detected(config.model_copy(update=_OF_COLUMNS)) in (Text, Classified) else row_type
 
 
 def _detected(config: DataConfig) -> type | None:

@@ -39,7 +39,8 @@ class ParsedRow:
     ``messages`` is the prompt, followed by the answer if the row has just one; the answer begins with message number
     ``answer_start``, or is the last message where that is ``None``. ``chosen`` and ``rejected`` are answers of one or
     more messages, the first and the last of which are the assistant's. A message of the assistant that is not to be
-    learned has ``train: False``.
+    learned has ``train: False``. ``classes``: those that the row is labelled with, of which there may be any number
+    where ``several`` is true.
     """
 
     messages: tuple[Message, ...] = ()
@@ -49,6 +50,8 @@ class ParsedRow:
     label: bool | None = None
     tools: str | None = None
     answer_start: int | None = None
+    classes: tuple[str, ...] | None = None
+    several: bool = False
 
     @property
     def answered(self) -> bool:

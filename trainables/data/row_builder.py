@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from trainables.data.formats.class_labels import parse_classes
 from trainables.data.formats.turns import up_to_last_answer
 from trainables.data.parsed_row import InvalidRow, ParsedRow, Remarks, SkippedRow
 from trainables.data.rows import (
+    Classified,
     Conversation,
     Labelled,
     Message,
@@ -106,6 +108,25 @@ def _prompt(parsed: ParsedRow, remarks: Remarks) -> Prompt:
     return Prompt(tuple(prompt), last["content"] or None, parsed.tools)
 
 
+def _classified(parsed: ParsedRow, remarks: Remarks) -> Classified:
+    if parsed.text is not None:
+        prompt: Sequence[Message] = ({"role": "user", "content": parsed.text},)
+    else:
+        _require_messages(parsed)
+        _require_one_answer(parsed, "a classifier learns the label of one text")
+        prompt = parsed.messages
+    classes, several = parsed.classes, parsed.several
+    if classes is None:
+        if not parsed.answered or _calls(parsed.messages[-1]):
+            raise InvalidRow(
+                "a classifier needs a label for each text, and these rows have none; say which column has it: "
+                "columns: {class: ...}"
+            )
+        *prompt, last = parsed.messages
+        classes, several = parse_classes(last["content"], "the answer")
+    return Classified(_unmarked(prompt), classes, several, parsed.tools)
+
+
 def _last_answer(messages: Sequence[Message]) -> int:
     return max(number for number, message in enumerate(messages) if message["role"] == "assistant")
 
@@ -147,4 +168,5 @@ BUILDERS: Mapping[type, Callable[[ParsedRow, Remarks], Row]] = {
     Preference: _preference,
     Labelled: _labelled,
     Prompt: _prompt,
+    Classified: _classified,
 }

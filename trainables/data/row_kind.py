@@ -7,27 +7,31 @@ from itertools import islice
 
 from trainables.config.data import DataConfig
 from trainables.data import formats
+from trainables.data.embedded.data_sets import row_types as embedded_types
 from trainables.data.errors import DataError
 from trainables.data.files import row_reader
 from trainables.data.formats.readings import without_unmeant_label
 from trainables.data.parsed_row import InvalidRow, SkippedRow
 from trainables.data.row_builder import build_row
-from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Text
+from trainables.data.rows import Classified, Conversation, Labelled, Preference, Prompt, Text
 from trainables.data.sources import Source, resolve
 
 SAMPLE_ROWS = 100  # of each source
-# The most specific first: a pair is also a prompt, and a labelled answer also an answer.
-BY_SPECIFICITY = (Preference, Labelled, Conversation, Prompt, Text)
+# The most specific first: a pair is also a prompt, and a labelled answer also an answer. An answer may be a class, too:
+# rows with a class are those that have one and no answer.
+BY_SPECIFICITY = (Preference, Labelled, Conversation, Classified, Prompt, Text)
 
 
 def detect_row_type(config: DataConfig) -> type | None:
-    """The row type (``trainables.data.rows``) that the data holds; ``None`` for embedded data, which has every kind.
+    """The row type (``trainables.data.rows``) that the data holds; ``None`` for embedded data, which has several kinds,
+    unless all that is named has one.
 
     Raises :class:`DataError` for data that does not exist or has no row of any kind.
     """
     sources = [resolve(name, config) for name in config.names]
     if all(source.embedded for source in sources):
-        return None
+        kinds = {kind for source in sources for kind in embedded_types(source.name)}
+        return kinds.pop() if len(kinds) == 1 else None
     raw = [(row, source) for source in sources for row in _sample(source)]
     for row_type in BY_SPECIFICITY:
         if any(_is_a(row_type, row, source) for row, source in raw):

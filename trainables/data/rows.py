@@ -132,7 +132,25 @@ class Prompt(Prompted):
     tools: str | None = None
 
 
-Row = Text | Conversation | Preference | Labelled | Prompt
+@dataclass(frozen=True)
+class Classified(Prompted):
+    """Messages and the classes that they belong to: one, or any number of them where ``several`` may apply.
+
+    >>> Classified(({"role": "user", "content": "Warmer, please."},), ("heating",)).label
+    'heating'
+    """
+
+    labels: tuple[str, ...]
+    several: bool = False
+    tools: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The classes as a text, as a model that writes them does: a JSON list where several may apply."""
+        return json.dumps(self.labels, ensure_ascii=False) if self.several else self.labels[0]
+
+
+Row = Text | Conversation | Preference | Labelled | Prompt | Classified
 R = TypeVar("R", bound=Row)
 # `json.dumps` makes one for each row.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.data import dataset_info, formats
-from trainables.data.embedded import commands
+from trainables.data.embedded import commands, data_sets
 from trainables.data.errors import DataError
 from trainables.data.files.data_files import find_data_files
 from trainables.data.files.doubtful_files import file_warnings
@@ -26,7 +26,7 @@ from trainables.system.suggestions import Proposal, did_you_mean
 if TYPE_CHECKING:
     from trainables.config.data import DataConfig
 
-EMBEDDED = (commands.NAME,)
+EMBEDDED = tuple(data_sets.DATA_SETS)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Source:
     @property
     def exact(self) -> bool:
         """Whether each prompt has one right answer."""
-        return self.embedded and commands.EXACT
+        return self.embedded and self.name in data_sets.EXACT
 
     def setting_of(self, part: str) -> tuple[str, ...]:
         """The setting in ``data`` that gave this part its column, or if a registry did, that of the source."""

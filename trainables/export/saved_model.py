@@ -130,8 +130,7 @@ def save_adapter_config(adapter: Path, folder: Path, base: ModelConfig) -> None:
 
 def load_exported(folder: Path, result: Result, dtype: str, attention: str) -> Any:
     """Loads an exported model with transformers alone, in evaluation mode."""
-    loader, _ = LOADERS[result.config.stage.task]
-    model = loader.from_pretrained(
+    model = LOADERS[result.config.stage.task].from_pretrained(
         folder,
         dtype=getattr(torch, dtype),
         attn_implementation=attention,

@@ -222,6 +222,7 @@ def _sharing_key(result: Result, config: TrialConfig) -> str:
             attention,
             model.kernels,
             config.stage.task,
+            config.stage.head_settings,
             _other_embedding_rows(result),
             _adapter_kind(result),
         ]

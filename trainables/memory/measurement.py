@@ -70,7 +70,7 @@ def _rehearse(config: TrialConfig, folder: Path) -> None:
     fields = type(method).model_fields
     general = method.model_copy(update={n: fields[n].default for n in LAYER_SETTINGS if n in fields})
     with tempfile.TemporaryDirectory() as temporary:
-        loader, options = LOADERS[config.stage.task]
+        loader, options = LOADERS[config.stage.task], config.stage.head_settings
         full_size = model_config(config.model, folder, config.data.cutoff)
         small = loader.from_config(
             _one_layer_config(full_size, options),

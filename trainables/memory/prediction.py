@@ -43,8 +43,8 @@ def predict(
     no training step to predict. Raises ``MemoryNotPredictable`` for a method that the formula doesn't cover.
     """
     assert config.method is not None
-    if not batch.labels:  # a reward head stands in the place of the one that predicts tokens
-        shape = replace(shape, reward_head=True)
+    if batch.outputs is not None:  # another head stands in the place of the one that predicts tokens
+        shape = replace(shape, outputs=batch.outputs)
     footprint = config.method.footprint(shape)
     step = TrainingStep(config.train, shape, footprint, batch, device, attention, config.model.dtype, workers)
     sizes = formula_sizes(step)

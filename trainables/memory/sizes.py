@@ -169,7 +169,7 @@ def _group(step: TrainingStep) -> DataParallelGroup:
         - footprint.trained_layers * shape.layer_params
     )
     all_outside = shape.params - shape.layers * shape.layer_params
-    tied = footprint.head and footprint.embedding and shape.tied and not shape.reward_head
+    tied = footprint.head and footprint.embedding and shape.tied and shape.outputs is None
     return DataParallelGroup(
         workers=workers,
         sharded=step.sharded,

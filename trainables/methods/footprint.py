@@ -61,9 +61,9 @@ class Footprint:
                 yield TrainedTensor((outputs, self.rank), shape.layers)
 
     def _head_params(self, shape: DecoderShape) -> int:
-        """Parameters of a head that trains and isn't the embedding. A reward head always trains, as it is new."""
-        if shape.reward_head:
-            return shape.hidden
+        """Parameters of a head that trains and isn't the embedding. A new head always trains."""
+        if shape.outputs is not None:
+            return shape.head_params
         return shape.embedding_params * (self.head and not (shape.tied and self.embedding))
 
     def trains_layer(self, shape: DecoderShape, number: int) -> bool:

@@ -59,7 +59,7 @@ class Freeze(TrainsModel):
 
         if self.modules:
             raise MemoryNotPredictable(f"{', '.join(self.modules)} that train can't be predicted yet")
-        head = self.head and not shape.reward_head  # a reward head isn't the embedding
+        head = self.head and shape.outputs is None  # a new head isn't the embedding
         return Footprint(
             trained_layers=min(self.layers, shape.layers),
             first_layers=self.end == "first",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from trainables.stages.classification import Classification
 from trainables.stages.dpo import DPO
 from trainables.stages.kto import KTO
 from trainables.stages.orpo import ORPO
@@ -15,6 +16,8 @@ from trainables.stages.reward import Reward
 from trainables.stages.sft import SFT
 from trainables.stages.simpo import SimPO
 
-Stage = Annotated[SFT | Pretrain | Reward | PPO | DPO | KTO | ORPO | SimPO, Field(discriminator="kind")]
+Stage = Annotated[
+    SFT | Pretrain | Classification | Reward | PPO | DPO | KTO | ORPO | SimPO, Field(discriminator="kind")
+]
 
-__all__ = ["DPO", "KTO", "ORPO", "PPO", "SFT", "Pretrain", "Reward", "SimPO", "Stage"]
+__all__ = ["DPO", "KTO", "ORPO", "PPO", "SFT", "Classification", "Pretrain", "Reward", "SimPO", "Stage"]

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from trainables.training.policy import Policy
     from trainables.training.stage_trainer import StageTrainer
 
-Task = Literal["CAUSAL_LM", "SEQ_CLS"]  # PEFT's names: a model that predicts tokens, or one number for a text
+Task = Literal["CAUSAL_LM", "SEQ_CLS"]  # PEFT's names: a model that predicts tokens, or numbers for a text
+Gives = Literal["text", "rewards", "labels"]  # what a stage's model gives
 
 
 class TrialParts(Protocol):
@@ -109,6 +110,7 @@ class TrainingStage(Frozen, ABC):
 
     row_type: ClassVar[type]  # from `trainables.data.rows`
     task: ClassVar[Task] = "CAUSAL_LM"  # the kind of model that is trained
+    gives: ClassVar[Gives] = "text"
     encoding: ClassVar[tuple[str, ...]] = ()  # names of the settings that decide which tokens a row becomes
     examples_per_row: ClassVar[int] = 1  # 2 where answers are compared
     min_worker_rows: ClassVar[int] = 1  # rows that one worker needs in a batch
@@ -121,6 +123,15 @@ class TrainingStage(Frozen, ABC):
     compile_obstacle: ClassVar[str | None] = None
     loss_falls: ClassVar[bool] = True  # whether the training loss falls in a trial that learns
     logged_metrics: ClassVar[tuple[str, ...]] = ()  # what its trainer logs besides loss and gradient norm
+
+    @property
+    def head_settings(self) -> dict[str, Any]:
+        """Settings of the transformers config for a head that replaces the one that predicts tokens; none without."""
+        return {}
+
+    def filled_by(self, data: Data) -> dict[str, Any]:
+        """Settings that planning takes from the rows, by name, where the spec leaves them open."""
+        return {}
 
     def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:
         """(leaf of the stage, message) for each conflict with the rest of a trial; called while planning.

@@ -49,8 +49,9 @@ class RowLength:
 class Batch:
     """One forward pass over ``rows`` sequences of ``tokens`` tokens each.
 
-    ``labels`` is how many of all tokens bear a loss; 0 for a model that gives rewards. ``logits`` is ``None`` where
-    they are computed tile by tile. ``rollout``: the sampling before the updates, where answers are sampled.
+    ``labels`` is how many of all tokens bear a loss; 0 where a head with ``outputs`` numbers for each row replaces the
+    one that predicts tokens. ``logits`` is ``None`` where they are computed tile by tile. ``rollout``: the sampling
+    before the updates, where answers are sampled.
     """
 
     rows: int
@@ -58,6 +59,7 @@ class Batch:
     labels: int
     logits: WholeLogits | None = None
     rollout: Rollout | None = None
+    outputs: int | None = None
 
     @property
     def all_tokens(self) -> int:
@@ -103,7 +105,7 @@ class RewardModelFootprint:
         """
         if self.whole is not None:
             unread = self.whole.embedding_params if device == "cpu" else 0
-            return width * (replace(self.whole, reward_head=True).params - unread)
+            return width * (replace(self.whole, outputs=1).params - unread)
         if self.adapter is None:
             return 0
         params = self.adapter_params

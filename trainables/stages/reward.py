@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from trainables.stages.base import Task
+from trainables.stages.base import Gives, Task
 from trainables.stages.forward_pass import Batch, RowLength
 from trainables.stages.preference import PairStage, draw_pairs
 
@@ -31,9 +31,14 @@ class Reward(PairStage):
     center_rewards_coefficient: float = Field(default=0.0, ge=0)
 
     task: ClassVar[Task] = "SEQ_CLS"
+    gives: ClassVar[Gives] = "rewards"
+
+    @property
+    def head_settings(self) -> dict[str, Any]:
+        return {"num_labels": 1}  # one output: the reward
 
     def forward_pass(self, rows: int, length: RowLength) -> Batch:
-        return Batch(2 * rows, length.tokens, labels=0)
+        return Batch(2 * rows, length.tokens, labels=0, outputs=1)
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]

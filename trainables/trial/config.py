@@ -21,7 +21,13 @@ from trainables.storage.damaged_files import read_bytes, reading
 
 # Settings by section that ids of earlier runs don't know: with these values a trial is what it was without them.
 LATER_SETTINGS: dict[str, dict[str, Any]] = {
-    "train": {"warmup_ratio": None, "router_aux_loss": 0.0, "compile": "auto"},
+    "train": {
+        "warmup_ratio": None,
+        "router_aux_loss": 0.0,
+        "compile": "auto",
+        "early_stopping": None,
+        "keep": "last",
+    },
     "data": {
         "special_tokens": "text",
         "end": "add",
@@ -179,6 +185,7 @@ class TrialConfig(Frozen):
                 self.model.model_dump(mode="json"),
                 self.data.cutoff,
                 self.stage.task,
+                self.stage.head_settings,
                 self.train.precision,
                 method is None or method.saves_adapter,  # else it is loaded in the dtype that it trains in
                 method.base_form if method else {},

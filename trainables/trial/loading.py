@@ -39,11 +39,9 @@ from trainables.training.policy import Policy, default_device
 from trainables.trial.config import TrialConfig
 
 ANSWERED = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]
-# The class that loads a task's model. One label is one output: the reward. Its head is new, initialized from the seed.
-LOADERS: dict[Task, tuple[Any, dict[str, Any]]] = {
-    "CAUSAL_LM": (AutoModelForCausalLM, {}),
-    "SEQ_CLS": (RewardModels, {"num_labels": 1}),
-}
+# The class that loads a task's model. A head that does not predict tokens is new, initialized from the seed; the stage
+# says how many outputs it has.
+LOADERS: dict[Task, Any] = {"CAUSAL_LM": AutoModelForCausalLM, "SEQ_CLS": RewardModels}
 
 
 def load_base(config: TrialConfig, folder: Path) -> Any:
@@ -56,8 +54,8 @@ def load_base(config: TrialConfig, folder: Path) -> Any:
     # A model to be sharded may not fit on one GPU: its shards go there layer by layer.
     on_gpu = default_device() == "cuda" and not _is_sharded(config)
     placed = {"device_map": {"": torch.cuda.current_device()}} if on_gpu else {}
-    loader, head = LOADERS[config.stage.task]
-    settings = model_config(config.model, folder, config.data.cutoff, **head)
+    loader = LOADERS[config.stage.task]
+    settings = model_config(config.model, folder, config.data.cutoff, **config.stage.head_settings)
     kernel = kernels.choose_kernels(config.model.kernels, settings)
     options = {
         "config": settings,

@@ -13,7 +13,7 @@ from trainables.data import loading
 from trainables.data.arrow_rows import Rows
 from trainables.data.errors import DataError
 from trainables.data.overlaps import Overlaps, find_overlaps
-from trainables.data.rows import Labelled
+from trainables.data.rows import Classified, Labelled
 from trainables.models import locate
 from trainables.stages.forward_pass import RowLength
 from trainables.system import machine
@@ -232,4 +232,6 @@ def _title(rows: Sequence[Any], tokens: Tokens, place: int, per_row: int) -> str
         side = ", chosen" if place % 2 == 0 else ", rejected"
     elif isinstance(row, Labelled):
         side = ", labelled good" if row.label else ", labelled bad"
+    elif isinstance(row, Classified):
+        side = f", labelled {row.label}"
     return f"{_place(rows, number)}{side}"

@@ -55,6 +55,7 @@ def find_inputs(draft: Draft, tree: dict[str, Any], finder: InputFinder) -> Cell
     architecture, model_problems = _find_model(draft, tree, finder, parent)
     template_problems = _template_problems(draft, tree, architecture)
     _set_date(tree, finder)
+    _fill_stage(tree, data)
     quality_problems = set_quality(draft, tree, data, finder.conventions)
     config = _valid_part(DataConfig, tree.get("data"), "train")
     if data is not None and config is not None:
@@ -183,10 +184,26 @@ def _set_date(tree: dict[str, Any], finder: InputFinder) -> None:
 
 def _row_type(tree: Mapping[str, Any]) -> type:
     """The type of rows that the tree's stage needs. An invalid stage is reported elsewhere."""
+    cls = _stage_class(tree)
+    return Conversation if cls is None else cls.row_type
+
+
+def _stage_class(tree: Mapping[str, Any]) -> type[TrainingStage] | None:
     stage = tree.get("stage")
     kind = stage.get("kind") if isinstance(stage, dict) else None
     cls = ENTRY_CLASSES["stages"].get(str(kind))
-    return cls.row_type if cls is not None and issubclass(cls, TrainingStage) else Conversation
+    return cls if cls is not None and issubclass(cls, TrainingStage) else None
+
+
+def _fill_stage(tree: dict[str, Any], data: Data | None) -> None:
+    """Puts what a stage takes from the rows into the tree. An invalid stage is reported elsewhere."""
+    if data is None or (cls := _stage_class(tree)) is None:
+        return
+    try:
+        stage = cls.model_validate(tree["stage"])
+    except ValidationError:
+        return
+    tree["stage"] |= stage.filled_by(data)
 
 
 def _find_model(

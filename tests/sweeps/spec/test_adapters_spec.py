@@ -42,7 +42,7 @@ def trained_in_two_layers(entry: dict[str, Any]) -> int:
     settings = {name: value for name, value in entry.items() if not isinstance(value, dict)}
     method: Any = TypeAdapter(Method).validate_python(settings)
     small = model_config({**SMOLLM2, "num_hidden_layers": 2, "vocab_size": 64})
-    model: Any = LOADERS["CAUSAL_LM"][0].from_config(small, dtype=torch.float32)
+    model: Any = LOADERS["CAUSAL_LM"].from_config(small, dtype=torch.float32)
     policy = method.attach(model, choose_dtypes("fp32", "float32"))
     return sum(parameter.numel() for parameter in policy.parameters() if parameter.requires_grad)
 

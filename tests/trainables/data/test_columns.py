@@ -15,7 +15,7 @@ from trainables.config.data import DataConfig
 from trainables.data import formats, loading, row_kind
 from trainables.data.dataset_info import FILE
 from trainables.data.errors import DataError
-from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Text
+from trainables.data.rows import Classified, Conversation, Labelled, Preference, Prompt, Text
 from trainables.data.splits import split_rows
 
 BIRDS = ("wren", "rook", "swift", "heron", "robin", "finch", "crane", "stork", "raven", "eagle")
@@ -392,7 +392,9 @@ def test_prompts_alone_are_enough_where_no_answer_is_needed(tmp_path: Path) -> N
         ({"prompt": question, "completion": "Seeds.", "label": 1}, Labelled),
         ({"prompt": question, "chosen": "Seeds.", "rejected": "Stones.", "messages": []}, Preference),
         ({"prompt": question}, Prompt),
-        ({"text": question, "label": 4}, Text),
+        ({"text": question, "label": 4}, Classified),
+        ({"prompt": question, "category": "food"}, Classified),
+        ({"text": question}, Text),
     ],
 )
 def test_the_kind_of_rows_is_what_can_be_read_from_them(

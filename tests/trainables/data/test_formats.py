@@ -283,7 +283,7 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
     write(tmp_path, alpaca())
     config = registered(tmp_path, file_name="rows.json").model_copy(update={"train": "mime"})
     with pytest.raises(
-        DataError, match=r"no data set mime .*known names: commands, mine; .*Did you mean mine\?"
+        DataError, match=r"no data set mime .*known names: commands, .*mine; .*Did you mean mine\?"
     ):
         loading.load(config)
 

@@ -12,6 +12,7 @@ from torch.nn import Parameter
 from reports.analysis.row_scores import estimate
 from tests.helpers.trials import LETTER, METHODS, NEW, ScriptedControl, curve, make_config, run
 from trainables.data import loading
+from trainables.data.embedded.command_kinds import KINDS
 from trainables.methods.adapter_dtypes import keep_input_dtype
 from trainables.methods.virtual_tokens import enter_decoder
 from trainables.models.precision import choose_dtypes
@@ -24,8 +25,12 @@ from trainables.trial.config import TrialConfig
 from trainables.trial.loading import LOADERS, load_base
 from trainables.trial.tokenizer import load_tokenizer
 
-STAGES = ["pretrain", "sft", "reward", "ppo", "dpo", "kto", "orpo", "simpo"]
-OWN: dict[str, dict[str, Any]] = {"ppo": {"reward": "letter", "max_new_tokens": NEW}}
+STAGES = ["pretrain", "sft", "classification", "reward", "ppo", "dpo", "kto", "orpo", "simpo"]
+OWN: dict[str, dict[str, Any]] = {
+    "ppo": {"reward": "letter", "max_new_tokens": NEW},
+    # As planning takes them from the rows.
+    "classification": {"labels": sorted(set(KINDS.values())), "multi_label": False},
+}
 # 8-bit layers differ from 4-bit ones by what quantizes them: where they are wrong, they are for every stage.
 QUICK = {(stage, method) for stage in STAGES for method in METHODS if method != "qlora-8bit"} | {
     ("sft", "qlora-8bit"),
@@ -111,8 +116,8 @@ def scored_again(config: TrialConfig, folder: Path) -> dict[str, float]:
             if tensor.is_floating_point() and (isinstance(tensor, Parameter) or "default" in name.split(".")):
                 tensor.data = tensor.data.to(kinds.frozen)
     else:
-        loader, options = LOADERS[config.stage.task]
-        model = loader.from_pretrained(folder, dtype=kinds.frozen, attn_implementation="eager", **options)
+        loader = LOADERS[config.stage.task]
+        model = loader.from_pretrained(folder, dtype=kinds.frozen, attn_implementation="eager")
     model.config.pad_token_id = tokenizer.pad_token_id
     policy = Policy(model, tokenizer, config.method, kinds, default_device())
     rows = loading.load(config.data, config.stage.row_type)

@@ -7,7 +7,7 @@ import json
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from trainables.data.rows import Conversation, Labelled, Message, Preference, Prompt, Row, Text
+from trainables.data.rows import Classified, Conversation, Labelled, Message, Preference, Prompt, Row, Text
 
 # A user's turn, and the answer to it; None where none follows.
 Exchange = tuple[str, str | None]
@@ -97,6 +97,8 @@ def _conversations(row: Row) -> Iterator[Sequence[Message]]:
     elif isinstance(row, Prompt):
         reference = [] if row.reference is None else [{"role": "assistant", "content": row.reference}]
         yield [*row.prompt, *reference]
+    elif isinstance(row, Classified):
+        yield [*row.prompt, {"role": "assistant", "content": row.label}]
     else:
         yield _messages(row)
 

@@ -12,7 +12,7 @@ from trainables.data.formats.prompt_completion import ALPACA, COMPLETION
 from trainables.data.formats.readings import CONTEXT, OPTIONAL, READINGS, Candidate, Reading, read_columns
 from trainables.data.formats.text import TEXT
 from trainables.data.parsed_row import InvalidRow, Layout, Remarks
-from trainables.data.rows import Preference
+from trainables.data.rows import Classified, Preference
 from trainables.system.suggestions import did_you_mean, nearest
 
 # In the order in which they are tried: the most specific columns first.
@@ -111,6 +111,8 @@ def candidates(
     """
     given = given or {}
     _check_given(columns, name, given)
+    # A column that is called `label` holds classes to a classifier, and whether answers are good to all others.
+    given = {"kto_tag" if row_type is Classified else "class": None, **given}
     found: dict[str, Candidate] = {}
     for reading in READINGS[row_type]:
         for form in _forms(name, given):

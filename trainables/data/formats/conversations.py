@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainables.data.formats.base import choose_columns
+from trainables.data.formats.class_labels import with_classes
 from trainables.data.formats.messages import OPENAI, SHAREGPT_TAGS, read_answer, read_messages
 from trainables.data.formats.pairs import divide_pair
 from trainables.data.formats.prompt_completion import SHARED
@@ -44,6 +45,7 @@ class MessagesFormat:
         messages, chosen, rejected = _pair(row, layout, messages, isinstance(value, str), remarks)
         label = parse_label(layout.get(row, "kto_tag"), layout.columns.get("kto_tag", "label"))
         parsed = ParsedRow(messages=messages, chosen=chosen, rejected=rejected, label=label)
+        parsed = with_classes(parsed, row, layout)
         return with_tools(parsed, layout.get(row, "tools"), remarks)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainables.data.formats.base import choose_columns
+from trainables.data.formats.class_labels import USUAL, with_classes
 from trainables.data.formats.messages import (
     OPENAI,
     is_message,
@@ -35,6 +36,7 @@ SHARED: dict[str, tuple[str, ...]] = {
     "rejected": ("rejected", "rejected_response", "rejected_messages"),
     "kto_tag": ("kto_tag", "label"),
     "tools": ("tools",),
+    **USUAL,
 }
 
 
@@ -62,7 +64,8 @@ class PromptCompletionFormat:
         answers = _answers(row, layout, remarks, as_json=not prompt)
         parsed = _with_answers(prompt, answers, layout, remarks)
         label = parse_label(layout.get(row, "kto_tag"), layout.columns.get("kto_tag", "label"))
-        return with_tools(replace(parsed, label=label), _tools(row, layout), remarks)
+        parsed = with_classes(replace(parsed, label=label), row, layout)
+        return with_tools(parsed, _tools(row, layout), remarks)
 
 
 def _tools(row: Mapping[str, Any], layout: Layout) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from trainables.data.formats.messages import ROLE_SYNONYMS
 from trainables.data.parsed_row import Layout
-from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Text
+from trainables.data.rows import Classified, Conversation, Labelled, Preference, Prompt, Text
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,14 @@ READINGS: Mapping[type, tuple[Reading, ...]] = {
         _parts("prompt", "chosen", "rejected"),
         _parts("prompt"),
         _parts("chosen", "rejected", format="completion"),
+    ),
+    # Without a column of classes, the answer is the class, as where the label is learned as a text.
+    Classified: (
+        _parts("messages", "class"),
+        _parts("prompt", "class"),
+        _parts("text", "class"),
+        _parts("messages"),
+        _parts("prompt", "response"),
     ),
 }
 # What belongs to the request and is read wherever it is.

@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.data.formats.base import choose_columns
+from trainables.data.formats.class_labels import USUAL, with_classes
 from trainables.data.parsed_row import Layout, ParsedRow, Remarks, SkippedRow
 
 
 @dataclass(frozen=True)
 class TextFormat:
-    """Rows with one text."""
+    """Rows with one text, and possibly its class."""
 
     name: str = "text"
-    usual: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"text": ("text", "content")})
+    usual: Mapping[str, tuple[str, ...]] = field(
+        default_factory=lambda: {"text": ("text", "content"), **USUAL}
+    )
     tags: Mapping[str, str] = field(default_factory=dict)
     expected: str = "text"
 
@@ -31,7 +34,7 @@ class TextFormat:
         text = layout.text(row, "text", remarks)
         if not text.strip():
             raise SkippedRow("its text is empty")
-        return ParsedRow(text=text)
+        return with_classes(ParsedRow(text=text), row, layout)
 
 
 TEXT = TextFormat()

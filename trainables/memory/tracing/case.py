@@ -35,7 +35,8 @@ WITHOUT_LAYERS = (
 class TracedCase:
     """One forward and backward pass of ``rows`` rows of ``tokens`` tokens through a model with a method attached.
 
-    ``model``: its ``config.json``. ``attention``: transformers' name of the implementation.
+    ``model``: its ``config.json``. ``attention``: transformers' name of the implementation. ``outputs``: of a head that
+    replaces the one that predicts tokens.
     """
 
     model: Mapping[str, Any]
@@ -47,6 +48,7 @@ class TracedCase:
     precision: str
     dtype: str
     checkpointing: bool
+    outputs: int | None = None
 
     @classmethod
     def of_trial(
@@ -70,6 +72,7 @@ class TracedCase:
             config.train.precision,
             config.model.dtype,
             config.train.gradient_checkpointing,
+            batch.outputs,
         )
 
     def key(self) -> str:

@@ -68,17 +68,17 @@ def model_config(model: dict[str, Any], **options: Any) -> Any:
 def count_parameters(model: dict[str, Any]) -> int:
     """How many parameters the causal language model of a ``config.json`` has; tied ones count once."""
     with torch.device("meta"):
-        made = LOADERS["CAUSAL_LM"][0].from_config(model_config(model))
+        made = LOADERS["CAUSAL_LM"].from_config(model_config(model))
     return sum(parameter.numel() for parameter in made.parameters())
 
 
 def base_model(case: TracedCase) -> Any:
     """The base model on the meta device, in the dtype that it is loaded in."""
-    loader, options = LOADERS[case.task]
+    options = {} if case.outputs is None else {"num_labels": case.outputs}
     dtype = _method(case).load_dtype(choose_dtypes(case.precision, case.dtype))
     config = model_config(dict(case.model), **options)
     with torch.device("meta"):
-        model = loader.from_config(config, dtype=dtype, attn_implementation=case.attention)
+        model = LOADERS[case.task].from_config(config, dtype=dtype, attn_implementation=case.attention)
     model.config.use_cache = False
     return model
 

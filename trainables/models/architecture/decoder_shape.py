@@ -27,7 +27,7 @@ class DecoderShape:
     """``layers`` decoder layers with gated MLPs, an embedding, a last norm and a head.
 
     ``norms``: how many norms of width ``hidden`` each layer has. ``tied``: whether the head is the embedding.
-    ``reward_head``: whether a head with one output replaces the one that predicts tokens.
+    ``outputs``: of a head that replaces the one that predicts tokens; ``None`` where none does.
     """
 
     layers: int
@@ -42,7 +42,7 @@ class DecoderShape:
     qkv_bias: bool = False
     qk_norm: bool = False
     norms: int = 2
-    reward_head: bool = False
+    outputs: int | None = None
 
     @property
     def linear(self) -> dict[str, tuple[int, int]]:
@@ -89,8 +89,8 @@ class DecoderShape:
     @property
     def head_params(self) -> int:
         """Parameters of the head that aren't the embedding's: none where they are tied."""
-        if self.reward_head:
-            return self.hidden
+        if self.outputs is not None:
+            return self.outputs * self.hidden
         return 0 if self.tied else self.embedding_params
 
     @property

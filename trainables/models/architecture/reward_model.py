@@ -68,7 +68,8 @@ def _class(config: Any) -> tuple[Any, Any]:
         if causal.config_class is config.sub_configs.get("text_config"):
             # The text part of a model with images, which transformers load alone, too.
             text = config.get_text_config()
-            text.num_labels = config.num_labels
+            text.id2label, text.label2id = config.id2label, config.label2id
+            text.problem_type = getattr(config, "problem_type", None)
             return _class(text)
         _made[type(config)] = made_class(config, causal)
     return _made[type(config)], config

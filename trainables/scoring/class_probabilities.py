@@ -1,0 +1,76 @@
+"""The probabilities that a classifier gives to labels, and what follows: the given labels, likelihoods, measures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from trainables.auc import auc
+from trainables.scoring.label_scores import label_scores, macro_f1
+
+NEARLY_ONE = -1e-12  # the largest log-probability, so that the log of what is missing to 1 is finite
+
+
+@dataclass(frozen=True)
+class ClassProbabilities:
+    """``logprobs`` (rows, labels): the log-probability of each of the ``labels`` for each row.
+
+    They sum to a probability of 1 in each row or, where ``several`` may apply, each is of that label alone.
+
+    >>> found = ClassProbabilities.of_logits(np.array([[2.0, 0.0], [0.0, 1.0]]), ("a", "b"), several=False)
+    >>> found.given, found.measures([("a",), ("a",)])["accuracy"]
+    ([('a',), ('b',)], 0.5)
+    """
+
+    logprobs: np.ndarray
+    labels: tuple[str, ...]
+    several: bool
+
+    @classmethod
+    def of_logits(cls, logits: np.ndarray, labels: tuple[str, ...], several: bool) -> ClassProbabilities:
+        """By softmax, or by a sigmoid of each where ``several`` may apply. ``logits``: (rows, labels)."""
+        if several:
+            return cls(-np.logaddexp(0, -logits), labels, several)
+        shifted = logits - logits.max(1, keepdims=True)
+        return cls(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)), labels, several)
+
+    @cached_property
+    def given(self) -> list[tuple[str, ...]]:
+        """The labels that each row is given: the likeliest, or those that are likelier than not."""
+        if self.several:
+            names = np.array(self.labels)
+            return [tuple(names[row].tolist()) for row in self.logprobs > np.log(0.5)]
+        return [(self.labels[int(place)],) for place in self.logprobs.argmax(1)]
+
+    def likelihoods(self, right: Sequence[Sequence[str]]) -> np.ndarray:
+        """The log-likelihood of each row's ``right`` labels in nats: (rows,). Of several, the mean over all labels."""
+        has = np.array([[label in labels for label in self.labels] for labels in right])
+        if not self.several:
+            chosen: np.ndarray = np.where(has, self.logprobs, 0.0).sum(1)
+            return chosen
+        others = np.log(-np.expm1(np.minimum(self.logprobs, NEARLY_ONE)))  # log(1 - p)
+        mean: np.ndarray = np.where(has, self.logprobs, others).mean(1)
+        return mean
+
+    def is_right(self, right: Sequence[Sequence[str]]) -> list[float]:
+        """1 for each row that is given exactly its labels, else 0."""
+        return [float(set(given) == set(labels)) for given, labels in zip(self.given, right, strict=True)]
+
+    def measures(self, right: Sequence[Sequence[str]]) -> dict[str, float]:
+        """``accuracy``, ``macro_f1``, ``loss`` (nats per row), and for two labels ``roc_auc``: the share of pairs of a
+        row of each that are ordered rightly, ties half.
+        """
+        rights = self.is_right(right)
+        found = {
+            "accuracy": sum(rights) / len(rights),
+            "macro_f1": macro_f1(label_scores(right, self.given)),
+            "loss": -float(self.likelihoods(right).mean()),
+        }
+        if not self.several and len(self.labels) == 2:
+            second = np.array([labels[0] == self.labels[1] for labels in right])
+            if second.any() and not second.all():
+                found["roc_auc"] = auc(self.logprobs[second, 1], self.logprobs[~second, 1])
+        return found

@@ -1,0 +1,279 @@
+"""Classification: which of several labels a text or a conversation has, by a new head on its last token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from trainables.data.label_counts import count_labels, have_several
+from trainables.data.rows import Classified, Conversation
+from trainables.stages.base import Gives, Metric, ScoredRow, Scores, Task, TrainingStage, TrialParts
+from trainables.stages.forward_pass import Batch, RowLength
+from trainables.tokenization import batching
+from trainables.tokenization.encode import IGNORED, Encoded, encode, encode_prompt
+
+if TYPE_CHECKING:
+    import transformers
+
+    from trainables.config.train import TrainConfig
+    from trainables.data.loading import Data
+    from trainables.scoring.class_probabilities import ClassProbabilities
+    from trainables.training.policy import Policy
+    from trainables.training.stage_trainer import StageTrainer
+
+SHOWN = 5  # labels in a message
+DEFAULT_OUTPUTS = 2  # before the labels are known
+PART_NAMES = ("training", "validation", "test")
+
+
+class Classification(TrainingStage):
+    """Cross-entropy of the right label; where rows have lists of labels, binary cross-entropy of each label.
+
+    The head reads the last token of the prompt as the chat template renders it, where a language model would begin its
+    answer; of a conversation that ends with an answer, the end of that answer. ``labels``: the labels in the order of
+    the head's outputs; planning takes those of the training rows, in alphabetical order, where they are left out.
+    ``multi_label``: whether several may apply, each on its own; planning says it. ``class_weights`` multiply the loss
+    of a row by its label's: ``balanced`` has rows / (labels x rows of the label) (G. King and L. Zeng, "Logistic
+    regression in rare events data", 2001, as scikit-learn names it), or a weight for each label.
+
+    Quality is accuracy, the share of rows with the right label, or with exactly the right ones. Beside it ``macro_f1``
+    is the mean of the labels' F1.
+    """
+
+    kind: Literal["classification"] = "classification"
+    labels: tuple[str, ...] | None = Field(default=None, min_length=2)
+    multi_label: bool | None = None
+    class_weights: Literal["balanced"] | dict[str, float] | None = None
+
+    row_type: ClassVar[type] = Classified
+    task: ClassVar[Task] = "SEQ_CLS"
+    gives: ClassVar[Gives] = "labels"
+    nothing_left: ClassVar[str] = "their texts are empty"
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _as_texts(cls, value: Any) -> Any:
+        """Labels that YAML reads as numbers or truth values, as rows have them: as texts."""
+        if not isinstance(value, list | tuple):
+            return value
+        return [str(each).lower() if isinstance(each, bool) else str(each) for each in value]
+
+    @field_validator("labels")
+    @classmethod
+    def _are_different(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and len(set(value)) < len(value):
+            raise ValueError(f"{', '.join(value)}: a label is given twice; give each once")
+        return value
+
+    @field_validator("class_weights")
+    @classmethod
+    def _are_positive(cls, value: Any) -> Any:
+        if isinstance(value, dict) and any(not weight > 0 for weight in value.values()):
+            raise ValueError("the weight of a label must be above 0")
+        return value
+
+    def filled_by(self, data: Data) -> dict[str, Any]:
+        filled: dict[str, Any] = {}
+        if self.labels is None:
+            filled["labels"] = sorted(count_labels(data.train))
+        if self.multi_label is None:
+            filled["multi_label"] = have_several(data.train)
+        return filled
+
+    @property
+    def head_settings(self) -> dict[str, Any]:
+        if self.labels is None:
+            return {"num_labels": DEFAULT_OUTPUTS}
+        return {
+            "num_labels": len(self.labels),
+            "id2label": dict(enumerate(self.labels)),
+            "label2id": {label: number for number, label in enumerate(self.labels)},
+            "problem_type": f"{'multi' if self.multi_label else 'single'}_label_classification",
+        }
+
+    def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:
+        if data is None:
+            return
+        yield from self._training_problems(data)
+        for name, rows in zip(PART_NAMES, (data.train, data.validation, data.test), strict=True):
+            if what := self._unknown(rows):
+                yield "labels", f"{name} rows have {what}"
+        if self.class_weights is None:
+            return
+        if self.multi_label:
+            yield (
+                "class_weights",
+                "rows have several labels, each learned on its own; weights are of rows with one label: leave them out",
+            )
+        elif isinstance(self.class_weights, dict):
+            known = set(self.labels or ())
+            if others := sorted(set(self.class_weights) ^ known):
+                yield (
+                    "class_weights",
+                    f"give each label one weight, and nothing else; {_listed(others)} is given or missing",
+                )
+
+    def _training_problems(self, data: Data) -> Iterator[tuple[str, str]]:
+        counts, rows = count_labels(data.train), len(data.train)
+        if len(counts) < 2:
+            one = next(iter(counts), None)
+            what = (
+                f"every training row has the label {one}"
+                if one is not None
+                else "no training row has a label"
+            )
+            yield "kind", f"{what}, and there are two or more to tell apart; add rows with others"
+        elif len(counts) > rows / 2:
+            yield (
+                "kind",
+                f"the {rows} training rows have {len(counts)} different labels, so these are texts of their own and "
+                "no labels; learn them with sft, or name the column of the labels: data: {columns: {class: ...}}",
+            )
+        if unused := [label for label in self.labels or () if label not in counts]:
+            yield (
+                "labels",
+                f"no training row has the label {_listed(unused)}; leave it out, or add rows with it",
+            )
+        if self.multi_label is False and have_several(data.train):
+            yield (
+                "multi_label",
+                "rows have lists of labels, of which several may apply; leave multi_label out",
+            )
+
+    def set_problem(self, rows: Sequence[Any]) -> str | None:
+        what = self._unknown(rows)
+        return None if what is None else f"rows have {what}"
+
+    def _unknown(self, rows: Sequence[Any]) -> str | None:
+        """What labels rows have that the head has no output for; ``None`` where it has one for each."""
+        unknown = sorted(set(count_labels(rows)) - set(self.labels or ()))
+        if self.labels is None or not unknown:
+            return None
+        return (
+            f"the label {_listed(unknown)}, and the head has {len(self.labels)} labels: {_listed(self.labels)}; "
+            "correct them, or train on rows that have them"
+        )
+
+    def forward_pass(self, rows: int, length: RowLength) -> Batch:
+        return Batch(rows, length.tokens, labels=0, outputs=self.head_settings["num_labels"])
+
+    def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
+        """The row's messages, at most ``cutoff`` tokens, with a label on the token that the head reads."""
+        *before, last = row.prompt
+        if last["role"] == "assistant":
+            calls = tuple(last.get("tool_calls", ()))
+            example = encode(
+                Conversation(tuple(before), last["content"], calls, row.tools), tokenizer, cutoff
+            )
+            ids, truncated, remarks = example.input_ids, example.truncated, example.remarks
+        else:
+            tools = json.loads(row.tools) if row.tools else None
+            ids, remarks = encode_prompt(tokenizer, row.prompt, tools)
+            truncated = len(ids) > cutoff
+            if truncated:
+                # As the prompt of an answer is shortened: the template's own tokens stay around what is left.
+                example = encode(Conversation(row.prompt, "x", tools=row.tools), tokenizer, cutoff)
+                ids, remarks = example.prompt, example.remarks
+        labels = [IGNORED] * (len(ids) - 1) + ids[-1:]
+        return [Encoded(ids, labels, len(ids), truncated, remarks)] if ids else []
+
+    def trainer(
+        self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
+    ) -> StageTrainer:
+        from transformers import TrainingArguments
+
+        from trainables.stages.class_trainer import ClassCollator, ClassTrainer
+        from trainables.training.trainer_setup import make_trainer, rows_on_disk
+
+        # The trainer gets the columns of a row as they are.
+        settings = TrainingArguments(**arguments, remove_unused_columns=False)
+        tokens = self.tokens(policy.tokenizer, rows, cutoff)
+        count = train.rows_seen(settings.max_steps, len(tokens), settings.world_size)
+        order = batching.example_order(tokens.lengths, count, **train.batching())
+        reached, places = np.unique(order, return_inverse=True)
+        number = {label: place for place, label in enumerate(self.labels or ())}
+        dataset = rows_on_disk(
+            {
+                "input_ids": tokens[int(place)].input_ids,
+                "classes": [number[label] for label in rows[int(tokens.rows[place])].labels],
+            }
+            for place in reached
+        )
+        several = len(number) if self.multi_label else None
+        collator = ClassCollator(policy.tokenizer.pad_token_id, several)
+        return make_trainer(
+            ClassTrainer,
+            policy,
+            settings,
+            dataset,
+            places,
+            tokens.lengths[order],
+            data_collator=collator,
+            class_weights=self._weights(rows),
+        )
+
+    def _weights(self, rows: Sequence[Any]) -> list[float] | None:
+        """The weight of each label, in their order; ``None`` where all rows count alike."""
+        if self.class_weights is None or self.labels is None:
+            return None
+        if isinstance(self.class_weights, dict):
+            return [self.class_weights[label] for label in self.labels]
+        counts = count_labels(rows)
+        return [len(rows) / (len(self.labels) * max(counts[label], 1)) for label in self.labels]
+
+    def quality(self, data: Data) -> Metric:
+        return Metric("accuracy", higher_is_better=True, unit="fraction")
+
+    def objective_name(self) -> str:
+        return "log-likelihood of the right labels"  # in nats per row
+
+    def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
+        measures = self.probabilities(policy, rows, cutoff).measures([row.labels for row in rows])
+        validation = {f"validation_{name}": measures[name] for name in ("accuracy", "macro_f1")}
+        return {"objective": -measures["loss"], **validation}
+
+    def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
+        """Per row 1 where exactly its labels were given, else 0; the labels that were given are its prediction."""
+        probabilities, right = self.probabilities(policy, rows, cutoff), [row.labels for row in rows]
+        texts = [
+            replace(row, labels=given).label for row, given in zip(rows, probabilities.given, strict=True)
+        ]
+        scored = zip(rows, texts, probabilities.is_right(right), strict=True)
+        return Scores(
+            tuple(
+                ScoredRow(number, row.prompt_json(), row.label, text, is_right)
+                for number, (row, text, is_right) in enumerate(scored)
+            ),
+            probabilities.measures(right),
+        )
+
+    def probabilities(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> ClassProbabilities:
+        """The probability of each label for each row. Raises ``ValueError`` where the labels are not known."""
+        from trainables.scoring.class_probabilities import ClassProbabilities
+        from trainables.scoring.likelihood import map_in_batches
+
+        if self.labels is None:
+            raise ValueError(
+                "the labels of the classifier are not known; planning takes them from the training rows"
+            )
+        tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
+        logits = np.array(map_in_batches(policy, tokens, self.eval_batch, _batch_logits))
+        return ClassProbabilities.of_logits(logits, self.labels, bool(self.multi_label))
+
+
+def _batch_logits(policy: Policy, rows: Sequence[Encoded]) -> Iterator[list[float]]:
+    from trainables.scoring.likelihood import last_hidden_states
+
+    # In 32 bits, as likelihoods are computed of them.
+    last = last_hidden_states(policy.causal.base_model, rows, policy)
+    yield from (last @ policy.causal.score.weight.float().T).tolist()
+
+
+def _listed(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
+    return f"{', '.join(labels[:SHOWN])}{more}"
