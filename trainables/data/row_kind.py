@@ -22,9 +22,10 @@ SAMPLE_ROWS = 100  # of each source
 BY_SPECIFICITY = (Preference, Labelled, Conversation, Classified, Prompt, Text)
 
 
-def detect_row_type(config: DataConfig) -> type | None:
+def detect_row_type(config: DataConfig, classes: bool = True) -> type | None:
     """The row type (``trainables.data.rows``) that the data holds; ``None`` for embedded data, which has several kinds,
-    unless all that is named has one.
+    unless all that is named has one. Without ``classes``, a text with a label is a text or a prompt, as it is to a
+    model that is no classifier.
 
     Raises :class:`DataError` for data that does not exist or has no row of any kind.
     """
@@ -34,7 +35,9 @@ def detect_row_type(config: DataConfig) -> type | None:
         return kinds.pop() if len(kinds) == 1 else None
     raw = [(row, source) for source in sources for row in _sample(source)]
     for row_type in BY_SPECIFICITY:
-        if any(_is_a(row_type, row, source) for row, source in raw):
+        if (classes or row_type is not Classified) and any(
+            _is_a(row_type, row, source) for row, source in raw
+        ):
             return row_type
     for row, source in raw:
         _check_columns(row, source)
