@@ -49,7 +49,8 @@ def add(app: typer.Typer, best_trials: BestTrials, statistics: Callable[[], Stat
             str | None,
             typer.Option(
                 "--as",
-                help="Kind of the rows: answers, pairs, text, labels or prompts. Detected from the data by default.",
+                help="Kind of the rows: answers, pairs, text, labels, prompts or classes. Detected from the data by "
+                "default.",
             ),
         ] = None,
         rows: Annotated[

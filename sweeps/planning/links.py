@@ -152,7 +152,8 @@ class _Linker:
             what = f"{folder} was not saved by a trial; write model: {{path: ...}} for any other model"
             raise _InvalidReference(what)
         if trial.stage.task != POLICY_TASK:
-            what = f"{folder} is a reward model: it predicts no tokens, so no stage can continue from it"
+            is_a = "classifier" if trial.stage.gives == "labels" else "reward model"
+            what = f"{folder} is a {is_a}: it predicts no tokens, so no stage can continue from it"
             raise _InvalidReference(what)
         if (problem := merge_problem(trial)) is not None:
             raise _InvalidReference(f"no stage can continue from {folder}: {problem}")
@@ -196,7 +197,7 @@ def _name_after_stage(draft: Draft) -> str:
 def _task(draft: Draft) -> str:
     cls = ENTRY_CLASSES["stages"][draft.stage_entry.kind]
     assert issubclass(cls, TrainingStage)
-    return cls.task
+    return cls.purpose()
 
 
 def _path_back(name: str, depends_on: Mapping[str, Sequence[str]]) -> list[str] | None:

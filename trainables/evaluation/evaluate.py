@@ -94,9 +94,16 @@ class EvaluationTask:
 
 
 def check_supported(task: EvaluationTask) -> None:
-    """Raises ``ModelError`` for rows that the model can't be evaluated on: a reward model takes pairs only."""
+    """Raises ``ModelError`` for rows that the model can't be evaluated on: a reward model takes pairs only, a
+    classifier texts with its own labels, which no other model takes.
+    """
     result, kind = task.result, task.data.kind
-    if not result.generates_text and kind != "pairs":
+    if result.classifies != (kind == "classes"):
+        what = "a classifier: it is evaluated on texts with labels" if result.classifies else "no classifier"
+        raise ModelError(f"{result.name} is {what}, but the rows of {task.data.name} are {kind}")
+    if result.classifies and (problem := result.config.stage.set_problem(task.rows)) is not None:
+        raise ModelError(f"{task.data.name}: {problem}")
+    if not result.classifies and not result.generates_text and kind != "pairs":
         raise ModelError(
             f"{result.name} is a reward model: it scores texts and generates none, so it is evaluated on pairs of a "
             f"chosen and a rejected answer, but the rows of {task.data.name} are {kind}"
@@ -120,7 +127,7 @@ def _check_embedded(policy: Policy, task: EvaluationTask) -> None:
     if task.data.kind == "prompts":
         each = [_prompt_ids(policy, row) for row in task.rows]
     else:
-        tokens = task.stage(_STAGES[task.data.kind]).tokens(
+        tokens = task.stage(_STAGES.get(task.data.kind, task.result.config.stage)).tokens(
             policy.tokenizer, task.rows, task.cutoff, scoring=True
         )
         each = [example.input_ids for example in tokens]
@@ -289,6 +296,10 @@ def _measure_labels(policy: Policy, task: EvaluationTask) -> MeasuredRows:
     return _measure_by_stage(policy, task, task.stage(KTO()))
 
 
+def _measure_classes(policy: Policy, task: EvaluationTask) -> MeasuredRows:
+    return _measure_by_stage(policy, task, task.stage(task.result.config.stage))
+
+
 def _measure_by_stage(policy: Policy, task: EvaluationTask, stage: TrainingStage) -> MeasuredRows:
     """What the stage itself measures on its kind of rows, under the names that trials' records have for it."""
     # A stage scores rows as the test part of its data; nothing is trained here, so the others are empty.
@@ -358,4 +369,5 @@ _MEASURES: dict[Kind, Callable[[Policy, EvaluationTask], MeasuredRows]] = {
     "text": _measure_text,
     "labels": _measure_labels,
     "prompts": _measure_prompts,
+    "classes": _measure_classes,
 }

@@ -17,7 +17,7 @@ from trainables.config.data import DataConfig
 from trainables.data import converted_rows, loading, row_kind
 from trainables.data.arrow_rows import Rows
 from trainables.data.errors import DataError
-from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Text
+from trainables.data.rows import Classified, Conversation, Labelled, Preference, Prompt, Text
 from trainables.data.sources import exists
 from trainables.evaluation import trial_rows
 from trainables.inference.result import Result
@@ -25,7 +25,7 @@ from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
 from trainables.trial.staged_inputs import StagedInputs
 
-Kind = Literal["answers", "pairs", "text", "labels", "prompts"]
+Kind = Literal["answers", "pairs", "text", "labels", "prompts", "classes"]
 Part = Literal["test", "validation"]
 ROW_TYPES: dict[Kind, type] = {
     "answers": Conversation,
@@ -33,6 +33,7 @@ ROW_TYPES: dict[Kind, type] = {
     "text": Text,
     "labels": Labelled,
     "prompts": Prompt,
+    "classes": Classified,
 }
 KINDS: dict[type, Kind] = {row_type: kind for kind, row_type in ROW_TYPES.items()}
 
@@ -104,8 +105,10 @@ def load_named(result: Result, name: str, kind: Kind | None = None) -> Evaluatio
     trial was trained on. Raises ``DataError``.
     """
     config = _named_data(result, name)
+    if kind is None and result.classifies:
+        kind = "classes"
     if kind is None:
-        row_type = row_kind.detect_row_type(config)
+        row_type = row_kind.detect_row_type(config, classes=False)
         kind = KINDS[result.config.stage.row_type if row_type is None else row_type]
     data = converted_rows.load_uncut(config, ROW_TYPES[kind])
     count = len(data.rows)

@@ -57,7 +57,8 @@ def before_training(result: Result) -> Result:
         )
     if not result.generates_text:
         raise ModelError(
-            f"{result.name} is a reward model: it predicts no text, so there is no forgetting to measure"
+            f"{result.name} is a {'classifier' if result.classifies else 'reward model'}: it predicts no text, so "
+            "there is no forgetting to measure"
         )
     config = (
         result.config

@@ -38,7 +38,7 @@ def _difference_table(check: Check) -> CheckTable:
         f"the exported files, in {check.dtype}": check.files,
     }
     exact = "the adapter on its unquantized base" if check.sum is not None else "the trained weights"
-    numbers = "log-probabilities" if check.files.same is not None else "rewards"
+    numbers = "log-probabilities" if check.files.same is not None else "rewards, or scores of labels,"
     return CheckTable(
         f"Absolute differences of {numbers} from {exact} in 32 bits, on {len(check.prompts.ids)} "
         f"{check.prompts.source}:",

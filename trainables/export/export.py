@@ -34,7 +34,7 @@ from trainables.trial import starting_weights
 
 SLACK_BYTES = 2**26  # for tokenizer, configs, card
 NO_REWARD_CLASS = (
-    "transformers has no class of reward models for this family: the weights load after the lines of Python in "
+    "transformers has no class with such a head for this family: the weights load after the lines of Python in "
     "README.md, which make one"
 )
 
@@ -76,7 +76,8 @@ def check_options(result: Result, options: ExportOptions) -> None:
             "have: leave --adapter out, and both are merged"
         )
     if (options.gguf or options.ollama) and not result.generates_text:
-        raise ModelError(f"{result.name} is a reward model, which --gguf and --ollama can't serve")
+        is_a = "classifier" if result.classifies else "reward model"
+        raise ModelError(f"{result.name} is a {is_a}, which --gguf and --ollama can't serve")
 
 
 def _needed_bytes(result: Result, options: ExportOptions) -> int:

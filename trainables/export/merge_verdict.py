@@ -11,12 +11,16 @@ from trainables.export.verify import Check
 LIKE_ROUNDING = 1.5  # times the mean difference that rounding alone makes: as much as that
 # With a net change of fewer rows, McNemar's exact test is above 5 % whatever the other rows do: 2 / 2^5 = 6 %.
 FEWEST_ROWS = 6
-SHARES = ("exact_match", "pair_accuracy", "implicit_reward_accuracy")
+SHARES = ("exact_match", "pair_accuracy", "implicit_reward_accuracy", "accuracy")
 LOWER_IS_BETTER = ("loss", "bits_per_byte", "perplexity")
 # How much worse a measure may be without that mattering: losses by a share of what they were, others by so much.
 LOSS_SHARE, LIMITS = (
     0.02,
-    {"auc": 0.02, "chrf": 1.0, "bleu": 1.0, "rouge1": 0.01, "rouge2": 0.01, "rougeL": 0.01},
+    {
+        **dict.fromkeys(("auc", "roc_auc", "macro_f1"), 0.02),
+        **dict.fromkeys(("chrf", "bleu"), 1.0),
+        **dict.fromkeys(("rouge1", "rouge2", "rougeL"), 0.01),
+    },
 )
 
 

@@ -37,6 +37,16 @@ GENERATION_EXAMPLE = (
     "answer = model.generate(**inputs, max_new_tokens=256)",
     'print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
 )
+# A classifier reads the place where a language model would begin its answer.
+CLASSIFICATION_EXAMPLE = (
+    *GENERATION_EXAMPLE[:4],
+    "logits = model(**inputs).logits[0]",
+    "print(model.config.id2label[int(logits.argmax())])",
+)
+SEVERAL_EXAMPLE = (
+    *CLASSIFICATION_EXAMPLE[:-1],
+    "print([model.config.id2label[n] for n, logit in enumerate(logits.tolist()) if logit > 0])",
+)
 
 
 def render(result: Result, exported: Exported, interval: ShareInterval) -> ModelCard:
@@ -108,6 +118,8 @@ def _data(result: Result) -> Iterator[str]:
     rows += _training_rows(result)
     rows += [("test rows", str(record.test_rows))] if record and record.test_rows else []
     rows += [("training steps", str(record.steps))] if record and record.steps else []
+    if record and record.kept_step not in (None, record.steps):
+        rows.append(("weights of step", f"{record.kept_step}, that of the best validation"))
     rows += [("tokens trained on", f"{record.tokens:,}")] if record and record.tokens else []
     yield from table(("", ""), [(name, inline_code(value)) for name, value in rows])
 
@@ -226,6 +238,9 @@ def _usage(result: Result, exported: Exported) -> Iterator[str]:
     )
     if result.generates_text:
         yield from GENERATION_EXAMPLE
+    elif result.classifies:
+        several = getattr(result.config.stage, "multi_label", False)
+        yield from SEVERAL_EXAMPLE if several else CLASSIFICATION_EXAMPLE
     yield from ("```", "")
 
 

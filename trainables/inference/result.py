@@ -43,11 +43,21 @@ class Result:
 
     @property
     def generates_text(self) -> bool:
-        """Whether it is a language model; the alternative is a reward model, which gives a text a number."""
+        """Whether it is a language model; others give a text a reward, or labels."""
         return self.config.stage.task == "CAUSAL_LM"
 
+    @property
+    def classifies(self) -> bool:
+        """Whether it is a classifier, which gives a text labels."""
+        return self.config.stage.gives == "labels"
+
     def require_text_generation(self) -> Result:
-        """Returns the result itself. Raises ``ModelError`` for a reward model."""
+        """Returns the result itself. Raises ``ModelError`` for a reward model and for a classifier."""
+        if self.classifies:
+            raise ModelError(
+                f"{self.name} is a classifier: it gives texts labels and can't generate any; paretune serve answers "
+                "with its labels (/v1/classify), paretune evaluate measures them"
+            )
         if not self.generates_text:
             raise ModelError(f"{self.name} is a reward model: it scores texts and can't generate any")
         return self

@@ -124,6 +124,13 @@ class TrainingStage(Frozen, ABC):
     loss_falls: ClassVar[bool] = True  # whether the training loss falls in a trial that learns
     logged_metrics: ClassVar[tuple[str, ...]] = ()  # what its trainer logs besides loss and gradient norm
 
+    @classmethod
+    def purpose(cls) -> str:
+        """What its model is looked up for: PEFT's name of its task, which reward models and classifiers share, so that
+        the latter have one of their own.
+        """
+        return cls.gives if cls.gives == "labels" else cls.task
+
     @property
     def head_settings(self) -> dict[str, Any]:
         """Settings of the transformers config for a head that replaces the one that predicts tokens; none without."""

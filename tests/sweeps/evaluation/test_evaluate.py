@@ -17,6 +17,7 @@ from tests.helpers.trials import make_config, run, write_rows
 from trainables import results
 from trainables.data import loading
 from trainables.data.embedded import commands
+from trainables.data.embedded.command_kinds import KINDS
 from trainables.storage import files
 from trainables.trial import starting_weights
 
@@ -28,6 +29,8 @@ STAGES: dict[str, dict[str, Any]] = {
     "reward": {},
     "kto": {},
     "ppo": {"reward": "commands", "max_new_tokens": 8},
+    # As planning takes them from the rows.
+    "classification": {"labels": sorted(set(KINDS.values())), "multi_label": False},
 }
 
 
@@ -297,6 +300,25 @@ def test_a_reward_model_scores_pairs_and_refuses_other_rows(stages: Path, workdi
         assert "is a reward model" in command.stderr
 
 
+def test_a_classifier_is_evaluated_on_its_labels_and_on_nothing_else(stages: Path, workdir: Path) -> None:
+    classifier = f"{stages}:classification-lora"
+    rows = [{"text": f"Turn it {way}", "label": "switch"} for way in ("on", "off")]
+    evaluated = evaluation(classifier, "--data", write_jsonl(workdir / "kinds.jsonl", rows))
+    assert evaluated["results"][0]["main_metric"] == "accuracy"
+    assert {"accuracy", "macro_f1", "loss"} <= metrics(evaluated).keys()
+    unknown = write_jsonl(workdir / "unknown.jsonl", [*rows, {"text": "Sing", "label": "opera"}])
+    for model, file, what in (
+        (classifier, unknown, "rows have the label opera, and the head has 8 labels"),
+        (classifier, write_jsonl(workdir / "alpaca.jsonl", FORMATS["alpaca"][0]), "the head has 8 labels"),
+    ):
+        command = paretune("evaluate", model, "--data", file)
+        assert (command.exit_code, what in command.stderr) == (2, True), command.stderr
+    command = paretune("evaluate", f"{stages}:sft-lora", "--as", "classes", "--data", unknown)
+    assert (command.exit_code, "is no classifier" in command.stderr) == (2, True)
+    chat = paretune("chat", classifier)
+    assert (chat.exit_code, "is a classifier" in chat.stderr) == (2, True), chat.stderr
+
+
 def test_calls_that_the_models_template_has_no_place_for_are_a_warning(methods: Path, workdir: Path) -> None:
     called = {
         "role": "assistant",
@@ -390,7 +412,7 @@ def test_a_folder_with_other_files_is_never_replaced(methods: Path, workdir: Pat
     [
         (("--data", "nowhere.jsonl"), "no file"),
         (("--part", "train"), "--part train: give one of test, validation"),
-        (("--as", "songs"), "--as songs: give one of answers, pairs, text, labels, prompts"),
+        (("--as", "songs"), "--as songs: give one of answers, pairs, text, labels, prompts, classes"),
         (("--data", "commands", "--part", "test"), "give one of them"),
         (("--temperature", "-1"), "temperature is -1; it must be between 0 and 5"),
         (("--scorer", "nothing"), "give module:function"),

@@ -19,6 +19,7 @@ from tests.helpers.exports import METHODS, export, export_successfully, train_tr
 from tests.helpers.paths import ROOT
 from tests.helpers.trials import write_rows
 from trainables import templates
+from trainables.data.embedded.command_kinds import KINDS
 from trainables.export import saved_model, verify
 from trainables.inference.model_pool import ModelPool, result_tokenizer
 from trainables.inference.result import Result
@@ -353,3 +354,27 @@ def test_nan_never_passes_the_check() -> None:
     found = verify.compare([broken], [fine], generates_text=True)
     check = verify.Check(verify.Prompts(([1],), ""), "float16", None, found, found)
     assert check.failure is not None
+
+
+def test_a_classifier_is_exported_with_the_names_of_its_labels(tiny_model: Path, tmp_path: Path) -> None:
+    labels = sorted(set(KINDS.values()))
+    stage = {"kind": "classification", "labels": labels, "multi_label": False}
+    sizes: dict[str, Any] = {"eval_rows": 4, "eval_fraction": 0.95, "cutoff": 80}
+    config = trial_config(tiny_model, "command-kinds", "lora", stage=stage, **sizes)
+    named = train_trial(config, tmp_path / "run")
+
+    command = export_successfully(named, tmp_path / "out", "--dtype", "float32")
+
+    assert "scores of labels" in command.stdout
+    ids = list(range(3, 40))
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    assert model.config.id2label == dict(enumerate(labels))
+    torch.testing.assert_close(
+        model(input_ids=torch.tensor([ids])).logits[0],
+        logits_of(resolve(named, recommended_trials), "float32", ids),
+        atol=1e-4,
+        rtol=1e-4,
+    )
+    assert "id2label[int(logits.argmax())]" in (tmp_path / "out" / "README.md").read_text()
+    refused = export(named, tmp_path / "gguf", "--ollama")
+    assert (refused.exit_code, "is a classifier" in refused.stderr) == (2, True)

@@ -58,6 +58,12 @@ def reward_model_problem(reward: TrainedModel, model: ModelConfig, method: FineT
 
 def _problem_of_folder(folder: Path, model: ModelConfig, method: FineTuning | None) -> str | None:
     """The problem; raises ``ModelError`` for a damaged file."""
+    # The model lies in its trial's folder, whose config names the stage, and the model that it was trained on.
+    trial = read_json(beside) if (beside := folder.parent / "config.json").is_file() else {}
+    if (stage := trial.get("stage")) and stage.get("kind") == "classification":
+        return (
+            f"{folder} is a classifier, which gives labels and no rewards; give the folder of a reward trial"
+        )
     if not (folder / adapter_config.FILE_NAME).is_file():
         if not (folder / "config.json").is_file():
             return f"{folder} holds no model: give the folder of a finished reward trial"
@@ -69,9 +75,7 @@ def _problem_of_folder(folder: Path, model: ModelConfig, method: FineTuning | No
         return f"{folder} was trained with dora, which can't share a base; give a reward trial without it"
     if method is not None and not method.reference_stays:
         return ON_OTHER_BASE.format(folder=folder, method=method.label)
-    # The adapter lies in its trial's folder, whose config names the model that it was trained on.
-    beside = folder.parent / "config.json"
-    base_model = read_json(beside).get("model") if beside.is_file() else None
+    base_model = trial.get("model")
     if not isinstance(base_model, dict):
         return None
     reward_base, policy_base = _weights(base_model), _weights(model.model_dump(mode="json"))
