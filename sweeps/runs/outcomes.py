@@ -14,10 +14,10 @@ def status_words(status: str) -> str:
 
 def outcome(record: Record) -> str:
     """``done``, ``out of memory``, ``stopped by hand at step 5 of 20``, or ``stopped early at step 5 of 20: behind the
-    others``, or another reason.
+    others``, or another reason, which one that is done early has, too.
     """
-    words = status_words(record.status)
-    if record.status != "stopped" or record.steps is None:
+    words = "done early" if record.ended_early else status_words(record.status)
+    if record.steps is None or not (record.status == "stopped" or record.ended_early):
         return words
     steps = (record.config.get("train") or {}).get("steps")
     if record.stopped_by_hand:

@@ -42,12 +42,17 @@ class CellAsha(FIFOScheduler):
             if cell not in self.halvings or config.get("role", "search") != "search":
                 continue
             # An unfinished trial will repeat, and report again, the steps after its last checkpoint.
-            until = math.inf if results.has_ended(folder) else _saved_step(folder)
+            record = results.read_record(folder)
+            ended = record is not None and record.status != "interrupted"
+            until = math.inf if ended else _saved_step(folder)
+            # The last step is no comparison, here as in `on_trial_result`; nor is that of a trial which was done early.
+            last = self.cells[cell].steps
+            if record is not None and record.ended_early:
+                last = record.steps or 0
             # Ray's scheduler looks trials up by id, and must hear of one before its first result.
             self._add_trial(cell, folder.name)
             for step, objective in results.rung_values(folder, self.cells[cell].comparisons).items():
-                # The last step is no comparison, here as in `on_trial_result`.
-                if step <= min(until, self.cells[cell].steps - 1):
+                if step <= min(until, last - 1):
                     self._compare(cell, folder.name, step, objective)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:

@@ -15,7 +15,7 @@ Plain = str | bool | int | float
 # Of a record's numbers, those by which trials are compared.
 RESULTS = (
     "objective", "quality", "peak_bytes", "peak_load_bytes", "peak_train_bytes", "peak_eval_bytes",
-    "predicted_peak_bytes", "trainable_params", "artifact_bytes", "steps", "tokens", "tokens_per_second",
+    "predicted_peak_bytes", "trainable_params", "artifact_bytes", "steps", "kept_step", "tokens", "tokens_per_second",
     "setup_seconds", "train_seconds", "eval_seconds",
 )  # fmt: skip
 

@@ -106,7 +106,7 @@ def ending(record: Record) -> str | None:
     """Why a trial did not run to its end; ``None`` for one that did."""
     from reports.pages.trial_tables import reason
 
-    return None if record.status == "done" else reason(record)
+    return None if record.status == "done" and not record.ended_early else reason(record)
 
 
 def shown(text: Any) -> str:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from trainables.config import limits
 from trainables.config.base import Frozen
+from trainables.config.early_stopping import EarlyStopping
 from trainables.config.optimizers import KINDS, NAMED, Optimizer, OptimizerSettings, named
 from trainables.system.suggestions import did_you_mean, hinted
 
@@ -33,6 +34,9 @@ class TrainConfig(Frozen):
     ``router_aux_loss``: the weight of the loss by which a mixture of experts uses all of them alike.
     ``sharding``: workers share weights, gradients and optimizer state instead of each holding its own.
     ``compile``: decoder layers are compiled; ``auto``: where that is predicted to save more time than it takes.
+    ``early_stopping``: a trial ends, as done, once its validations get no better. ``keep``: which weights are the
+    trial's model: those of its ``last`` step, or of the ``best`` of its validations at every ``eval_steps`` steps and
+    at its end.
     """
 
     steps: Annotated[int | None, limits.at_most(limits.STEPS)] = Field(default=None, ge=1)
@@ -57,6 +61,8 @@ class TrainConfig(Frozen):
     logging_steps: int = Field(default=1, ge=1)
     eval_steps: int | None = Field(default=None, ge=1)
     save_steps: int | None = Field(default=None, ge=1)
+    early_stopping: EarlyStopping | None = None
+    keep: Literal["last", "best"] = "last"
     seed: int = Field(default=0, ge=0, lt=2**32)
 
     @field_validator("warmup_steps", mode="before")
@@ -102,6 +108,27 @@ class TrainConfig(Frozen):
                 "how many packed rows an epoch has is known only in training; give steps when packing"
             )
         return self
+
+    @model_validator(mode="after")
+    def _validates_on_its_way(self) -> TrainConfig:
+        wanted = {"early_stopping": self.early_stopping is not None, "keep: best": self.keep == "best"}
+        given = " and ".join(setting for setting, is_given in wanted.items() if is_given)
+        if given and self.eval_steps is None:
+            need = "need" if all(wanted.values()) else "needs"
+            raise ValueError(
+                f"{given} {need} eval_steps, the number of steps between validations: without it a trial is validated "
+                "at its end only"
+            )
+        return self
+
+    def validation_steps(self, steps: int) -> frozenset[int]:
+        """The steps of a trial of ``steps`` steps after which it is validated, whatever a search asks besides.
+
+        >>> sorted(TrainConfig(steps=5, learning_rate=1e-3, eval_steps=2).validation_steps(5))
+        [2, 4, 5]
+        """
+        every = self.eval_steps or steps
+        return frozenset([*range(every, steps, every), steps])
 
     @property
     def optimizer_settings(self) -> OptimizerSettings:

@@ -23,7 +23,13 @@ from trainables.storage import urls
 from trainables.storage.locks import locked
 from trainables.storage.url_store import Entry, StorageError, Store
 from trainables.system.background import call_periodically
-from trainables.training.checkpoints import LOGPROBS_BEFORE, is_complete, newest_first
+from trainables.training.checkpoints import (
+    LOGPROBS_BEFORE,
+    can_go_on_from,
+    is_complete,
+    kept_beside,
+    newest_first,
+)
 from trainables.trial import scratch
 from trainables.trial.config import TrialConfig
 from trainables.trial.staged_inputs import INDEX_FILE, StagedInputs
@@ -125,15 +131,23 @@ class RemoteWorkspace:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         stored = self.trial_store.list()
-        kept = [name for name in stored if name in ("curve.jsonl", LOGPROBS_BEFORE)]
-        self.trial_store.pull(kept, self.folder, stored)
-        for checkpoint in newest_first(stored):
-            names = [name for name in stored if name.startswith(f"{checkpoint}/")]
-            self.trial_store.pull(names, self.folder, stored)
-            if is_complete(self.folder / checkpoint):
+        others = [name for name in stored if name in ("curve.jsonl", LOGPROBS_BEFORE)]
+        self.trial_store.pull(others, self.folder, stored)
+        for name in newest_first(stored):
+            checkpoint = self.folder / name
+            self._download_checkpoint(checkpoint, stored)
+            if (kept := kept_beside(checkpoint)) is not None:
+                self._download_checkpoint(kept, stored)
+            if can_go_on_from(checkpoint):
                 return
             # A file is missing or cut short; the one before it will do.
-            shutil.rmtree(self.folder / checkpoint)
+            shutil.rmtree(checkpoint)
+
+    def _download_checkpoint(self, checkpoint: Path, stored: Mapping[str, Entry]) -> None:
+        """Downloads a checkpoint, unless an earlier look has; what isn't at the URL stays missing here."""
+        if not is_complete(checkpoint):
+            names = [name for name in stored if name.startswith(f"{checkpoint.name}/")]
+            self.trial_store.pull(names, self.folder, stored)
 
     def memory_gauge(self, gauge: MemoryGauge | InTrial, workers: int = 1) -> MemoryGauge | InTrial:
         if isinstance(gauge, InTrial):

@@ -59,7 +59,8 @@ def training_arguments(
         "save_strategy": "steps" if train.save_steps else "no",
         "save_steps": train.save_steps or 500,
         # Without save_steps, checkpoints only serve to resume. Two: the older stays until the newer is complete.
-        "save_total_limit": None if train.save_steps else 2,
+        # Beside that of the best weights, TrialCallback removes them.
+        "save_total_limit": None if train.save_steps or train.keep == "best" else 2,
         "eval_strategy": "no",  # TrialCallback evaluates, the same way for every stage
         "seed": train.seed,
         "data_seed": train.seed,  # without it a resumed run may draw other rows

@@ -17,19 +17,20 @@ from trainables.results import TRAINING_OBJECTIVE
 from trainables.storage import files
 from trainables.system.background import call_periodically
 from trainables.training.activity import Activity, Phase, checkpoint_bytes
-from trainables.training.checkpoints import COMPLETE, Progress, mark_complete
+from trainables.training.best_validation import BestValidation
+from trainables.training.checkpoints import COMPLETE, Progress, mark_complete, remove_superseded
 from trainables.training.early_exit import EarlyExit
 from trainables.training.loss_window import LossWindow
 from trainables.training.pausing import Pausing
-from trainables.training.worker_group import is_first_worker, mean_over_workers
+from trainables.training.worker_group import first_workers, is_first_worker, mean_over_workers
 
 AUTOSAVE_SECONDS = 300  # of training between checkpoints, if the config has no save_steps
 LAST_SAVE_SECONDS = 180  # of training, after which a trial also saves at its end: scoring may take long
 # Steps that fp16's loss scaling may leave out in a row: its scale begins at 2^16 and is halved by each of them.
 OVERFLOWS = 24
 WRITTEN_SECONDS = 0.5  # between looks at how much of a checkpoint is written
-# To pause is to end for now, and to go on later if the trial is among the best of its cell.
-Decision = Literal["continue", "stop", "pause", "interrupt"]
+# To pause is to end for now, and to go on later if the trial is among the best of its cell. To finish is to be done.
+Decision = Literal["continue", "stop", "pause", "interrupt", "finish"]
 
 
 class NotFinite(ArithmeticError):  # noqa: N818
@@ -125,7 +126,8 @@ class TrialCallback(TrainerCallback):
     number of steps train on. ``autosave``: whether to save from time to time. ``logs``: names of the stage's trainer's
     logs that the curve has, too. ``unlogged_loss``: returns the sum of the losses since the last log. ``early_exit``:
     when the trial ends by its own curve; ``None``: never. ``saves_stopped``: whether a trial that is stopped has more
-    to do, which would be lost without a checkpoint.
+    to do, which would be lost without a checkpoint. ``best``: its best validation, where that decides on something.
+    ``save_steps``: at multiples of which checkpoints stay, beside that of the best validation.
 
     Raises :class:`NotFinite` out of the training loop when the loss or the gradient norm is NaN or infinite. Of fp16,
     whose loss scaling leaves out steps with such gradients, only when it finds no scale.
@@ -146,6 +148,8 @@ class TrialCallback(TrainerCallback):
         early_exit: EarlyExit | None = None,
         unlogged_loss: Callable[[], float] = lambda: math.nan,
         saves_stopped: bool = True,
+        best: BestValidation | None = None,
+        save_steps: int | None = None,
     ) -> None:
         self.folder, self.progress, self.control = folder, progress, control
         self.evaluate, self.evaluate_at, self.on_first_step = evaluate, evaluate_at, on_first_step
@@ -154,7 +158,7 @@ class TrialCallback(TrainerCallback):
         self.autosave, self._saved_at = autosave, progress.train_seconds
         self.logs, self.early_exit = logs, early_exit
         self.unlogged_loss, self._unlogged_before = unlogged_loss, 0.0
-        self.saves_stopped = saves_stopped
+        self.saves_stopped, self.best, self.save_steps = saves_stopped, best, save_steps
         self._window = LossWindow(control.loss_rungs, progress)
         self._overflows = 0  # steps in a row
         self.decision: Decision = "continue"
@@ -216,24 +220,27 @@ class TrialCallback(TrainerCallback):
             unsaved_seconds=self.progress.train_seconds - self._saved_at,
             step_seconds=max(seconds, self.activity.step_seconds),
         )
+        last = state.global_step >= state.max_steps
         if state.global_step in self.evaluate_at:
-            self.decision = self._evaluate_and_report(state.global_step)
+            self.decision = self._evaluate_and_report(state.global_step, last)
         if not self._window.ends_before(state.global_step):
             self._report_loss(state.global_step)
-        if self.decision == "continue" and state.global_step < state.max_steps:
+        if self.decision == "continue" and not last:
             self._exit_early(state.global_step)
         # A collective operation: all workers get here with the same decision.
         if self.decision == "continue":
-            self._obey_requests(state.global_step, last=state.global_step >= state.max_steps)
+            self._obey_requests(state.global_step, last)
         # Before the save, whose marker holds the progress.
         self.progress.stopped = self.decision == "stop"
-        if self.decision != "continue":
-            control.should_training_stop = True
-        control.should_save = control.should_save or self._wants_save(
-            last=state.global_step >= state.max_steps
-        )
+        self.progress.finished = self.decision == "finish"
+        keeps_these = self.decision == "continue" and not last and self._is_best(state.global_step)
+        control.should_save = control.should_save or keeps_these or self._wants_save(last)
         if control.should_save and _any_rank(not self.control.may_save()):
             control.should_save = False
+            # The best weights would be lost once training goes on; resumed, the trial comes here again.
+            self.decision = "interrupt" if keeps_these else self.decision
+        if self.decision != "continue":
+            control.should_training_stop = True
         if control.should_save and is_first_worker():
             self._saving.enter_context(self._following_the_save(state.global_step))
         # The clock goes on from here: evaluating is not training.
@@ -247,7 +254,7 @@ class TrialCallback(TrainerCallback):
             return _any_rank(self.control.pausing.saves(self.activity.checkpoint_bytes, unsaved))
         since = self.progress.train_seconds - self._saved_at
         due = since > AUTOSAVE_SECONDS or (
-            (last or (self.decision == "stop" and self.saves_stopped))
+            (last or self.decision == "finish" or (self.decision == "stop" and self.saves_stopped))
             and self.progress.train_seconds > LAST_SAVE_SECONDS
         )
         # Clocks differ, and all workers write a checkpoint together: one that is due decides.
@@ -279,6 +286,9 @@ class TrialCallback(TrainerCallback):
             mark_complete(self.folder / f"checkpoint-{state.global_step}", self.progress)
             self._saving.close()
             self.control.saved()
+            if self.best is not None and self.best.keeps_weights:
+                kept = self.progress.kept_step
+                remove_superseded(self.folder, state.global_step, kept, self.save_steps)
         self._saved_at = self.progress.train_seconds
         # Asked again, as writing takes long: another step would have to be saved, too.
         if self.decision == "continue" and _any_rank(self.control.interrupted()):
@@ -319,8 +329,19 @@ class TrialCallback(TrainerCallback):
         elif asked:
             self.decision = "interrupt"
 
-    def _evaluate_and_report(self, step: int) -> Decision:
+    def _is_best(self, step: int) -> bool:
+        """Whether the weights of this step are the best so far, and have to be kept."""
+        return self.best is not None and self.best.is_new(step)
+
+    def _evaluate_and_report(self, step: int, last: bool) -> Decision:
         values = self._evaluate(step)
+        if self.best is not None:
+            # The first worker's: all have to come to the same decision, and theirs differ by rounding.
+            self.best.add(step, first_workers(values["objective"]))
+            # Asked before the search is: a trial that is done is not compared any more.
+            if not last and step in self.best.counted_steps and (reason := self.best.end_reason) is not None:
+                self.progress.stop_reason = reason
+                return "finish"
         return self._answer_to(step, values) if step not in self.control.loss_rungs else "continue"
 
     def _report_loss(self, step: int) -> None:

@@ -71,6 +71,19 @@ def mean_over_workers(value: float) -> float:
     return float(shared) / distributed.get_world_size()
 
 
+def first_workers(value: float) -> float:
+    """The first worker's value; all workers have to call this. Without a process group the value itself."""
+    import torch
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return value
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    shared = torch.tensor(value, dtype=torch.float64, device=device)
+    distributed.broadcast(shared, src=0)
+    return float(shared)
+
+
 def is_lost_worker(error: BaseException) -> bool:
     """Whether an error only says that another worker is gone, or no longer at the same operation."""
     from torch import distributed

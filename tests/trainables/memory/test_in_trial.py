@@ -22,7 +22,7 @@ from trainables.memory.gauges import Meter
 from trainables.memory.gpu_share import CONTEXT_BYTES, allocator_limit, limit_allocator
 from trainables.memory.in_trial import InTrial, TrialMeter
 from trainables.results import Record
-from trainables.runner import lifecycle
+from trainables.runner import lifecycle, training_phase
 from trainables.runner.run import TrialContext, run_trial
 from trainables.stages.ppo.reward_rules import RULES
 from trainables.system import machine
@@ -230,8 +230,8 @@ class Driven:
 
         patch.setattr(trial_loading, "load_base", loaded)
         patch.setattr(StageTrainer, "training_step", trained)
-        patch.setattr(lifecycle, "_objective", scored(lifecycle._objective, scoring))
-        patch.setattr(lifecycle, "_score", scored(lifecycle._score, 2 * scoring))
+        patch.setattr(training_phase, "objective", scored(training_phase.objective, scoring))
+        patch.setattr(lifecycle, "score_trial", scored(lifecycle.score_trial, 2 * scoring))
 
 
 def test_peaks_are_those_of_the_phases_and_of_the_longest_batch(

@@ -146,6 +146,19 @@ def test_a_newest_checkpoint_that_is_not_whole_is_passed_over(store: Store, conf
     assert [path.name for path in place.folder.glob("checkpoint-*")] == ["checkpoint-2"]
 
 
+def test_the_best_checkpoint_comes_along_and_one_whose_best_is_gone_is_passed_over(
+    store: Store, config: TrialConfig
+) -> None:
+    trial = store.within(f"trials/{config.trial_id()}")
+    for step, kept in ((2, 2), (4, 2), (6, 5)):
+        trial.write(f"checkpoint-{step}/weights", b"{}")
+        marker = {"kept_step": kept, "files": {"weights": 2}}
+        trial.write(f"checkpoint-{step}/{COMPLETE}", json.dumps(marker).encode())
+    place = RemoteWorkspace(store, config.trial_id(), "a", True, lambda: None)
+    place.fetch(config)
+    assert sorted(path.name for path in place.folder.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-4"]
+
+
 def test_a_full_local_disk_is_not_reported_as_a_failure_of_the_store(
     store: Store, config: TrialConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

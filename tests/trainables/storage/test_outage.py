@@ -12,7 +12,7 @@ import pytest
 from tests.helpers.trials import curve, make_config, run, write_rows
 from tests.sweeps.cluster.test_actors import NOT_COMPARED, Heard, run_job
 from trainables.results import read_record
-from trainables.runner import lifecycle, worker_loop
+from trainables.runner import lifecycle, training_phase, worker_loop
 from trainables.runner.run import TrialContext, run_trial
 from trainables.storage import outage
 from trainables.training.checkpoints import is_complete, last_checkpoint
@@ -88,7 +88,7 @@ def test_a_worker_resumes_the_trial_from_its_checkpoint_once_it_can_write(
     config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = run(config, tmp_path / "peace")
-    mark, calls = lifecycle.TrialCallback.on_save, []
+    mark, calls = training_phase.TrialCallback.on_save, []
 
     def full(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         calls.append(state.global_step)
@@ -96,7 +96,7 @@ def test_a_worker_resumes_the_trial_from_its_checkpoint_once_it_can_write(
             no_space()
         mark(self, args, state, control, **kwargs)
 
-    monkeypatch.setattr(lifecycle.TrialCallback, "on_save", full)
+    monkeypatch.setattr(training_phase.TrialCallback, "on_save", full)
     monkeypatch.setattr(worker_loop.HubControl, "interrupted", lambda self: False)
     monkeypatch.setattr(worker_loop.HubControl, "may_save", lambda self: True)
     job = {
