@@ -107,8 +107,8 @@ class Record(Frozen):
     config: dict[str, Any]
     status: Status
     error: str | None = None
-    # Why a trial ended before its last step, in words; one that was stopped without was behind others of its cell by its
-    # objective. One that is done had no better validations (train.early_stopping).
+    # Why a trial ended before its last step, in words; of one that was stopped None: its objective was behind that of
+    # others of its cell. One that is done had no better validations (train.early_stopping).
     stop_reason: str | None = None
     stopped_by_hand: bool = False  # by `paretune stop RUN:TRIAL`; `stop_reason` says at which step
 

@@ -28,7 +28,7 @@ def unfinished(groups: Sequence[Group]) -> Table:
         for group in groups
         for row in group.all_rows
         for record in row.cell.records
-        if record.status != "done"
+        if record.status != "done" or record.ended_early
     ]
     rows: list[tuple[str, ...]] = [
         (
@@ -106,11 +106,15 @@ def trials(group: Group) -> Table:
 
 def trial_work(group: Group) -> Table:
     """What else is known of every trial of a group: its work, its other times, and where its memory was measured."""
-    seeds = {record.seed for row in group.all_rows for record in row.cell.records}
+    records = [record for row in group.all_rows for record in row.cell.records]
+    seeds = {record.seed for record in records}
+    keeps = any(record.kept_step not in (None, record.steps) for record in records)
+    kept = {"step of the kept weights": lambda _, record: units.number(record.kept_step)} if keeps else {}
     return _table_of_trials(
         group,
         {
             "steps": lambda _, record: units.number(record.steps),
+            **kept,
             "tokens": lambda _, record: units.number(record.tokens),
             "tokens/s": lambda _, record: units.number(record.tokens_per_second),
             "setup time": lambda _, record: units.duration(record.setup_seconds),

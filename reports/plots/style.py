@@ -165,7 +165,9 @@ def status_text(status: str) -> str:
 
 
 def ending_text(record: Record) -> str:
-    """The status of a trial in words, and that it was a person who stopped it."""
+    """The status of a trial in words, and that it was a person who stopped it, or that it was done early."""
+    if record.ended_early:
+        return "done early"
     return "stopped by hand" if record.stopped_by_hand else status_text(record.status)
 
 
