@@ -144,8 +144,10 @@ def message_text(message: dict[str, Any]) -> str:
 
 
 def _early_stops(groups: Iterable[Group]) -> bool:
-    """Whether any trial was stopped early."""
-    return any(row.counts["stopped"] for group in groups for row in group.rows)
+    """Whether any trial was stopped early, or was done early."""
+    rows = [row for group in groups for row in group.rows]
+    early = any(record.ended_early for row in rows for record in row.cell.records)
+    return early or any(row.counts["stopped"] for row in rows)
 
 
 def _judged_sentence(group: Group) -> str:

@@ -72,8 +72,11 @@ def _by_rank(cell: Cell) -> Importance | None:
     domains = [trial.distributions for trial, _ in ended]
     if len(ended) < MIN_RANKED or not stopped or any(each != domains[0] for each in domains):
         return None
-    # A trial that came further was among the better ones at each comparison before.
-    key = [(record.status == "done", record.steps or 0, record.objective or 0.0) for _, record in ended]
+    # A stopped trial that came further was among the better ones at each comparison before.
+    key = [
+        (done := record.status == "done", 0 if done else record.steps or 0, record.objective or 0.0)
+        for _, record in ended
+    ]
     places = {value: place for place, value in enumerate(sorted(set(key)))}
     found = top_importance([trial for trial, _ in ended], [float(places[each]) for each in key])
     return Importance(found.shares, len(ended), None, None, found.like_noise, ranked=True)
