@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -223,10 +224,13 @@ class Sweep:
         from sweeps.execution.settling import looks
         from sweeps.runs.layout import has_begun
         from sweeps.runs.resume_points import resume_points
-        from trainables.results import tracker_pages
+        from sweeps.runs.time_shares import time_shares
+        from trainables.results import read_run, tracker_pages
         from trainables.storage.url_store import StorageError
+        from trainables.system import provenance
 
         location, options, progress = self.location, self.options, SweepProgress()
+        began, clock = provenance.now(), time.monotonic()
         location.mirror.report_outages(progress.log)
         again = options.resume_command(self.plan.spec.source.file, self.plan.spec.overrides)
         with self.trackers.recording(progress.log, again, partial(progress.log, on_screen=False)):
@@ -241,6 +245,10 @@ class Sweep:
                     options.force,
                 )
                 progress.end()
+                ended = [r for r in read_run(location.folder).records if (r.ended_at or "") >= began]
+                at_once = self.plan.spec.resources.concurrent or 0
+                if shares := time_shares(ended, time.monotonic() - clock, at_once):
+                    progress.log(shares)
                 report = final_report(write_report, location.folder, location.display_name, progress.log)
                 if report is not None:
                     looks.mark_reported(location.folder)

@@ -14,6 +14,7 @@ from trainables.methods import (
     adapter_dtypes,
     adapter_scope,
     adapter_targets,
+    adapter_update,
     eva,
     frozen_weights,
     inspection,
@@ -191,6 +192,7 @@ class LoRA(FineTuning):
         if self.frozen_a:
             frozen_weights.freeze_a(policy, dtypes.frozen)
         adapter_dtypes.leave_inputs(policy)
+        adapter_update.join_updates(policy)
         return policy
 
     def _peft_config(self, model: nn.Module) -> Any:

@@ -20,7 +20,7 @@ from trainables.results import Record, Status, write_record
 from trainables.runner.lifecycle import run_phases
 from trainables.runner.trial_state import Trial, TrialContext
 from trainables.storage import files, outage
-from trainables.system import provenance, redaction
+from trainables.system import heap, provenance, redaction
 from trainables.training.checkpoints import remove_incomplete
 from trainables.training.training_callback import Control, NoControl
 from trainables.training.worker_group import (
@@ -97,7 +97,9 @@ def _run_to_end(
 ) -> Record:
     """Runs a trial, and returns its record however it ends."""
     try:
-        return _record_with_memory(trial, run_phases(trial, evaluate_at), memory_gauge)
+        with heap.kept_heap():
+            ended = run_phases(trial, evaluate_at)
+        return _record_with_memory(trial, ended, memory_gauge)
     except Exception as error:
         # Before all else: another worker's end is no failure of this trial, and leaves no error.txt.
         if trial.in_lockstep and is_lost_worker(error):
