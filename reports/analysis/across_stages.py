@@ -1,14 +1,17 @@
-"""Preference stages side by side: several stages that learn, in different ways, which answers are good.
+"""Stages side by side that learn the same in different ways: which answers are good, or which label a text has.
 
 Each has its own quality (pair accuracy, or AUC for labelled answers). What all of them record is ``pair_accuracy``, the
 share of pairs of answers to one prompt of which the good one has the higher mean log-probability per token, and
 ``auc``, the same of pairs of any good with any bad answer. Prompts differ in how likely any answer to them is, which
 hides differences from an AUC: it stands in for pair accuracy only where a stage has none.
+
+A classifier's head and a language model that writes the label as a text (``sft``) share ``accuracy``: the share of test
+rows with the right label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from reports.analysis.cells import Cell
@@ -21,12 +24,49 @@ PAIRS, ANY_ANSWERS = (
     "pair_accuracy",
     "auc",
 )  # what they share: policies have both, where a prompt has both kinds
-UNITS = {PAIRS: "fraction", ANY_ANSWERS: ""}
-STAGE_NAME = "preference stages"
+ACCURACY = "accuracy"
+UNITS = {PAIRS: "fraction", ANY_ANSWERS: "", ACCURACY: "fraction"}
+STAGE_NAME, LABELS_NAME = "preference stages", "head or generation"
+LABELS_NOTE = (
+    "A classifier has a head with an output for each label; the other cells write the label as a text. Both are judged "
+    "by accuracy on the same rows: the share that got exactly the right label, so that any other text is wrong. The "
+    "best trial of each cell is the one with the best objective of its own stage."
+)
 
 
 def compare_across_stages(groups: Sequence[Group]) -> list[Group]:
-    """One group for each model and data set that several preference stages were trained on, by a measure of all."""
+    """One group for each model and data set that several stages of a kind were trained on, by a measure of all."""
+    return [*_preference_stages(groups), *_labelling_stages(groups)]
+
+
+def _labelling_stages(groups: Sequence[Group]) -> Iterator[Group]:
+    """Classifiers beside language models that learned the same labels."""
+    by_model_and_data: dict[tuple[str, str], list[Group]] = {}
+    for group in groups:
+        record = group.metric_record
+        if record is not None and (record.quality_name == ACCURACY or ACCURACY in record.metrics):
+            by_model_and_data.setdefault((group.model, group.data), []).append(group)
+    for (model, data), several in by_model_and_data.items():
+        if len({group.stage for group in several}) > 1 and any(_is_classified(group) for group in several):
+            cells = [row.cell for group in several for row in group.all_rows]
+            measured = [
+                measured_by(cell, ACCURACY, UNITS[ACCURACY]) for cell in cells if _has(cell, ACCURACY)
+            ]
+            # Each stage's model before training is another: a head that is new, and a model that writes.
+            yield replace(group_of(LABELS_NAME, model, data, measured), note=LABELS_NOTE)
+
+
+def _is_classified(group: Group) -> bool:
+    return group.metric_record is not None and group.metric_record.quality_name == ACCURACY
+
+
+def _has(cell: Cell, measure: str) -> bool:
+    """Whether all of a cell's results have a measure."""
+    results = [record for record in cell.records if record.quality is not None]
+    return all(record.quality_name == measure or measure in record.metrics for record in results)
+
+
+def _preference_stages(groups: Sequence[Group]) -> list[Group]:
     by_model_and_data: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
         # A reward model ranks by rewards and has no AUC of log-probabilities.

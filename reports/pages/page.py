@@ -28,7 +28,7 @@ from reports.analysis.recommendation.front_steps import front_sentence
 from reports.analysis.search.rate_search import search_sentences
 from reports.analysis.yardsticks import chosen_and_judged
 from reports.claims.wording import NOTE, claim_sentences
-from reports.pages import next_steps, reproduce, tables, trial_tables
+from reports.pages import label_tables, next_steps, reproduce, tables, trial_tables
 from reports.pages.notes import NOTES
 from reports.pages.report import NO_ANSWER, Report
 from reports.plots.figures import Figures
@@ -112,6 +112,7 @@ def _environment() -> Environment:
         "front_sentence": front_sentence,
         "pairs_table": tables.cell_pairs,
         "gained_and_lost_table": tables.gained_and_lost,
+        "labels": label_tables,
         "has_sets": lambda groups: any(group.sets or not_measured(group.all_rows) for group in groups),
         "not_measured": lambda group: not_measured(group.all_rows),
         "importance_table": trial_tables.importances,

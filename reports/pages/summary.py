@@ -64,7 +64,7 @@ def _comparisons(report: Report) -> Iterator[str]:
         yield from _comparison(group)
     for group in report.across_stages:
         yield f"### {escape_markdown(group.title)}"
-        yield NOTES["across"]
+        yield group.note or NOTES["across"]
         yield from _comparison(group)
     yield _bullets([note for run in report.runs for note in comparison_notes.notes(run)])
 

@@ -23,6 +23,7 @@ from reports.plots.style import status_text
 MIXTURE = "trained on"  # a column
 # Measures that are shown beside a stage's own quality where they were recorded, with their units.
 OTHER_MEASURES = {
+    "macro_f1": "", "roc_auc": "",
     "exact_match": "fraction", "pair_accuracy": "fraction", "auc": "", "implicit_reward_accuracy": "fraction",
     "rougeL": "", "chrf": "",
 }  # fmt: skip

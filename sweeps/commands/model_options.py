@@ -38,3 +38,13 @@ def text_generators(
     from sweeps.runs.resolve import resolve
 
     return [resolve(name, best_trials, trust or (), template).require_text_generation() for name in names]
+
+
+def served_results(
+    names: Sequence[str], best_trials: BestTrials, template: str | None, trust: Sequence[str] | None
+) -> list[Result]:
+    """The same, of classifiers, too, which answer with labels."""
+    from sweeps.runs.resolve import resolve
+
+    found = [resolve(name, best_trials, trust or (), template) for name in names]
+    return [each if each.classifies else each.require_text_generation() for each in found]

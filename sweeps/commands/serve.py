@@ -10,7 +10,7 @@ import typer
 
 from sweeps.commands.common_options import USE
 from sweeps.commands.errors import sigterm_like_ctrl_c, users_errors
-from sweeps.commands.model_options import RESULT_HELP, TemplateOption, TrustOption, text_generators
+from sweeps.commands.model_options import RESULT_HELP, TemplateOption, TrustOption, served_results
 
 if TYPE_CHECKING:
     from sweeps.runs.artifacts import BestTrials
@@ -72,7 +72,8 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
     ) -> None:
         """Serve models over HTTP with an API that OpenAI's clients understand, streaming included.
 
-        Offers chat completions and completions, on this machine only unless --host says otherwise.
+        Offers chat completions and completions, and of classifiers their labels (/v1/classify), on this machine only
+        unless --host says otherwise.
         Ctrl-C stops the server after the requests in progress are answered.
         """
         import os
@@ -88,7 +89,7 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
             key = read_key(api_key_file, os.environ.pop("PARETUNE_API_KEY", None))
             options = ServeOptions(host, port, replicas, cpus, gpus, address, replace)
             options.require_key(key)
-            found = text_generators([text for _, text in named], best_trials, template, trust)
+            found = served_results([text for _, text in named], best_trials, template, trust)
             from sweeps.serving.access import Access
             from sweeps.serving.replica import ReplicaConfig
 

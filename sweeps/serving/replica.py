@@ -23,9 +23,11 @@ from starlette.exceptions import HTTPException
 
 from sweeps.serving.access import Access
 from sweeps.serving.api_error import ApiError
+from sweeps.serving.classification import ClassifyRequest, classify_response
 from sweeps.serving.engine import Engine, GenerationJob, generate_all, stream_all
 from sweeps.serving.openai_api import ChatRequest, CompletionRequest, ResponseBuilder, usage
 from sweeps.serving.request_body import read_body
+from trainables.inference.classify import classify
 from trainables.inference.model_pool import LoadedModel
 from trainables.inference.prompts import (
     PromptError,
@@ -80,6 +82,11 @@ def _server_error(error: BaseException, request: str) -> ApiError:
     logging.getLogger("ray.serve").error("%s failed: %s", request, describe(error), exc_info=error)
     message = f"the server failed ({type(error).__name__}); its log says how under {request}"
     return ApiError(message, 500, "server_error")
+
+
+def _too_many() -> ApiError:
+    what = "too many requests wait; ask again later"
+    return ApiError(what, 429, "rate_limit_error", code="rate_limit_exceeded")
 
 
 def _response(error: ApiError) -> JSONResponse:
@@ -142,12 +149,18 @@ class Api:
             torch.set_num_threads(config.cpus)
         self.config, self.engine = config, Engine(config.max_concurrent)
         self.encoding = ThreadPoolExecutor(1)  # one thread, as tokenizers aren't safe for several
+        self.classifying = ThreadPoolExecutor(1)  # nor are models
+        self.classified = 0  # requests that are being classified or wait
         self.started_at = int(time.time())
         self.loaded = _load_models(config)
 
     async def limits(self) -> list[str]:
         """What makes models slower than others, a sentence for each that has something to say."""
-        found = {name: loaded.shared.policy.generates.limits for name, loaded in self.loaded.items()}
+        found = {
+            name: loaded.shared.policy.generates.limits
+            for name, loaded in self.loaded.items()
+            if loaded.result.generates_text
+        }
         return [f"{name} {what}" for name, what in found.items() if what]
 
     @app.get("/health")
@@ -169,19 +182,48 @@ class Api:
         self.config.access.check(request)
         body = await read_body(request, ChatRequest)
         messages = [each.message() for each in body.messages]
-        encode = [partial(prompt_tokens, self._model(body.model), messages)]
+        encode = [partial(prompt_tokens, self._generator(body.model), messages)]
         return await self._answer(body, encode, "messages", ResponseBuilder(body.model, chat=True))
 
     @app.post("/v1/completions")
     async def complete(self, request: Request) -> Any:
         self.config.access.check(request)
         body = await read_body(request, CompletionRequest)
-        loaded = self._model(body.model)
+        loaded = self._generator(body.model)
         self._check_capacity(len(body.prompt) * body.n)
         encode = [
             partial(completion_tokens, loaded, prompt, number) for number, prompt in enumerate(body.prompt)
         ]
         return await self._answer(body, encode, "prompt", ResponseBuilder(body.model, chat=False))
+
+    @app.post("/classify")
+    @app.post("/v1/classify")
+    async def classify(self, request: Request) -> Any:
+        self.config.access.check(request)
+        body = await read_body(request, ClassifyRequest)
+        loaded = self._model(body.model)
+        if not loaded.result.classifies:
+            what = f"{body.model} is no classifier; ask it for chat completions or completions"
+            raise ApiError(what, param="model")
+        if self.classified >= self.config.max_concurrent + self.config.max_waiting:
+            raise _too_many()
+        self.classified += 1
+        try:
+            work = partial(classify, loaded, body.conversations())
+            found = await asyncio.get_running_loop().run_in_executor(self.classifying, work)
+        except TemplateError as error:
+            raise ApiError(str(error), param="messages" if body.messages else "input") from None
+        finally:
+            self.classified -= 1
+        several = bool(getattr(loaded.result.config.stage, "multi_label", False))
+        return classify_response(body.model, found, several)
+
+    def _generator(self, name: str) -> LoadedModel:
+        loaded = self._model(name)
+        if not loaded.result.generates_text:
+            what = f"{name} is a classifier, which generates no text; ask it at /v1/classify"
+            raise ApiError(what, param="model")
+        return loaded
 
     def _model(self, name: str) -> LoadedModel:
         if name not in self.loaded:
@@ -231,9 +273,7 @@ class Api:
 
     def _check_capacity(self, count: int) -> None:
         if self.engine.count + count > self.config.max_concurrent + self.config.max_waiting:
-            raise ApiError(
-                "too many requests wait; ask again later", 429, "rate_limit_error", code="rate_limit_exceeded"
-            )
+            raise _too_many()
 
     async def _events(
         self, jobs: list[GenerationJob], builder: ResponseBuilder, usage_of: list[list[int]] | None

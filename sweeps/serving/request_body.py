@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
 from sweeps.serving.api_error import ApiError
+from sweeps.serving.classification import ClassifyRequest
 from sweeps.serving.neutral_fields import refusal
 from sweeps.serving.openai_api import ChatRequest, CompletionRequest
 from sweeps.serving.proxy_limits import MAX_REQUEST_BYTES, TOO_LARGE
@@ -24,7 +25,7 @@ TOO_MANY = ApiError(
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _BEFORE_VALUES = (b",", b"[", b"{", b":")
 
-RequestType = TypeVar("RequestType", ChatRequest, CompletionRequest)
+RequestType = TypeVar("RequestType", ChatRequest, CompletionRequest, ClassifyRequest)
 
 
 async def read_body(request: Request, kind: type[RequestType]) -> RequestType:
@@ -76,7 +77,9 @@ def _values(body: bytes, start: int, end: int) -> int:
     return sum(body.count(mark, start, end) for mark in _BEFORE_VALUES)
 
 
-def _invalid(problem: ErrorDetails, kind: type[ChatRequest] | type[CompletionRequest]) -> ApiError:
+def _invalid(
+    problem: ErrorDetails, kind: type[ChatRequest] | type[CompletionRequest] | type[ClassifyRequest]
+) -> ApiError:
     param = ".".join(map(str, problem["loc"])) or None
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":

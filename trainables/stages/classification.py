@@ -61,7 +61,8 @@ class Classification(TrainingStage):
         """Labels that YAML reads as numbers or truth values, as rows have them: as texts."""
         if not isinstance(value, list | tuple):
             return value
-        return [str(each).lower() if isinstance(each, bool) else str(each) for each in value]
+        # A tuple, as strict validation takes no list from here.
+        return tuple(str(each).lower() if isinstance(each, bool) else str(each) for each in value)
 
     @field_validator("labels")
     @classmethod

@@ -33,7 +33,9 @@ class SFT(TrainingStage):
     Quality is what ``data.quality`` says, of greedy answers: exact match, ROUGE-L or chrF by row, or the user's own
     function; or the loss on the answers in nats per token. Where it says nothing, exact match where the data has one
     right answer to each prompt, else the loss. With ``predict_with_generate`` answers are generated whatever the
-    quality, and compared with the references by BLEU, chrF and ROUGE; generating takes time.
+    quality, and compared with the references by BLEU, chrF and ROUGE; generating takes time. Where answers are labels
+    (two or more, shared by five test rows each in the mean) that are judged by exact match, ``accuracy`` and
+    ``macro_f1`` are recorded as of a classifier.
 
     ``neftune_noise_alpha``: in training, uniform noise of at most alpha / sqrt(tokens x hidden size) is added to the
     embeddings of each row of the batch, padding included (NEFTune, Jain et al., 2023, arXiv:2310.05914).
@@ -107,6 +109,7 @@ class SFT(TrainingStage):
         """Per row its score by the quality. Raises ``ScorerError`` for a function of the user's that fails."""
         from trainables.data.thinking import answer_matches
         from trainables.scoring.generation import generate_answers, preview_answers
+        from trainables.scoring.label_scores import are_labels, label_scores, macro_f1
         from trainables.scoring.likelihood import log_likelihoods, mean_logprobs
         from trainables.scoring.text_metrics import answer_similarity
 
@@ -124,6 +127,14 @@ class SFT(TrainingStage):
         matches = answer_matches(answers, references)
         by_row: dict[str, Sequence[float]] = {"loss": losses, "exact_match": matches}
         metrics["exact_match"] = sum(matches) / len(matches)
+        if chosen == "exact_match" and are_labels(references):
+            # As of a classifier: what the model wrote is the label that it gave.
+            given = [
+                {right if match else text.strip()}
+                for right, match, text in zip(references, matches, answers, strict=True)
+            ]
+            by_label = label_scores([{right} for right in references], given)
+            metrics |= {"accuracy": metrics["exact_match"], "macro_f1": macro_f1(by_label)}
         if self.predict_with_generate or chosen in ("rouge_l", "chrf"):
             for measure in answer_similarity(answers, references)[0]:
                 metrics[measure.name] = measure.value

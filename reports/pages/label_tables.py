@@ -1,0 +1,78 @@
+"""The report's tables of labels: precision, recall and F1 of each, and which were taken for which."""
+
+from __future__ import annotations
+
+from reports import units
+from reports.analysis.across_stages import LABELS_NAME, LABELS_NOTE
+from reports.analysis.group import Group
+from reports.analysis.label_results import LabelResults, label_results, labelled
+from reports.analysis.row import Row
+from reports.pages.tables import Table
+
+__all__ = ["LABELS_NAME", "LABELS_NOTE", "NOTE", "confused_cell", "confusion", "label_scores", "labelled"]
+
+NOTE = (
+    "Of the test rows, by the best trial of each cell. Precision is the share of the rows given a label that have it, "
+    "recall the share of the rows with a label that were given it, F1 their harmonic mean. Macro-F1 is the mean of the "
+    "labels' F1, in which rare labels count as much as frequent ones; it has no interval here, as tests and intervals "
+    "are of accuracy. The last table is of the cell with the best quality: rows by the label that they have, columns "
+    "by the label that they were given."
+)
+SHOWN_CELLS = 6  # the best
+SHOWN_LABELS = 20  # of the table of which were taken for which: the most frequent
+OTHER = "no label"  # a text that is none of the rows' labels, or a label that no row has
+
+
+def label_scores(group: Group) -> Table:
+    """A row for each label: how many test rows have it, and what each cell reaches."""
+    known = _results(group)
+    if not known:
+        return Table((), [])
+    best, first = known[0]
+    columns = (
+        "label",
+        "rows",
+        f"precision ({best.name})",
+        f"recall ({best.name})",
+        *(f"F1 ({row.name})" for row, _ in known),
+    )
+    rows = [
+        (
+            label,
+            str(first.has[label]),
+            units.percent(first.precision(label)),
+            units.percent(first.recall(label)),
+            # Trials of other rows have other labels.
+            *(units.number(each.f1(label), 3) if label in each.has else units.UNKNOWN for _, each in known),
+        )
+        for label in first.labels
+    ]
+    return Table(columns, rows, frozenset({"label"}))
+
+
+def confusion(group: Group) -> Table:
+    """The confusion matrix of the cell with the best quality; empty where several labels may apply to a row."""
+    known = _results(group)
+    pairs = known[0][1].pairs if known else None
+    if pairs is None:
+        return Table((), [])
+    labels = known[0][1].labels[:SHOWN_LABELS]
+    rows = []
+    for right in known[0][1].labels:
+        counts = {label: pairs.get((right, label), 0) for label in labels}
+        other = sum(count for (has, _), count in pairs.items() if has == right) - sum(counts.values())
+        if right in labels:
+            rows.append((right, *map(str, counts.values()), str(other)))
+    return Table(("has", *labels, OTHER), rows, frozenset({"has"}))
+
+
+def confused_cell(group: Group) -> str:
+    """The name of the cell that :func:`confusion` is of."""
+    known = _results(group)
+    return known[0][0].display_name if known else ""
+
+
+def _results(group: Group) -> list[tuple[Row, LabelResults]]:
+    """The best trained cells that have labels, the best first."""
+    found = ((row, label_results(row)) for row in group.rows[:SHOWN_CELLS])
+    return [(row, results) for row, results in found if results is not None]
