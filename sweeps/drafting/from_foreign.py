@@ -130,6 +130,9 @@ def _within_trial(carried: CarryOver, batch: int, facts: RowFacts | None, budget
         each = carried.of("train").get(key)
         if steps is not None and each is not None and each.kept.value > steps:
             carried = carried.without("train", key, f"a trial has {steps} steps")
+    if "eval_steps" not in carried.of("train"):
+        for key in ("early_stopping", "keep"):
+            carried = carried.without("train", key, "it needs validations on the way, and a trial has none")
     return carried
 
 

@@ -97,6 +97,7 @@ def _short(cell: Cell) -> TrialConfig | None:
         {"eval_rows": min(config.data.eval_rows or ROWS, ROWS)} if config.data.holds_out else {}
     )
     train = {"steps": STEPS, "epochs": None, "eval_steps": None, "save_steps": None, "warmup_steps": 0}
+    train |= {"early_stopping": None, "keep": "last"}
     return config.model_copy(
         update={
             "train": config.train.model_copy(update=train),

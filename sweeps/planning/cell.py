@@ -52,6 +52,8 @@ class Cell:
     row_counts: tuple[int, ...] = ()
     quality_rows: QualityRows | None = None  # None where nothing is held out
     mixture: Mapping[str, int] = field(default_factory=dict)  # training rows by data set, of several
+    # The same for each of the weights that are searched; empty where they are not.
+    mixtures: tuple[tuple[tuple[float, ...] | None, Mapping[str, int]], ...] = ()
     evaluation_sets: tuple[SetRows, ...] = ()  # further ones, which steer nothing
     # Settings, by leaf, that the cell of its name found in an earlier run, the best first; its search begins with them.
     starts: tuple[Mapping[str, Any], ...] = ()

@@ -42,6 +42,8 @@ from sweeps.spec.tree import (
 from trainables.system.suggestions import Proposal, message_of
 
 SEARCHABLE = ("method", "train", "stage", "model")
+# Of the data only these: the rows that trials are judged by must be the same in all of a cell.
+SEARCHABLE_DATA = {("data", "weights")}
 # These make a cell what it is. They can be compared, which gives each value the whole budget, but not searched.
 IDENTITY = {("model", "name"), ("model", "path"), ("model", FROM), ("method", "name"), ("stage", "name")}
 
@@ -226,5 +228,5 @@ def _check_searchable(path: CellPath) -> None:
         raise ValueError("the settings of the search can't be searched. Give one value")
     if section == "resources":
         raise ValueError(ONE_VALUE)
-    if section not in SEARCHABLE or path in IDENTITY:
+    if path in IDENTITY or not (section in SEARCHABLE or path in SEARCHABLE_DATA):
         raise ValueError(f"{'.'.join(path)} can't be searched, only compared: write {{compare: [...]}}")

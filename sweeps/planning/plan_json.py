@@ -89,6 +89,7 @@ def cell_json(cell: Cell) -> dict[str, Any]:
         "predicted": cell.predicted.to_json() if cell.predicted else None,
         "not_predicted": cell.not_predicted,
         "mixture": dict(cell.mixture),
+        "mixtures": [{"weights": weights, "rows": dict(rows)} for weights, rows in cell.mixtures],
         "evaluation_sets": [
             {"name": each.name, "data": each.source, "rows": each.rows, "total_rows": each.total}
             | {"quality_name": each.metric.name, "quality_unit": each.metric.unit}

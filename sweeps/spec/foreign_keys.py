@@ -62,6 +62,10 @@ FOREIGN_KEYS = {
     "bf16": "train.precision: bf16",
     "fp16": "train.precision: fp16",
     "pure_bf16": "train.precision: pure_bf16",
+    "early_stopping_steps": "train.early_stopping.patience",
+    "early_stopping_patience": "train.early_stopping.patience",
+    "early_stopping_threshold": "train.early_stopping.min_delta",
+    "load_best_model_at_end": "train.keep: best",
     "output_dir": "the option --output",
     "report_to": "tracking.wandb",
     "run_name": "name",
@@ -82,6 +86,7 @@ FOREIGN_KEYS = {
     "sft_type": "methods[].kind",
     "rlhf_type": "stages[].kind",
     "truncation_strategy": "data.cutoff, which shortens prompts and answers",
+    "early_stop_interval": "train.early_stopping.patience",
     # Axolotl
     "base_model": "model.name or model.path",
     "datasets": "data.train",

@@ -22,7 +22,7 @@ from sweeps.drafting.foreign.carry_over import (
     same,
 )
 from sweeps.drafting.foreign.template_names import template_rule
-from sweeps.drafting.foreign.trainer_rules import ATTENTION, COMMON, COMPUTED, SPLIT_NOTE
+from sweeps.drafting.foreign.trainer_rules import ATTENTION, COMMON, COMPUTED, SPLIT_NOTE, patience
 
 STAGES = {"sft": "sft", "pt": "pretrain", "rm": "reward", "ppo": "ppo", "dpo": "dpo", "kto": "kto"}
 LOSSES = {"sigmoid": None, "hinge": "hinge", "ipo": "ipo", "orpo": None, "simpo": None}
@@ -196,7 +196,7 @@ RULES: Mapping[str, Rule] = {
     "plot_loss": no_counterpart("the report has the curves"),
     "include_num_input_tokens_seen": no_counterpart("the record has the tokens"),
     "disable_shuffling": no_counterpart("the order of rows is drawn by train.seed"),
-    "early_stopping_steps": no_counterpart("search.scheduler: asha ends trials that are behind"),
+    "early_stopping_steps": patience,
     "train_on_prompt": flag("stage", "train_on_prompt"),
     "mask_history": flag("stage", "mask_history"),
     "pref_beta": number("stage", "beta"),

@@ -25,7 +25,7 @@ from sweeps.drafting.foreign.carry_over import (
 )
 from sweeps.drafting.foreign.llama_factory import BACKENDS, IMAGES, ROPE
 from sweeps.drafting.foreign.template_names import template_rule
-from sweeps.drafting.foreign.trainer_rules import ATTENTION, COMMON, COMPUTED, SPLIT_NOTE
+from sweeps.drafting.foreign.trainer_rules import ATTENTION, COMMON, COMPUTED, SPLIT_NOTE, patience
 
 # What `swift rlhf` can be told to do; others have no counterpart.
 RLHF = {"dpo": "dpo", "orpo": "orpo", "simpo": "simpo", "kto": "kto", "rm": "reward", "ppo": "ppo"}
@@ -249,7 +249,7 @@ RULES: Mapping[str, Rule] = {
     "gamma": number("stage", "gamma"),
     "lam": number("stage", "lam"),
     "missing_eos_penalty": number("stage", "missing_eos_penalty"),
-    "early_stop_interval": no_counterpart("search.scheduler: asha ends trials that are behind"),
+    "early_stop_interval": patience,
     "logging_first_step": no_counterpart("curves begin with the first step"),
     "acc_strategy": no_counterpart("data.quality says by what answers are judged"),
     **dict.fromkeys(

@@ -143,6 +143,30 @@ def _eval_steps(value: Any, values: Values) -> Iterator[Outcome]:
         yield Dropped("here it is a number of steps")
 
 
+def _validates(values: Values) -> bool:
+    """Whether the number of steps between validations is carried over."""
+    return any(isinstance(outcome, Kept) for outcome in _eval_steps(values.get("eval_steps"), values))
+
+
+def patience(value: Any, values: Values) -> Iterator[Outcome]:
+    """Early stopping after so many validations that are not better."""
+    if not _validates(values):
+        yield Dropped("train.early_stopping counts validations, and there is no number of steps between them")
+    elif isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        yield Kept("train", "early_stopping", {"patience": value}, "validations in a row that are not better")
+    else:
+        yield Dropped("here it is a number of validations")
+
+
+def _load_best(value: Any, values: Values) -> Iterator[Outcome]:
+    if not is_on(value):
+        return
+    if _validates(values):
+        yield Kept("train", "keep", "best", "by the objective on the validation rows")
+    else:
+        yield Dropped("train.keep: best needs validations, and there is no number of steps between them")
+
+
 def _checkpointing(value: Any, values: Values) -> Iterable[Outcome]:
     return [Kept("train", "gradient_checkpointing", is_on(value))]
 
@@ -183,7 +207,7 @@ COMMON: Mapping[str, Rule] = {
     "save_total_limit": no_counterpart(SAVED),
     "save_only_model": no_counterpart(SAVED),
     "save_on_each_node": no_counterpart(SAVED),
-    "load_best_model_at_end": no_counterpart("a trial is judged by its last step, as all are"),
+    "load_best_model_at_end": _load_best,
     "metric_for_best_model": no_counterpart("data.quality and the validation rows decide"),
     "greater_is_better": no_counterpart("data.quality and the validation rows decide"),
     "eval_strategy": no_counterpart("train.eval_steps says when; every trial is scored at its end"),

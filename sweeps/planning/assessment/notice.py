@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweeps.cluster.board import SPARE_SECONDS
+from sweeps.planning.checkpoint_size import checkpoint_bytes
 from sweeps.spec.problems import Problem, SpecError
-from trainables.memory.byte_widths import byte_widths
-from trainables.memory.held import optimizer_bytes_per_weight
 from trainables.system.byte_sizes import gib
 
 if TYPE_CHECKING:
@@ -60,23 +59,6 @@ def notice_of(resources: ResourcesConfig, environment: Mapping[str, str] = os.en
         except ValueError:
             raise SpecError(Problem(VARIABLE, "", f"a number of seconds is wanted, got {value!r}")) from None
     return next((Notice(*default) for name, default in DEFAULTS.items() if name in environment), None)
-
-
-def checkpoint_bytes(cell: Cell) -> int | None:
-    """The predicted size of the largest checkpoint of a cell's trials; ``None`` where memory isn't predicted."""
-    if cell.predicted is None:
-        return None
-    memory = cell.predicted.largest
-    method, parts = memory.config.method, memory.prediction
-    assert method is not None
-    train = memory.config.train
-    width = byte_widths(train.precision, memory.config.model.dtype).trainable
-    # The optimizer's state is there at every moment of a step, and says how many weights train; SGD has none.
-    state = optimizer_bytes_per_weight(train.optimizer_settings, width)
-    adapter = parts.optimizer / state * width if state else parts.gradients
-    weights = round(adapter) if method.saves_adapter else parts.weights
-    sharded = train.sharding == "fsdp"
-    return (weights + parts.optimizer) * (memory.workers if sharded else 1)
 
 
 def problems(

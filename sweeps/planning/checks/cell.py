@@ -13,6 +13,7 @@ from sweeps.planning.checks import trial_length
 from sweeps.planning.checks.cell_inputs import cell_settings, data_warnings, find_inputs
 from sweeps.planning.checks.evaluation_sets import set_notes, set_problems, set_warnings
 from sweeps.planning.checks.llama_factory import difference_notes
+from sweeps.planning.checks.mixtures import CellRows, mixed_rows, mixture_notes, mixture_text
 from sweeps.planning.checks.probes import build_configs
 from sweeps.planning.checks.quality import quality_notes
 from sweeps.planning.checks.requirements import (
@@ -29,7 +30,6 @@ from sweeps.planning.quality_rows import evaluation_sets, quality_rows
 from sweeps.planning.resources.default_precision import NOTHING_CHOSEN, DefaultPrecision, gpus_of
 from sweeps.spec.problems import Problem
 from sweeps.spec.settings import ResourcesConfig, SearchConfig
-from trainables.data.loading import Data
 from trainables.data.overlaps import find_overlaps
 from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 from trainables.results import Comparison
@@ -94,21 +94,30 @@ def check_draft(
         *(problem for config in configs for rule in RULES for problem in rule(context, config)),
         *set_problems(draft, configs, inputs.data),
     ]
+    rows = None
+    if inputs.data is not None:
+        rows, mixture_problems = mixed_rows(draft, configs, inputs.data, finder)
+        problems += mixture_problems
     if not any(problem.error for problem in problems):
         problems += row_token_problems(draft, configs, inputs.data, finder.conventions.tools_need_place)
     has_errors = any(problem.error for problem in problems)
     # With errors, such as a template that can't be read, rows can't be counted.
     problems += rungs.problems(draft, search, configs, inputs.data)
-    problems += trial_length.warnings(draft, search, configs, None if has_errors else inputs.data)
+    shortest = None
+    if rows is not None and not has_errors:
+        shortest = min(
+            (rows.of(config) for config in configs), key=lambda each: len(each.train), default=rows.data
+        )
+    problems += trial_length.warnings(draft, search, configs, shortest)
     cell = None
-    if not (draft.placeholder or search is None or inputs.data is None or has_errors):
+    if not (draft.placeholder or search is None or rows is None or has_errors):
         predicted: CellMemory | str
         try:
-            predicted = predict_cell_memory(resources, configs, inputs.architecture, inputs.data)
+            predicted = predict_cell_memory(resources, configs, inputs.architecture, rows.of)
         except MemoryNotPredictable as error:
             predicted = str(error)
-        compared = partial(rungs.comparisons, data=inputs.data, conventions=finder.conventions)
-        cell = _cell(draft, tree, search, resources, inputs.data, configs, predicted, rate_factor, compared)
+        compared = partial(rungs.comparisons, data=rows.data, conventions=finder.conventions)
+        cell = _cell(draft, tree, search, resources, rows, configs, predicted, rate_factor, compared)
         problems += rungs.moved(draft, cell)
     return CheckedDraft(draft, cell, tuple(problems), requirements, search, tuple(configs))
 
@@ -118,15 +127,16 @@ def _cell(
     tree: dict[str, Any],
     search: SearchConfig,
     resources: ResourcesConfig,
-    data: Data,
+    rows: CellRows,
     configs: Sequence[TrialConfig],
     predicted: CellMemory | str,
     rate_factor: float,
     compared: Callable[..., dict[int, Comparison]],
 ) -> Cell:
     """``predicted``: its memory, or why that can't be predicted. ``compared``: :func:`rungs.comparisons` here."""
+    data = rows.data
     # For each probed config, in the same order: its optimizer steps, and the rows that one step trains on.
-    lengths = [trial_length.optimizer_steps(config, data) for config in configs]
+    lengths = [trial_length.optimizer_steps(config, rows.of(config)) for config in configs]
     update_rows = [config.train.update_rows for config in configs]
     space = {".".join(path): domain for path, domain in draft.space.items()}
     size = space_size(space)
@@ -146,7 +156,7 @@ def _cell(
         training_rungs=frozenset(rung for rung, by in comparisons.items() if by == "training"),
         seed=search.seed,
         data_notes=(
-            *data_notes(data),
+            *data_notes(rows),
             *set_notes(configs[0].stage, data),
             *quality_notes(draft, configs[0], data),
             *template_notes(configs[0]),
@@ -159,24 +169,26 @@ def _cell(
         predicted=None if isinstance(predicted, str) else predicted,
         not_predicted=predicted if isinstance(predicted, str) else None,
         learning_rate_factor=rate_factor,
-        row_counts=tuple(sorted({n * rows for n, rows in zip(lengths, update_rows, strict=True)})),
+        row_counts=tuple(sorted({n * size for n, size in zip(lengths, update_rows, strict=True)})),
         quality_rows=quality_rows(configs[0], data),
-        mixture=data.mixture,
+        mixture={} if rows.mixtures else data.mixture,
+        mixtures=rows.mixtures,
         evaluation_sets=evaluation_sets(configs[0].stage, data),
         validation_rows=len(data.validation),
     )
 
 
-def data_notes(data: Data) -> tuple[str, ...]:
+def data_notes(rows: CellRows) -> tuple[str, ...]:
     """What a reader should know about the rows: how they were read, what was left out, what is held out."""
-    counts = f"{len(data.train)} training, {len(data.validation)} validation and {len(data.test)} test rows"
+    data = rows.data
+    training = "-".join(map(str, rows.training_rows))
+    counts = f"{training} training, {len(data.validation)} validation and {len(data.test)} test rows"
     verb = "repeats" if data.duplicates == 1 else "repeat"
     repeated = f"{counted(data.duplicates, 'row')} {verb} the prompt of another"
     details = [repeated] if data.duplicates else []
-    if data.mixture:
-        total = sum(data.mixture.values())
-        parts = ", ".join(f"{rows} of {name} ({rows / total:.0%})" for name, rows in data.mixture.items())
-        details.append(f"training rows are {parts}")
+    details += mixture_notes(rows)
+    if data.mixture and not rows.mixtures:
+        details.append(mixture_text(data.mixture))
     if data.overlap:
         details.append(f"{data.overlap} training rows were left out because they belong to held-out rows")
     overlaps = find_overlaps(data.train, data.test)

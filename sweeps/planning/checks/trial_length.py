@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from sweeps.planning.checks import kept_weights
 from sweeps.planning.draft import Draft
 from sweeps.spec.problems import Problem
 from sweeps.spec.settings import SearchConfig
@@ -51,6 +52,7 @@ def warnings(
     steps = train.steps or optimizer_steps(configs[0].model_copy(update={"train": train}), data)
     for path, what in (*_schedule(train, steps), *_intervals(train, steps), *_search(search, steps)):
         yield draft.problem(path, what, error=False)
+    yield from kept_weights.warnings(draft, configs, steps)
 
 
 def optimizer_steps(config: TrialConfig, data: Data | None) -> int:

@@ -75,7 +75,8 @@ def _in_data(config: TrialConfig) -> Iterator[tuple[CellPath, str]]:
         if given:
             yield ("data", "eval_fraction"), f"data.{key} decides which rows are held out"
     if not data.holds_out:
-        for path in (("data", "eval_rows"), ("train", "eval_steps")):
+        by_validation = ("eval_steps", "early_stopping", "keep")
+        for path in (("data", "eval_rows"), *(("train", key) for key in by_validation)):
             yield path, "no rows are held out (data.eval_fraction: 0)"
     if len(data.names) == 1:
         yield ("data", "mix"), "there is only one data set"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -122,11 +122,12 @@ def predict_cell_memory(
     resources: ResourcesConfig,
     configs: Sequence[TrialConfig],
     architecture: Architecture | None,
-    data: Data,
+    data_of: Callable[[TrialConfig], Data],
 ) -> CellMemory:
     """Predicts the peaks of trials with these configs.
 
     ``architecture``: ``None`` for a model that is not on this machine yet; its dimensions may be in the catalog.
+    ``data_of``: the rows of each trial.
 
     Raises ``MemoryNotPredictable``, which says why, if one of them can't be predicted: the range would be open.
     """
@@ -137,7 +138,7 @@ def predict_cell_memory(
         model, attention = PredictedModel(shape), ALL_ATTENTION
     else:
         model, attention = PredictedModel.of_files(architecture), supported_attention(architecture.config)
-    predicted = [_config_memory(resources, config, model, data, attention) for config in configs]
+    predicted = [_config_memory(resources, config, model, data_of(config), attention) for config in configs]
     # Only here each is predicted.
     by_size = sorted(predicted, key=lambda memory: memory.peak_bytes)
     labels = [memory.labels for memory in predicted if memory.labels is not None]

@@ -43,8 +43,7 @@ def work_of(cell: Cell, known_row_tokens: float | None) -> Work:
     if config.data.holds_out:
         validations = {
             *(rung for rung in cell.rungs if rung not in cell.training_rungs),
-            *range(train.eval_steps or steps, steps, train.eval_steps or steps),
-            steps,
+            *train.validation_steps(steps),
         }
     quality = cell.quality_rows
     return Work(

@@ -13,6 +13,7 @@ import annotated_types
 from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 
+from sweeps.planning.grid import SEARCHABLE_DATA
 from sweeps.spec.claims.reading import KINDS as CLAIMS
 from sweeps.spec.domain_parser import PARSERS
 from sweeps.spec.messages.validation_messages import FILLED_BY_PLANNING
@@ -117,7 +118,7 @@ def _ways(part: str, key: str, kind: str) -> tuple[str, ...]:
     if key == "name" and part != "model":
         return ()
     if part in COMPARED:
-        return (COMPARE,)
+        return ("choice", COMPARE) if (part, key) in SEARCHABLE_DATA else (COMPARE,)
     if part not in SEARCHED:
         return ()
     ranges = ("log", "uniform", "int") if kind == "number" else ("int",) if kind == "integer" else ()

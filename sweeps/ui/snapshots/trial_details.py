@@ -30,6 +30,7 @@ FACTS = (
         "trainable_params",
         "total_params",
         "tokens",
+        "kept_step",
         "setup_seconds",
         "train_seconds",
         "eval_seconds",
@@ -54,11 +55,19 @@ def trial_details(reader: RunReader, snapshot: RunSnapshot, trial: str) -> dict[
         "metrics": _metrics(record),
         "units": _units(record),
         "memory": _memory(record),
-        "facts": {name: _fact(getattr(record, name)) for name in FACTS} if record is not None else {},
+        "facts": _facts(record),
         "place": _place(snapshot.rows, trial),
         "error": _error(files),
     }
     return {name: value if name == "curves" else plain(value) for name, value in details.items()}
+
+
+def _facts(record: Record | None) -> dict[str, Any]:
+    """Facts of the record, and why the trial was done before its last step."""
+    if record is None:
+        return {}
+    found = {name: _fact(getattr(record, name)) for name in FACTS}
+    return found | ({"stop_reason": record.stop_reason} if record.ended_early else {})
 
 
 def _metrics(record: Record | None) -> dict[str, Any]:

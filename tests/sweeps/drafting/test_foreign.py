@@ -119,6 +119,10 @@ def test_what_has_no_counterpart_is_listed_with_its_line_and_a_reason(tmp_path: 
         ({"lora_target": "all", "use_rslora": False}, "sft", "method", {"targets": "all-linear"}),
         ({"use_dora": True}, "sft", "method", {"dora": True}),
         ({"pissa_init": True}, "sft", "method", {"init": "pissa"}),
+        (
+            {"eval_steps": 20, "early_stopping_steps": 4, "load_best_model_at_end": True}, "sft", "train",
+            {"eval_steps": 20, "early_stopping": {"patience": 4}, "keep": "best"},
+        ),
     ],
 )  # fmt: skip
 def test_values_and_stages_get_their_names_here(
@@ -341,6 +345,16 @@ def test_lines_of_json_are_found_in_one_pass(tmp_path: Path) -> None:
     found = read_foreign(tmp_path / "theirs.json")
     assert found is not None
     assert [setting.line for setting in found.settings] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("settings", [{}, {"eval_steps": 20, "eval_strategy": "epoch"}])
+def test_early_stopping_without_a_number_of_steps_between_validations_is_left_out(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    found = carried(tmp_path, changed(early_stopping_steps=4, load_best_model_at_end=True, **settings))
+    left_out = {each.origin.key: each.reason for each in found.left_out}
+    for key in ("early_stopping_steps", "load_best_model_at_end"):
+        assert "there is no number of steps between them" in left_out[key]
 
 
 @pytest.mark.parametrize(

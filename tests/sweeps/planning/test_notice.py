@@ -9,7 +9,8 @@ import pytest
 
 from sweeps.commands.spec_options import with_notice
 from sweeps.planning.assessment import notice
-from sweeps.planning.assessment.notice import Notice, checkpoint_bytes, notice_of
+from sweeps.planning.assessment.notice import Notice, notice_of
+from sweeps.planning.checkpoint_size import checkpoint_bytes
 from sweeps.planning.plan import Plan
 from sweeps.spec.problems import SpecError
 from sweeps.spec.settings import ResourcesConfig
