@@ -18,6 +18,7 @@ claims:
   - {kind: best_setting, a: lora, b: full, at_least: 5, at_most: 20}
   - {kind: flat, of: [lora], setting: method.rank, margin: 0.02}
   - {kind: forgets_less, a: lora, b: full}
+  - {kind: memory_ratio, a: lora, b: full, of: saved, at_most: 1.2}
 """
 
 
@@ -37,8 +38,13 @@ def test_every_kind_of_claim_is_read() -> None:
         ("{kind: within, a: lora, b: full}", "claims[0].margin: not given"),
         ("{kind: within, a: lora, b: full, margin: 2%}", 'claims[0].margin: got the text "2%". Write 0.02'),
         ("{kind: better, a: lora, b: full, margin: 0.1}", "claims[0].margin: unknown key"),
-        ("{kind: best_setting, a: lora, b: full}", "give at_least: 5, at_most: 20, or both"),
+        (
+            "{kind: best_setting, a: lora, b: full}",
+            "give at_least, at_most, or both: at_least: 5, at_most: 20",
+        ),
         ("{kind: best_setting, a: lora, b: full, at_least: 9, at_most: 3}", "at_least is the smaller one"),
+        ("{kind: memory_ratio, a: lora, b: full}", "give at_least, at_most, or both: at_most: 1.05"),
+        ("{kind: better, a: lora, b: full, source: ''}", "claims[0].source"),
         ("{kind: flat, of: [lora], margin: 0.1}", "one cell needs a setting"),
         ("{kind: flat, of: [lora, lora], margin: 0.1}", "a cell is named twice"),
         ("{a: lora, b: full}", "kind is not given"),
@@ -56,6 +62,21 @@ def test_a_claim_that_is_wrong_is_refused_at_its_line(claim: str, said: str) -> 
     assert said in problems[0]
 
 
+def test_a_claim_may_name_who_published_it() -> None:
+    claims, _ = read_claims(
+        source.parse(Path("spec.yaml"), "claims: [{kind: better, a: lora, b: full, source: 'Hu, 2021'}]")
+    )
+    assert claims[0].to_record()["source"] == "Hu, 2021"
+    assert "source" not in claims[0].statement
+
+
+def test_two_claims_that_differ_in_their_source_alone_are_one() -> None:
+    better = "{kind: better, a: lora, b: full"
+    claims, problems = read(f"claims: [{better}}}, {better}, source: 'Hu, 2021'}}]")
+    assert claims == ["better"]
+    assert "the same as claims[0]" in problems[0]
+
+
 def test_a_claim_is_stated_once() -> None:
     twice = "{kind: better, a: lora, b: full}"
     claims, problems = read(f"claims: [{twice}, {twice}]\n")
@@ -65,7 +86,7 @@ def test_a_claim_is_stated_once() -> None:
 
 def test_a_claim_after_a_wrong_one_keeps_its_place() -> None:
     spec = from_text(CLAIMS.replace("within", "withn"), Path("spec.yaml"))
-    assert [spec.claim_index(claim) for claim in spec.claims] == [1, 2, 3, 4, 5]
+    assert [spec.claim_index(claim) for claim in spec.claims] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_spec_without_claims_resolves_as_it_did_before_there_were_any() -> None:
