@@ -849,6 +849,7 @@ def four_bit_policy(model: Path, rows: Path, fixed: bool) -> Policy:
                 parameter.normal_(std=0.02)
     if not fixed:
         for module in policy.model.modules():
+            vars(module).pop("forward", None)  # as PEFT's own layers compute
             if type(module).__name__ == "Linear4bit":
                 module.support_avx512bf16_for_cpu = True
     return policy
