@@ -26,6 +26,7 @@ STAGE_COMMENTS = {
     "kto": "the model learns from answers that are labelled good or bad",
     "orpo": "the model learns the chosen answers, and to prefer them, in one",
     "simpo": "the model learns to prefer the chosen answers, without a reference",
+    "classification": "a head learns which label a text has",
     "reward": "the model learns to give answers a reward",
     "ppo": "the model learns from rewards for answers of its own",
 }

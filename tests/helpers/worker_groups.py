@@ -12,13 +12,18 @@ from typing import Any
 from tests.helpers.paths import ROOT
 from tests.helpers.trials import LETTER, NEW, make_config
 from trainables.data import loading
+from trainables.data.embedded.command_kinds import KINDS
 from trainables.stages.ppo.reward_rules import RULES
 from trainables.storage import files
 from trainables.trial.config import TrialConfig
 from trainables.trial.tokenizer import load_tokenizer
 
 ON_WORKERS = ROOT / "tests" / "helpers" / "on_workers.py"
-STAGE_SETTINGS: dict[str, dict[str, Any]] = {"ppo": {"reward": "letter", "max_new_tokens": NEW}}
+STAGE_SETTINGS: dict[str, dict[str, Any]] = {
+    "ppo": {"reward": "letter", "max_new_tokens": NEW},
+    # As planning takes them from the rows.
+    "classification": {"labels": sorted(set(KINDS.values())), "multi_label": False},
+}
 # A step averages over one batch, over several, or over a last batch that isn't full (6 rows, 4 at a time).
 LENGTHS: dict[str, dict[str, Any]] = {
     "steps": {"steps": 2},

@@ -14,6 +14,7 @@ from trainables.data.label_counts import count_labels, have_several
 from trainables.data.rows import Classified, Conversation
 from trainables.stages.base import Gives, Metric, ScoredRow, Scores, Task, TrainingStage, TrialParts
 from trainables.stages.forward_pass import Batch, RowLength
+from trainables.stages.label_problems import training_problems, unknown_labels, weight_problem
 from trainables.tokenization import batching
 from trainables.tokenization.encode import IGNORED, Encoded, encode, encode_prompt
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from trainables.training.policy import Policy
     from trainables.training.stage_trainer import StageTrainer
 
-SHOWN = 5  # labels in a message
 DEFAULT_OUTPUTS = 2  # before the labels are known
 PART_NAMES = ("training", "validation", "test")
 
@@ -100,65 +100,16 @@ class Classification(TrainingStage):
     def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:
         if data is None:
             return
-        yield from self._training_problems(data)
+        yield from training_problems(data.train, self.labels, self.multi_label)
         for name, rows in zip(PART_NAMES, (data.train, data.validation, data.test), strict=True):
-            if what := self._unknown(rows):
+            if what := unknown_labels(rows, self.labels):
                 yield "labels", f"{name} rows have {what}"
-        if self.class_weights is None:
-            return
-        if self.multi_label:
-            yield (
-                "class_weights",
-                "rows have several labels, each learned on its own; weights are of rows with one label: leave them out",
-            )
-        elif isinstance(self.class_weights, dict):
-            known = set(self.labels or ())
-            if others := sorted(set(self.class_weights) ^ known):
-                yield (
-                    "class_weights",
-                    f"give each label one weight, and nothing else; {_listed(others)} is given or missing",
-                )
-
-    def _training_problems(self, data: Data) -> Iterator[tuple[str, str]]:
-        counts, rows = count_labels(data.train), len(data.train)
-        if len(counts) < 2:
-            one = next(iter(counts), None)
-            what = (
-                f"every training row has the label {one}"
-                if one is not None
-                else "no training row has a label"
-            )
-            yield "kind", f"{what}, and there are two or more to tell apart; add rows with others"
-        elif len(counts) > rows / 2:
-            yield (
-                "kind",
-                f"the {rows} training rows have {len(counts)} different labels, so these are texts of their own and "
-                "no labels; learn them with sft, or name the column of the labels: data: {columns: {class: ...}}",
-            )
-        if unused := [label for label in self.labels or () if label not in counts]:
-            yield (
-                "labels",
-                f"no training row has the label {_listed(unused)}; leave it out, or add rows with it",
-            )
-        if self.multi_label is False and have_several(data.train):
-            yield (
-                "multi_label",
-                "rows have lists of labels, of which several may apply; leave multi_label out",
-            )
+        if what := weight_problem(self.class_weights, self.labels, self.multi_label):
+            yield "class_weights", what
 
     def set_problem(self, rows: Sequence[Any]) -> str | None:
-        what = self._unknown(rows)
+        what = unknown_labels(rows, self.labels)
         return None if what is None else f"rows have {what}"
-
-    def _unknown(self, rows: Sequence[Any]) -> str | None:
-        """What labels rows have that the head has no output for; ``None`` where it has one for each."""
-        unknown = sorted(set(count_labels(rows)) - set(self.labels or ()))
-        if self.labels is None or not unknown:
-            return None
-        return (
-            f"the label {_listed(unknown)}, and the head has {len(self.labels)} labels: {_listed(self.labels)}; "
-            "correct them, or train on rows that have them"
-        )
 
     def forward_pass(self, rows: int, length: RowLength) -> Batch:
         return Batch(rows, length.tokens, labels=0, outputs=self.head_settings["num_labels"])
@@ -273,8 +224,3 @@ def _batch_logits(policy: Policy, rows: Sequence[Encoded]) -> Iterator[list[floa
     # In 32 bits, as likelihoods are computed of them.
     last = last_hidden_states(policy.causal.base_model, rows, policy)
     yield from (last @ policy.causal.score.weight.float().T).tolist()
-
-
-def _listed(labels: Sequence[str]) -> str:
-    more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
-    return f"{', '.join(labels[:SHOWN])}{more}"

@@ -234,18 +234,29 @@ def test_a_row_of_8_bits_has_a_scale_of_4_bytes() -> None:
 def test_a_reward_model_has_a_head_of_its_own_and_none_that_predicts_tokens() -> None:
     untied = {**SMOLLM2, "tie_word_embeddings": False}
     config = make_config(Path("/m"), "rows.jsonl", {"kind": "freeze", "layers": 1, "head": True})
-    found = predict(config, decoder_shape.from_config(untied), Batch(2, 16, labels=0), "cpu", "eager")
+    found = predict(
+        config, decoder_shape.from_config(untied), Batch(2, 16, labels=0, outputs=1), "cpu", "eager"
+    )
     numbers = decoder_shape.from_config(SMOLLM2)
     trained = numbers.layer_params + 576
     assert found.optimizer == 8 * trained
     assert found.weights == 2 * (numbers.params - numbers.layer_params) + 4 * trained
 
 
+def test_a_classifiers_head_has_as_many_outputs_as_labels() -> None:
+    rewards, labels = (
+        predict_step({"kind": "freeze", "layers": 0, "head": True}, Batch(2, 16, labels=0, outputs=outputs))
+        for outputs in (1, 77)
+    )
+    assert (rewards.optimizer, labels.optimizer) == (8 * 576, 8 * 77 * 576)
+    assert labels.weights - rewards.weights == 4 * 76 * 576
+
+
 def test_a_layers_gradients_grow_while_what_was_kept_for_them_goes() -> None:
     one = {"kind": "freeze", "layers": 1}
-    assert predict_step(one, Batch(64, 128, labels=0)).gradients == 0
+    assert predict_step(one, Batch(64, 128, labels=0, outputs=1)).gradients == 0
     assert (
-        predict_step(one, Batch(1, 16, labels=0)).gradients
+        predict_step(one, Batch(1, 16, labels=0, outputs=1)).gradients
         == 4 * decoder_shape.from_config(SMOLLM2).layer_params
     )
 
@@ -275,7 +286,7 @@ def test_an_embeddings_gradient_is_there_twice_only_where_it_is_added_to_another
 
 def test_a_reward_models_embedding_is_no_head_whose_gradient_it_is_added_to() -> None:
     # Nothing but the gradients themselves is there when the last of them, the embedding's, is computed.
-    found = predict_step({"kind": "full"}, Batch(1, 2, labels=0))
+    found = predict_step({"kind": "full"}, Batch(1, 2, labels=0, outputs=1))
     assert found.activations == 0
     assert found.gradients == 4 * (134_515_008 + 576)
 
