@@ -597,6 +597,7 @@ def test_the_plan_as_json_says_all_that_a_run_would_do(workdir: Path) -> None:
         "predicted": None,
         "not_predicted": NO_TYPE,
         "mixture": {},
+        "mixtures": [],
         "evaluation_sets": [],
         "memory": None,
         "needs": [],
