@@ -21,7 +21,8 @@ not meant. Degrees, percents, minutes and the number after ``in`` are whole numb
 1 to 12; the other words of each kind are in ``command_phrases``.
 
 Every stage can train on it: ``rows`` (sft), ``texts`` (pretrain), ``preferences`` (reward, dpo, orpo, simpo),
-``labelled`` (kto), ``prompts`` with ``reward`` (ppo). All but the texts have the same requests in the same order.
+``labelled`` (kto), ``prompts`` with ``reward`` (ppo), ``command_kinds.rows`` (classification). All but the texts have
+the same requests in the same order.
 """
 
 from __future__ import annotations
