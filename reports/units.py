@@ -7,7 +7,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
+
+from reports.text import joined, text
 
 UNKNOWN = "–"
 GIB = 1024**3
@@ -42,7 +45,7 @@ def quality(value: float | None, unit: str | None) -> str:
         return UNKNOWN
     if unit == "fraction":
         return f"{value * 100:.1f} %"
-    return f"{value:.4g} {unit}" if unit else f"{value:.4g}"
+    return text("{value} {unit}", value=f"{value:.4g}", unit=_named(unit)) if unit else f"{value:.4g}"
 
 
 def quality_with_interval(
@@ -52,11 +55,11 @@ def quality_with_interval(
 
     ``name`` stands before the interval: ``95 %: ``.
     """
-    text = quality(value, unit)
+    shown = quality(value, unit)
     if interval is None:
-        return text
+        return shown
     low, high = (f"{end * 100:.1f}" if unit == "fraction" else f"{end:.4g}" for end in interval)
-    return f"{text} ({name}{low} to {high})"
+    return text("{quality} ({name}{low} to {high})", quality=shown, name=name, low=low, high=high)
 
 
 def difference(value: float, unit: str | None, bare: bool = False) -> str:
@@ -65,11 +68,19 @@ def difference(value: float, unit: str | None, bare: bool = False) -> str:
     >>> difference(0.015, "fraction"), difference(0.0012, "nats per token")
     ('1.5 points', '0.0012 nats per token')
     """
-    text = f"{value * 100:.1f}" if unit == "fraction" else f"{value:.3g}"
+    digits = f"{value * 100:.1f}" if unit == "fraction" else f"{value:.3g}"
     # A difference that rounds to 0 has no sign; nor has what is left of floating point.
-    text = text.removeprefix("-") if float(text) == 0 else "0" if abs(value) < 1e-12 else text
-    name = "points" if unit == "fraction" else unit
-    return text if bare or not name else f"{text} {name}"
+    digits = digits.removeprefix("-") if float(digits) == 0 else "0" if abs(value) < 1e-12 else digits
+    if bare or not unit:
+        return digits
+    if unit == "fraction":
+        return text("{value} points", value=digits)
+    return text("{value} {unit}", value=digits, unit=_named(unit))
+
+
+def _named(unit: str) -> str:
+    """The name of a unit, in words where we have these."""
+    return {"nats per token": text("nats per token")}.get(unit, unit)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -78,9 +89,9 @@ def number(value: float | None, digits: int = 3) -> str:
         return UNKNOWN
     if abs(value) >= 10**digits:
         return f"{value:,.0f}"
-    text = f"{value:.{digits}g}"
-    mantissa, exponent_sign, exponent = text.partition("e")
-    return f"{mantissa}e{int(exponent)}" if exponent_sign else text
+    shown = f"{value:.{digits}g}"
+    mantissa, exponent_sign, exponent = shown.partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent_sign else shown
 
 
 def duration(seconds: float | None) -> str:
@@ -117,11 +128,13 @@ def readable(name: str | None) -> str:
     return (name or "quality").replace("_", " ")
 
 
-def join(names: list[str]) -> str:
+def join(names: Sequence[str]) -> str:
     """Names as one phrase: ``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    if len(names) < 2:
+        return names[0] if names else ""
+    return text("{first} and {last}", first=joined(", ", names[:-1]), last=names[-1])
 
 
 def count(number: int, noun: str) -> str:
     """``1 trial``, ``3 trials``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return text("{number} {noun}", number=number, noun=text(noun if number == 1 else f"{noun}s"))

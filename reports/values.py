@@ -12,8 +12,10 @@ from typing import Any
 
 from reports.analysis.cells import Cell, collect_cells
 from reports.analysis.group import Group
+from reports.analysis.peft_results import read_peft_results
 from reports.analysis.search.importance import importance
 from reports.pages.report import build_report, report_values
+from reports.text import LANGUAGES, translated
 from trainables import results
 from trainables.results import Run
 
@@ -22,18 +24,25 @@ RUN_FILES = ("trials", "environment.json", "trials.parquet")  # any of which a r
 WITHOUT_RESULT = ("failed", "out_of_memory")
 
 
-def current_values(runs: Sequence[Path], claims: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def current_values(
+    runs: Sequence[Path],
+    claims: Sequence[Mapping[str, Any]] = (),
+    peft_results: Path | None = None,
+) -> dict[str, Any]:
     """The content of ``report.json``, with the groups, each setting's importance and the trials without a result.
 
     The trials themselves are read, whether their run has ended or not. ``claims``: to answer beside those of the runs.
-    Raises ``ValueError`` for runs that can't be compared, ``FileNotFoundError`` for a folder that is no run, and
-    ``DamagedFile``.
+    ``peft_results``: a folder of PEFT's result files, which stand beside.
+
+    Raises ``ValueError`` for runs that can't be compared and a folder without result files, ``FileNotFoundError`` for
+    one that is no run, and ``DamagedFile``.
     """
     for run in runs:
         if not any((run / name).exists() for name in RUN_FILES):
             raise FileNotFoundError(f"{run}: is it a run folder (runs/NAME)? It holds no trials and no spec")
     read = [results.gather_run(run) for run in runs]
-    report = build_report(read, claims)
+    others = read_peft_results(peft_results) if peft_results is not None else None
+    report = build_report(read, claims, others)
     values = report_values(report) | {
         "format": FORMAT,
         "question": report.question,
@@ -63,7 +72,7 @@ def _group_values(group: Group) -> dict[str, Any]:
 
 
 def _importance_values(cell: Cell) -> dict[str, Any]:
-    """How much each searched setting mattered; ``reason``: why that is not known."""
+    """How much each searched setting mattered; ``reason``: why that is not known; ``translations``: the reasons."""
     found = importance(cell)
     return {
         "cell": cell.label,
@@ -73,6 +82,7 @@ def _importance_values(cell: Cell) -> dict[str, Any]:
         "not_explained": found.not_explained,
         "trials": found.trials,
         "reason": found.reason,
+        "translations": {language: translated(found.reason, language) for language in LANGUAGES},
     }
 
 

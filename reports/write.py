@@ -22,14 +22,20 @@ _PARTS = {
 }
 
 
-def write(runs: Sequence[Path], output: Path | None = None, claims: Sequence[Mapping[str, Any]] = ()) -> Path:
+def write(
+    runs: Sequence[Path],
+    output: Path | None = None,
+    claims: Sequence[Mapping[str, Any]] = (),
+    peft_results: Path | None = None,
+) -> Path:
     """Writes the report into ``output`` and returns its ``index.html``.
 
     Without ``output``, the report goes into ``report/``: in the run's folder, or beside the first of several runs. An
     existing report is replaced only by a complete new one. ``claims``: to answer beside those of the runs.
+    ``peft_results``: a folder of result files of PEFT's comparison, which stand in a table of their own.
 
     Raises ``FileNotFoundError`` for a path that is no run folder, ``ValueError`` for no run, for runs that can't be
-    compared, and for an ``output`` that holds other files.
+    compared, and for an ``output`` that holds other files, and for a folder without result files.
     """
     if not runs:
         raise ValueError("no run given: name one or several run folders, such as runs/methods")
@@ -38,14 +44,16 @@ def write(runs: Sequence[Path], output: Path | None = None, claims: Sequence[Map
     _refuse_other_files(target)
     # Importing Matplotlib takes a second, which only those who write a report should wait for.
     from reports.analysis import cell_table, pairs
+    from reports.analysis.peft_results import read_peft_results
     from reports.claims.values import claim_rows
     from reports.pages import page, summary
     from reports.pages.report import build_report, report_json
     from reports.plots import figures
 
-    report = build_report(runs_read, claims)
+    others = read_peft_results(peft_results) if peft_results is not None else None
+    report = build_report(runs_read, claims, others)
     drawn = figures.draw_figures(report.trained_groups, report.data_previews, report.across_stages)
-    with _replacing(target) as folder:
+    with replacing(target) as folder:
         drawn.write(folder / "figures")
         (folder / "comparison.csv").write_text(cell_table.to_csv(report.groups), encoding="utf-8")
         (folder / "pairs.csv").write_text(
@@ -83,7 +91,7 @@ def _refuse_other_files(folder: Path) -> None:
 
 
 @contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path) -> Iterator[Path]:
     """Yields an empty folder; it replaces ``target`` if the block succeeds and is removed if it fails."""
     target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ Forgets Less", 2024, arXiv:2405.09673).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 
@@ -73,7 +74,11 @@ def gained(group: Group, row: Row) -> Change | None:
 
 def mixture_text(row: Row) -> str:
     """The shares of the data sets in what the cell's best trial trained on: ``64 % a, 36 % b``; empty for one set."""
-    mixture = row.best.mixture if row.best is not None and not row.cell.is_base else {}
+    return shares_text(row.best.mixture if row.best is not None and not row.cell.is_base else {})
+
+
+def shares_text(mixture: Mapping[str, int]) -> str:
+    """``64 % a, 36 % b`` of the rows by data set; empty for one set."""
     total = sum(mixture.values())
     return (
         ", ".join(f"{units.percent(rows / total)} {name}" for name, rows in mixture.items()) if total else ""

@@ -11,6 +11,7 @@ from reports.analysis.row import Row
 from reports.statistics.intervals import SeedVariance
 from reports.statistics.resampled_choice import ResampledChoice, resampled_choice
 from reports.statistics.verdicts import Verdict, verdicts
+from reports.text import joined, text
 from trainables.results import Record
 
 # How much worse a cell may be and still be as good: of a share of rows or of an area under a curve; of other measures
@@ -38,7 +39,8 @@ class Group:
 
     @property
     def title(self) -> str:
-        return f"{self.stage} of {self.model} on {self.data}{f', {self.measured}' if self.measured else ''}"
+        title = text("{stage} of {model} on {data}", stage=self.stage, model=self.model, data=self.data)
+        return joined(", ", [title, self.measured]) if self.measured else title
 
     @property
     def all_rows(self) -> tuple[Row, ...]:

@@ -5,12 +5,14 @@ An objective is recorded so that higher is better: minus the loss, for one. Read
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp
 
 from reports import units
 from reports.analysis.group import Group
 from reports.analysis.row import Row
+from reports.text import joined, text
 
 
 @dataclass(frozen=True)
@@ -65,34 +67,46 @@ def quality_explanation(group: Group, row: Row | None) -> str | None:
     if record is None:
         return None
     if record.quality_unit == "nats per token":
-        meaning = "Nats per token say how surprised a model is by the right answers; lower is better."
-        return f"{meaning}{_likelihoods(group, row)}"
+        meaning = text("Nats per token say how surprised a model is by the right answers; lower is better.")
+        return joined(" ", [meaning, *_likelihoods(group, row)])
     return _EXPLANATIONS.get(record.quality_name or "")
 
 
 _EXPLANATIONS = {
-    "bits_per_byte": "Bits per byte say how well a model predicts the text, whatever its tokenizer: the bits that a "
-    "compressor which knows the model would need for each byte. Lower is better.",
-    "pair_accuracy": "Pair accuracy is the share of pairs of answers of which the model finds the good one likelier; "
-    "guessing has 50 %.",
-    "auc": "AUC is the probability that a good answer gets a higher score than a bad one; guessing has 0.5.",
-    "reward": "The reward is the mean score that the reward model gives to a model's answers; it has no scale of its "
-    "own. Higher is better.",
+    "bits_per_byte": text(
+        "Bits per byte say how well a model predicts the text, whatever its tokenizer: the bits that a compressor "
+        "which knows the model would need for each byte. Lower is better."
+    ),
+    "pair_accuracy": text(
+        "Pair accuracy is the share of pairs of answers of which the model finds the good one likelier; guessing has "
+        "50 %."
+    ),
+    "auc": text(
+        "AUC is the probability that a good answer gets a higher score than a bad one; guessing has 0.5."
+    ),
+    "reward": text(
+        "The reward is the mean score that the reward model gives to a model's answers; it has no scale of its own. "
+        "Higher is better."
+    ),
 }
 
 
-def _likelihoods(group: Group, row: Row | None) -> str:
+def _likelihoods(group: Group, row: Row | None) -> Iterator[str]:
     """What a cell's loss, and that before training, are as a probability of each token."""
     if row is None or row.quality is None:
-        return ""
+        return
     base = group.base_of(row)
     known = base is not None and base.quality is not None
     before = (
-        f", before training {units.percent(exp(-(base.quality or 0.0)))}"
+        text(", before training {share}", share=units.percent(exp(-(base.quality or 0.0))))
         if base is not None and known
         else ""
     )
-    return (
-        f" At {units.number(row.quality, 4)}, {row.name} gives the next token of a right answer a probability of "
-        f"{units.percent(exp(-row.quality))} on geometric average{before}."
+    yield text(
+        "At {loss}, {cell} gives the next token of a right answer a probability of {share} on geometric "
+        "average{before}.",
+        loss=units.number(row.quality, 4),
+        cell=row.name,
+        share=units.percent(exp(-row.quality)),
+        before=before,
     )

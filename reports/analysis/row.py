@@ -11,6 +11,7 @@ from typing import Any, get_args
 from reports.analysis.cells import Cell
 from reports.statistics import intervals
 from reports.statistics.intervals import SeedVariance
+from reports.text import text
 from trainables.results import Record, Status
 
 BASE = "base"  # the method of the row of a model that is not trained
@@ -54,7 +55,9 @@ class Row:
     @property
     def description(self) -> str:
         """The name of a base row in a sentence."""
-        return "the untuned base model" if self.start is None else f"{self.start} before further training"
+        if self.start is None:
+            return text("the untuned base model")
+        return text("{start} before further training", start=self.start)
 
     @property
     def peak(self) -> int | None:

@@ -13,9 +13,10 @@ from reports.analysis.looks import next_look
 from reports.analysis.row import Row
 from reports.statistics.looks import level
 from reports.statistics.power import Amount, Criterion, DifferenceLaw, difference_law
+from reports.text import joined, text
 from trainables.results import Record
 
-TOO_MANY = "more seeds and test rows than are considered"  # of differences that are too small
+TOO_MANY = text("more seeds and test rows than are considered")  # of differences that are too small
 
 
 @dataclass(frozen=True)
@@ -73,22 +74,24 @@ def needs(group: Group, row: Row, against: Row) -> list[Need]:
 
 def needs_text(group: Group, row: Row, against: Row) -> str:
     """``5 seeds (now 3, about 4 min) or 210 test rows (now 64, about 40 s)``."""
-    return _joined(group, row, against, needs(group, row, against))
+    return _ways(row, against, needs(group, row, against))
 
 
 def settling_clause(group: Group, row: Row, against: Row) -> str:
     """``5 seeds (now 3, about 4 min) would settle it``."""
-    return needs_clause(group, row, against, needs(group, row, against))
+    return needs_clause(row, against, needs(group, row, against))
 
 
-def needs_clause(group: Group, row: Row, against: Row, found: list[Need]) -> str:
+def needs_clause(row: Row, against: Row, found: list[Need]) -> str:
     """The same of needs that are known."""
-    text = _joined(group, row, against, found)
-    return f"{text} would settle it" if found else f"it takes {text}"
+    ways = _ways(row, against, found)
+    return text("{ways} would settle it", ways=ways) if found else text("it takes {ways}", ways=ways)
 
 
-def _joined(group: Group, row: Row, against: Row, found: list[Need]) -> str:
-    return " or ".join(_need_text(group, row, against, need) for need in found) or TOO_MANY
+def _ways(row: Row, against: Row, found: list[Need]) -> str:
+    if not found:
+        return TOO_MANY
+    return joined(" or ", [_need_text(row, against, need) for need in found])
 
 
 def trial_seconds(row: Row) -> float | None:
@@ -176,20 +179,28 @@ def _scoring_seconds(group: Group, rows: int) -> float | None:
     return sum(known) / len(known) * len(parts) if known else None
 
 
-def _need_text(group: Group, row: Row, against: Row, need: Need) -> str:
-    estimate = row.cell.estimate
+def _need_text(row: Row, against: Row, need: Need) -> str:
+    estimate, held_out = row.cell.estimate, _held_out(row)
     assert estimate is not None
-    parts = []
-    if need.seeds is not None:
-        parts.append(
-            f"{need.seeds} seeds (now {min(each.seeds for each in (row, against) if not each.cell.is_base)}"
-        )
-    if need.rows is not None:
-        held_out = _held_out(row)
-        there = f", {held_out} are held out" if held_out is not None else ""
-        parts.append(f"{need.rows} test rows (now {estimate.rows}{there}")
-    time = f", about {units.duration(need.seconds)}" if need.seconds is not None else ""
-    return f"{') with '.join(parts)}{time})"
+    time = [text("about {time}", time=units.duration(need.seconds))] if need.seconds is not None else []
+    rows_now = [text("now {count}", count=estimate.rows)]
+    if held_out is not None:
+        rows_now.append(text("{count} are held out", count=held_out))
+    seeds_now = [
+        text("now {count}", count=min(each.seeds for each in (row, against) if not each.cell.is_base))
+    ]
+    # The time is that of all that has to be added: it stands last.
+    seeds = _amount(
+        text("{count} seeds", count=need.seeds), [*seeds_now, *(time if need.rows is None else [])]
+    )
+    rows = _amount(text("{count} test rows", count=need.rows), [*rows_now, *time])
+    if need.seeds is not None and need.rows is not None:
+        return text("{seeds} with {rows}", seeds=seeds, rows=rows)
+    return seeds if need.rows is None else rows
+
+
+def _amount(amount: str, details: list[str]) -> str:
+    return text("{amount} ({details})", amount=amount, details=joined(", ", details))
 
 
 def _held_out(row: Row) -> int | None:

@@ -15,6 +15,7 @@ from typing import Any
 from reports import units
 from reports.analysis.cells import Cell
 from reports.analysis.quality_names import shown_objective_name
+from reports.text import joined, text
 from trainables.results import Record
 
 # A measure of texts, which another tokenization or reward leaves as it is.
@@ -26,9 +27,9 @@ TOKEN_SETTINGS = (
 )
 # What may differ, and why qualities that differ in it are not ranked.
 REASONS = {
-    "measure": "they are judged by different measures",
-    "reward": "the rewards of different reward models have neither a zero nor a scale in common",
-    "tokens": "losses over different tokens can't be compared",
+    "measure": text("they are judged by different measures"),
+    "reward": text("the rewards of different reward models have neither a zero nor a scale in common"),
+    "tokens": text("losses over different tokens can't be compared"),
 }
 
 
@@ -56,7 +57,10 @@ def measured_alike(cells: Sequence[Cell]) -> list[Alike]:
     trained = [cell for cell in cells if not cell.is_base and cell.quality is not None]
     judged = [record for cell in trained for record in cell.judged_trials]
     if all(_value(record, SHARED_MEASURE) is not None for record in judged):
-        note = f"These cells are ranked by {units.readable(SHARED_MEASURE)}, which all have: {reason}."
+        measure = units.readable(SHARED_MEASURE)
+        note = text(
+            "These cells are ranked by {measure}, which all have: {reason}.", measure=measure, reason=reason
+        )
         return [Alike(tuple(measured_by(cell, SHARED_MEASURE, SHARED_UNIT) for cell in cells), None, note)]
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
@@ -136,19 +140,24 @@ def _tokens(record: Record, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _label(values: dict[str, Any]) -> str:
-    words = []
+    words = list[str]()
     if "measure" in values:
         name, _, sha256 = values["measure"]
         # Two functions of one name are told apart by their files.
-        words.append(f"by {units.readable(name)}{f' ({sha256[:8]})' if sha256 else ''}")
+        version = f" ({sha256[:8]})" if sha256 else ""
+        words.append(text("by {measure}{version}", measure=units.readable(name), version=version))
     if "reward" in values:
-        words.append(f"rewarded by {values['reward']}")
+        words.append(text("rewarded by {model}", model=values["reward"]))
     if values.get("tokens") is not None:
         settings = ", ".join(f"{units.readable(name)} {value}" for name, value in values["tokens"].items())
-        words.append(f"with {settings}")
-    return ", ".join(words)
+        words.append(text("with {settings}", settings=settings))
+    return joined(", ", words)
 
 
 def _apart(members: Sequence[Cell], cells: Sequence[Cell], reason: str) -> str | None:
     others = [cell.label for cell in cells if cell not in members and not cell.is_base]
-    return f"Not ranked against {units.join(others)}: {reason}." if others else None
+    return (
+        text("Not ranked against {cells}: {reason}.", cells=units.join(others), reason=reason)
+        if others
+        else None
+    )

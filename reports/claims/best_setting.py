@@ -15,6 +15,7 @@ from reports.claims.claim import PairClaim, Positive
 from reports.claims.judgement import Judgement, not_judged
 from reports.claims.rate_ratio import RateRatio, ratio_figure, without_optimum
 from reports.statistics.one_sided import all_of, any_of, interval_ps
+from reports.text import joined, text
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,17 @@ class BestSetting(PairClaim):
             raise ValueError("it has neither at_least nor at_most")
 
     def statement(self, cells: NamedCells) -> str:
-        bounds = {"at least": self.at_least, "at most": self.at_most}
-        words = " and ".join(f"{name} {value:g}" for name, value in bounds.items() if value is not None)
-        return f"{self.a}'s best learning rate is {words} times {self.b}'s"
+        bounds = list[str]()
+        if self.at_least is not None:
+            bounds.append(text("at least {value}", value=f"{self.at_least:g}"))
+        if self.at_most is not None:
+            bounds.append(text("at most {value}", value=f"{self.at_most:g}"))
+        return text(
+            "{one}'s best learning rate is {bounds} times {other}'s",
+            one=self.a,
+            other=self.b,
+            bounds=joined(" and ", bounds),
+        )
 
     def judge(self, cells: NamedCells) -> Judgement:
         if cells.obstacle is not None:
@@ -48,7 +57,7 @@ class BestSetting(PairClaim):
         ratio = RateRatio(one, other)
         supported, contradicted = self.test(ratio)
         return Judgement(
-            (ratio_figure(ratio, f"best rate of {cells.rows[0].name} over {cells.rows[1].name}'s"),),
+            (ratio_figure(ratio, *(row.name for row in cells.rows)),),
             supported,
             contradicted,
             further=lambda error: self._further(ratio, cells.rows, error),
@@ -70,20 +79,22 @@ class BestSetting(PairClaim):
         try:
             trials = self.trials_needed(ratio, error)
         except ValueError:
-            return "a wider range of learning rates, with more trials (search.trials)"
+            return text("a wider range of learning rates, with more trials (search.trials)")
         if trials is None:
-            return (
+            return text(
                 "more trials over this range don't settle it, as a curve may fall more quickly on one side of its best "
                 "rate; trials in a narrower range about both best rates, with the other settings fixed, may"
             )
         seconds = [trial_seconds(row) for row in rows]
         known = [each for each in seconds if each is not None]
-        time = (
-            f", about {units.duration((trials - ratio.trials) * sum(known))}"
-            if len(known) == len(rows)
-            else ""
+        now = [text("now {count}", count=ratio.trials)]
+        if len(known) == len(rows):
+            now.append(text("about {time}", time=units.duration((trials - ratio.trials) * sum(known))))
+        return text(
+            "about {trials} trials of each ({details}; search.trials)",
+            trials=trials,
+            details=joined(", ", now),
         )
-        return f"about {trials} trials of each (now {ratio.trials}{time}; search.trials)"
 
     def trials_needed(self, ratio: RateRatio, error: float) -> int | None:
         """By :meth:`RateRatio.trials_to_tell`: to contradict it by either bound that the measured ratio violates, or

@@ -9,6 +9,7 @@ from reports.claims.cells import NamedCells
 from reports.claims.claim import PairClaim
 from reports.claims.differences import cells_difference
 from reports.claims.judgement import Judgement, OpenDifference, not_judged
+from reports.text import text
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Better(PairClaim):
     kind: ClassVar[str] = "better"
 
     def statement(self, cells: NamedCells) -> str:
-        return f"{self.a} is better than {self.b}"
+        return text("{one} is better than {other}", one=self.a, other=self.b)
 
     def judge(self, cells: NamedCells) -> Judgement:
         if (obstacle := cells.without_quality()) is not None:

@@ -10,9 +10,8 @@ from reports.analysis.group import CHANCE, Group
 from reports.analysis.row import Row
 from reports.analysis.runs.progress import progress
 from reports.statistics.comparisons import MIN_CLUSTERS
+from reports.text import text
 from trainables.results import cells_named
-
-MORE_SEEDS = "(finalists: {seeds: 3})"
 
 
 @dataclass(frozen=True)
@@ -45,22 +44,35 @@ class NamedCells:
         assert self.group is not None
         for row in self.rows:
             if row.quality is None:
-                return f"{row.name} has no quality: no trial of it was scored"
+                return text("{cell} has no quality: no trial of it was scored", cell=row.name)
             if row.cell.estimate is None:
-                return f"the scores of {row.name} by row are missing"
+                return text("the scores of {cell} by row are missing", cell=row.name)
             if row.cell.estimate.clusters < MIN_CLUSTERS:
-                return f"{row.name} was scored on fewer than {MIN_CLUSTERS} independent rows"
-            if row.seeds < 2:
-                return (
-                    f"{row.name} was trained with one seed; what others would give is not known {MORE_SEEDS}"
+                return text(
+                    "{cell} was scored on fewer than {count} independent rows",
+                    cell=row.name,
+                    count=MIN_CLUSTERS,
                 )
+            if row.seeds < 2:
+                return one_seed(row)
         if self.group.seed_variance is None:
-            return f"what other seeds would give is not known {MORE_SEEDS}"
+            return text("what other seeds would give is not known (finalists: {{seeds: 3}})")
         record = self.group.metric_record
         share = self.unit == "fraction" or (record is not None and record.quality_name in CHANCE)
         if margin is not None and margin >= 1 and share:
-            return f"a margin of {margin:g} is as much as the quality can differ: 2 points are 0.02"
+            return text(
+                "a margin of {margin} is as much as the quality can differ: 2 points are 0.02",
+                margin=f"{margin:g}",
+            )
         return None
+
+
+def one_seed(row: Row) -> str:
+    """Why a cell can't be compared over seeds, and what to do."""
+    return text(
+        "{cell} was trained with one seed; what others would give is not known (finalists: {{seeds: 3}})",
+        cell=row.name,
+    )
 
 
 def named_cells(groups: Sequence[Group], names: Sequence[str], run: str | None) -> list[NamedCells]:
@@ -71,11 +83,14 @@ def named_cells(groups: Sequence[Group], names: Sequence[str], run: str | None) 
     asked = tuple(names)
     for name in names:
         if not any(_rows(group, name, run) for group in groups):
-            return [NamedCells(asked, obstacle=f"there is no cell {name} in this report")]
+            return [NamedCells(asked, obstacle=text("there is no cell {name} in this report", name=name))]
     found = [each for group in groups for each in _in_group(group, asked, run)]
     if found:
         return found
-    obstacle = f"{units.join(list(names))} are measured otherwise, or of other data, and are not compared"
+    obstacle = text(
+        "{names} are measured otherwise, or of other data, and are not compared",
+        names=units.join(list(names)),
+    )
     return [NamedCells(asked, obstacle=obstacle)]
 
 
@@ -90,15 +105,18 @@ def _in_group(group: Group, names: tuple[str, ...], run: str | None) -> list[Nam
         return own
     several = next(each for each in rows if len(each) > 1)
     labels = units.join([row.cell.label for row in several])
-    return [NamedCells(names, group, obstacle=f"one name stands for several cells: {labels}")]
+    return [
+        NamedCells(names, group, obstacle=text("one name stands for several cells: {names}", names=labels))
+    ]
 
 
 def _compared(names: tuple[str, ...], group: Group, rows: tuple[Row, ...]) -> NamedCells:
     if len({row.cell.label for row in rows}) < len(rows):
-        return NamedCells(names, group, rows, f"{rows[0].name} is not compared with itself")
+        return NamedCells(names, group, rows, text("{cell} is not compared with itself", cell=rows[0].name))
     # A verdict that is looked up again and again while trials end would be wrong more often than it says.
     unfinished = [found.text for row in rows if (found := progress(row.cell.run)) is not None]
-    return NamedCells(names, group, rows, f"the run is unfinished, {unfinished[0]}" if unfinished else None)
+    obstacle = text("the run is unfinished, {progress}", progress=unfinished[0]) if unfinished else None
+    return NamedCells(names, group, rows, obstacle)
 
 
 def _rows(group: Group, name: str, run: str | None) -> list[Row]:

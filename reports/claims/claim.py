@@ -12,11 +12,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from reports.claims.cells import NamedCells
 from reports.claims.judgement import Judgement
-from trainables.results import ADDED, STATED_AT
+from trainables.results import CLAIM_MARKS
 
 Name = Annotated[str, Field(min_length=1, max_length=500)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-MARKS = ("kind", STATED_AT, ADDED)  # of a claim as a run keeps it, beside the claim's settings
+MARKS = ("kind", *CLAIM_MARKS)  # of a claim as a run keeps it, beside the claim's settings
 
 
 @dataclass(frozen=True)

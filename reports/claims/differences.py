@@ -12,6 +12,7 @@ from reports.claims.judgement import Figure
 from reports.statistics.comparisons import Comparison, compare_estimates, difference_interval
 from reports.statistics.estimates import Estimate
 from reports.statistics.one_sided import all_of, difference_ps
+from reports.text import text
 
 
 @dataclass(frozen=True)
@@ -69,4 +70,9 @@ def cells_difference(group: Group, row: Row, against: Row) -> Difference:
     """That of two cells with estimates."""
     assert row.cell.estimate is not None
     assert against.cell.estimate is not None
-    return Difference(group, row.cell.estimate, against.cell.estimate, f"{row.name} minus {against.name}")
+    return Difference(
+        group,
+        row.cell.estimate,
+        against.cell.estimate,
+        text("{one} minus {other}", one=row.name, other=against.name),
+    )

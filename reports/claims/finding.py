@@ -20,7 +20,8 @@ class Finding:
     tested. ``settled_by``: each way to settle it, and in words.
 
     ``runs`` and ``group``: of the cells that it is about, where these are known. ``values``: the claim as it is kept,
-    without ``stated_at``, when it was claimed (``None`` where that is unknown), and ``added``: after the run had begun.
+    without ``stated_at``, when it was claimed (``None`` where that is unknown), ``added``: after the run had begun, and
+    ``source``: who published it.
     """
 
     kind: str
@@ -37,3 +38,4 @@ class Finding:
     runs: tuple[str, ...]
     group: Group | None
     values: Mapping[str, Any]
+    source: str | None = None

@@ -95,6 +95,7 @@ def _finding(question: _Question, family: Sequence[_Question]) -> Finding:
         question.cells.runs,
         question.cells.group,
         stated.values,
+        stated.source,
     )
     if outcome != "not settled" or judgement.obstacle is not None:
         return found
@@ -125,4 +126,4 @@ def _needs(difference: OpenDifference, error: float) -> tuple[list[settling.Need
     criterion = Criterion(2 * error, error, None)
     shifted = replace(law, gain=difference.distance(law.gain))
     needs = list(settling.needs_of(group, settling.OpenComparison(row, against, shifted, criterion)))
-    return needs, settling.needs_clause(group, row, against, needs)
+    return needs, settling.needs_clause(row, against, needs)

@@ -24,6 +24,7 @@ from reports.claims.setting_values import domain_values, estimates_by_value
 from reports.claims.within import equivalence
 from reports.statistics.intervals import LEVEL
 from reports.statistics.one_sided import all_of, any_of
+from reports.text import joined, text
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,14 @@ class Flat(Claim):
         margin = units.difference(self.margin, cells.unit)
         if self.setting is not None:
             values = domain_values(cells.rows[0].cell, self.setting) if cells.rows else None
-            shown = f" {units.join(list(values))}" if values else ""
             name = units.setting_name(self.setting)
-            return f"{self.of[0]}'s quality differs by at most {margin} over {name}{shown}"
-        return f"{units.join(list(self.of))} differ by at most {margin}"
+            return text(
+                "{cell}'s quality differs by at most {margin} over {setting}",
+                cell=self.of[0],
+                margin=margin,
+                setting=joined(" ", [name, units.join(list(values))]) if values else name,
+            )
+        return text("{names} differ by at most {margin}", names=units.join(list(self.of)), margin=margin)
 
     def judge(self, cells: NamedCells) -> Judgement:
         if (obstacle := cells.without_quality(self.margin)) is not None:
@@ -66,7 +71,12 @@ class Flat(Claim):
                 return not_judged(found)
             estimates = found
         differences = [
-            Difference(cells.group, estimates[one], estimates[other], f"{one} minus {other}")
+            Difference(
+                cells.group,
+                estimates[one],
+                estimates[other],
+                text("largest difference ({one} and {other})", one=one, other=other),
+            )
             for one, other in combinations(estimates, 2)
         ]
         tests = [equivalence(each, self.margin) for each in differences]
@@ -81,8 +91,8 @@ class Flat(Claim):
             all_of(*(supported for supported, _ in tests)),
             any_of([contradicted for _, contradicted in tests]),
             open=open_pair,
-            further=lambda _: (
-                "more test rows, or a cell of each value ({compare: [...]}), which more seeds are trained of"
+            further=lambda _: text(
+                "more test rows, or a cell of each value ({{compare: [...]}}), which more seeds are trained of"
             ),
         )
 
@@ -98,5 +108,4 @@ def largest_difference(differences: Sequence[Difference]) -> Figure:
         highs.append(None if low is None or high is None else max(-low, high))
     known = [high for high in highs if high is not None]
     upper = max(known) if len(known) == len(highs) else None
-    name = f"largest difference ({largest.name.replace(' minus ', ' and ')})"
-    return Figure(name, "difference", abs(largest.gain), (max(lows), upper), largest.scale.unit)
+    return Figure(largest.name, "difference", abs(largest.gain), (max(lows), upper), largest.scale.unit)

@@ -15,11 +15,12 @@ from reports import units
 from reports.analysis.changes import lost
 from reports.analysis.evaluation_sets import SetResults
 from reports.analysis.row import Row
-from reports.claims.cells import MORE_SEEDS, NamedCells
+from reports.claims.cells import NamedCells, one_seed
 from reports.claims.claim import Name, PairClaim
 from reports.claims.differences import Difference
 from reports.claims.judgement import Figure, Judgement, not_judged
 from reports.statistics.comparisons import MIN_CLUSTERS
+from reports.text import text
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,10 @@ class ForgetsLess(PairClaim):
 
     def statement(self, cells: NamedCells) -> str:
         found = self._set(cells)
-        what = f" of {found.name}" if isinstance(found, SetResults) else f" of {self.set}" if self.set else ""
-        return f"{self.a} forgets less{what} than {self.b}"
+        name = found.name if isinstance(found, SetResults) else self.set
+        if name is None:
+            return text("{one} forgets less than {other}", one=self.a, other=self.b)
+        return text("{one} forgets less of {name} than {other}", one=self.a, other=self.b, name=name)
 
     def judge(self, cells: NamedCells) -> Judgement:
         if cells.obstacle is not None:
@@ -46,28 +49,38 @@ class ForgetsLess(PairClaim):
             return not_judged(obstacle)
         row, against = cells.rows
         one, other = (found.estimates[each.cell.label] for each in (row, against))
-        name = f"{found.name}, {units.readable(found.quality_name)} of {row.name} minus {against.name}"
+        name = text(
+            "{name}, {measure} of {one} minus {other}",
+            name=found.name,
+            measure=units.readable(found.quality_name),
+            one=row.name,
+            other=against.name,
+        )
         difference = Difference(found, one, other, name)
         return Judgement(
             (difference.figure(), *_losses(found, cells)),
             *difference.direction_ps(),
-            further=lambda _: f"more seeds (finalists.seeds) or more rows of {found.name}",
+            further=lambda _: text("more seeds (finalists.seeds) or more rows of {name}", name=found.name),
         )
 
     def _set(self, cells: NamedCells) -> SetResults | str:
         """The set that is meant, or why there is none."""
         found = cells.group.sets if cells.group is not None else ()
         if not found:
-            return (
-                "this run has no second evaluation set (data: {eval: {mine: a.jsonl, general: b.jsonl}}; paretune "
+            return text(
+                "this run has no second evaluation set (data: {{eval: {{mine: a.jsonl, general: b.jsonl}}}}; paretune "
                 "evaluate --forgetting measures one model)"
             )
         names = list(dict.fromkeys(each.name for each in found))
         if self.set is None and len(names) > 1:
-            return f"it names none of the sets {units.join(names)} (set: {names[0]})"
+            return text(
+                "it names none of the sets {names} (set: {name})", names=units.join(names), name=names[0]
+            )
         named = [each for each in found if self.set in (each.name, None)]
         if not named:
-            return f"there is no evaluation set {self.set}; there is {units.join(names)}"
+            return text(
+                "there is no evaluation set {name}; there is {names}", name=self.set, names=units.join(names)
+            )
         return _of_both(named, cells.rows)
 
 
@@ -77,9 +90,13 @@ def _of_both(named: list[SetResults], rows: tuple[Row, ...]) -> SetResults | str
     for row in rows:
         other = next((each for each in named if each.quality(row) is not None), None)
         if most.quality(row) is None and other is not None:
-            return (
-                f"{row.name} was scored on other data called {most.name} ({other.title}) than "
-                f"{units.join([each.name for each in rows if most.quality(each) is not None])} ({most.title})"
+            return text(
+                "{cell} was scored on other data called {name} ({data}) than {others} ({other_data})",
+                cell=row.name,
+                name=most.name,
+                data=other.title,
+                others=units.join([each.name for each in rows if most.quality(each) is not None]),
+                other_data=most.title,
             )
     return most
 
@@ -87,15 +104,18 @@ def _of_both(named: list[SetResults], rows: tuple[Row, ...]) -> SetResults | str
 def _obstacle(found: SetResults, rows: tuple[Row, ...]) -> str | None:
     """Why what two cells forget can't be compared."""
     if len({row.start for row in rows}) > 1:
-        return f"{units.join([row.name for row in rows])} start from different models, which know different things"
+        return text(
+            "{cells} start from different models, which know different things",
+            cells=units.join([row.name for row in rows]),
+        )
     for row in rows:
         estimate = found.estimates.get(row.cell.label)
         if estimate is None:
-            return f"the scores of {row.name} by row of {found.name} are missing"
+            return text("the scores of {cell} by row of {name} are missing", cell=row.name, name=found.name)
         if estimate.clusters < MIN_CLUSTERS:
-            return f"{found.name} has fewer than {MIN_CLUSTERS} independent rows"
+            return text("{name} has fewer than {count} independent rows", name=found.name, count=MIN_CLUSTERS)
         if estimate.seeds < 2:
-            return f"{row.name} was trained with one seed; what others would give is not known {MORE_SEEDS}"
+            return one_seed(row)
     return None
 
 
@@ -105,4 +125,4 @@ def _losses(found: SetResults, cells: NamedCells) -> Iterator[Figure]:
     for row in cells.rows:
         if (change := lost(cells.group, found, row)) is not None:
             ends = change.interval or (None, None)
-            yield Figure(f"{row.name} lost", "difference", change.value, ends, found.unit)
+            yield Figure(text("{cell} lost", cell=row.name), "difference", change.value, ends, found.unit)

@@ -11,10 +11,11 @@ from reports.claims.claim import Claim
 from reports.claims.flat import Flat
 from reports.claims.forgets_less import ForgetsLess
 from reports.claims.least_memory import LeastMemory
+from reports.claims.memory_ratio import MemoryRatio
 from reports.claims.within import Within
 
 KINDS: dict[str, type[Claim]] = {
-    cls.kind: cls for cls in (Within, Better, LeastMemory, BestSetting, Flat, ForgetsLess)
+    cls.kind: cls for cls in (Within, Better, LeastMemory, BestSetting, Flat, ForgetsLess, MemoryRatio)
 }
 
 

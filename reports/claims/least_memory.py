@@ -13,14 +13,15 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from reports import units
-from reports.analysis.row import Row
 from reports.claims.cells import NamedCells
 from reports.claims.claim import PairClaim, Positive
 from reports.claims.differences import cells_difference
-from reports.claims.judgement import Figure, Judgement, OpenDifference, not_judged
+from reports.claims.judgement import Judgement, OpenDifference, not_judged
+from reports.claims.measured_peaks import memory_share
 from reports.claims.within import non_inferiority
 from reports.statistics.one_sided import all_of
 from reports.statistics.pareto import EQUAL_PEAKS
+from reports.text import text
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,19 @@ class LeastMemory(PairClaim):
 
     def statement(self, cells: NamedCells) -> str:
         share, margin = units.percent(self.share), units.difference(self.margin, cells.unit)
-        return f"{self.a} needs at most {share} of {self.b}'s memory and is at most {margin} worse"
+        return text(
+            "{one} needs at most {share} of {other}'s memory and is at most {margin} worse",
+            one=self.a,
+            other=self.b,
+            share=share,
+            margin=margin,
+        )
 
     def judge(self, cells: NamedCells) -> Judgement:
         if cells.obstacle is not None:
             return not_judged(cells.obstacle)
         row, against = cells.rows
-        memory = _memory_share(row, against)
+        memory = memory_share(row, against)
         if isinstance(memory, str):
             return not_judged(memory)
         if (obstacle := cells.without_quality(self.margin)) is not None:
@@ -58,31 +65,9 @@ class LeastMemory(PairClaim):
             all_of(supported, 0.0 if fits else 1.0),
             0.0 if exceeds else contradicted,
             open=OpenDifference(cells.group, row, against, lambda gain: gain + self.margin) if fits else None,
-            further=lambda _: (
-                f"peaks that are further from the share: measured ones repeat within {units.percent(EQUAL_PEAKS)}"
+            further=lambda _: text(
+                "peaks that are further from the share: measured ones repeat within {share}",
+                share=units.percent(EQUAL_PEAKS),
             ),
             tested=fits,
         )
-
-
-def _memory_share(row: Row, against: Row) -> Figure | str:
-    """The first cell's peak as a share of the second's, from the least to the largest that the measured peaks allow; or
-    why it is not known.
-    """
-    peaks = [_measured_peaks(each) for each in (row, against)]
-    for each, found in zip((row, against), peaks, strict=True):
-        if not found:
-            return f"the memory of {each.name} was not measured{', only predicted' if each.peak else ''}"
-    own, others = peaks
-    ends = min(own) / max(others) * (1 - EQUAL_PEAKS), max(own) / min(others) * (1 + EQUAL_PEAKS)
-    value = (sum(own) / len(own)) / (sum(others) / len(others))
-    return Figure(f"memory of {row.name}, of {against.name}'s", "share", value, ends)
-
-
-def _measured_peaks(row: Row) -> list[int]:
-    trials = row.cell.judged_trials or ([row.best] if row.best is not None else [])
-    return [
-        record.peak_bytes
-        for record in trials
-        if record.peak_bytes is not None and record.memory_source != "predicted"
-    ]

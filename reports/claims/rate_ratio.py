@@ -16,6 +16,7 @@ from reports.analysis.search.rate_search import RateSearch
 from reports.claims.judgement import Figure
 from reports.statistics.intervals import LEVEL, Interval
 from reports.statistics.response_curve import LEAST_TRIALS, WITH_INTERVAL, precision_of
+from reports.text import text
 
 MOST_TRIALS = 1_000  # that are considered
 
@@ -72,24 +73,30 @@ class RateRatio:
 def without_optimum(name: str, search: RateSearch | None) -> str | None:
     """Why a search names no best rate."""
     if search is None or precision_of(len(search.fitted)) < WITH_INTERVAL:
-        return (
-            f"{name} has too few trials with different learning rates for an interval (search.trials: {LEAST_TRIALS} "
-            "or more)"
+        return text(
+            "{cell} has too few trials with different learning rates for an interval (search.trials: {count} or more)",
+            cell=name,
+            count=LEAST_TRIALS,
         )
     if search.rung is not None:
-        step = search.rung.step
-        return (
-            f"too few trials of {name} ran to the end, and the best rate at step {step} may move until then"
+        return text(
+            "too few trials of {cell} ran to the end, and the best rate at step {step} may move until then",
+            cell=name,
+            step=search.rung.step,
         )
     if search.interval is None or search.intervals is None:
-        return f"the best learning rate of {name} lies at the edge of those that were tried: search a wider range"
+        return text(
+            "the best learning rate of {cell} lies at the edge of those that were tried: search a wider range",
+            cell=name,
+        )
     return None
 
 
-def ratio_figure(ratio: RateRatio, name: str) -> Figure:
+def ratio_figure(ratio: RateRatio, one: str, other: str) -> Figure:
     """The ratio with its 95 % interval."""
     low, high = (exp(end) if isfinite(end) else None for end in ratio.interval(LEVEL))
-    return Figure(f"{name}, if both curves are parabolas", "ratio", ratio.value, (low, high))
+    name = text("best rate of {one} over {other}'s, if both curves are parabolas", one=one, other=other)
+    return Figure(name, "ratio", ratio.value, (low, high))
 
 
 def _optimum(search: RateSearch) -> float:

@@ -11,6 +11,7 @@ from reports.analysis import row_scores, studies
 from reports.analysis.cells import Cell
 from reports.analysis.configs import leaves
 from reports.statistics.estimates import Estimate
+from reports.text import text
 from trainables import results
 from trainables.results import Record
 
@@ -34,26 +35,35 @@ def estimates_by_value(cell: Cell, setting: str) -> dict[str, Estimate] | str:
     """
     values, name = _values(cell, setting), units.setting_name(setting)
     if values is None:
-        return (
-            f"{cell.label} recorded no list of values that its search chose {setting} from (choice: [4, 16])"
+        return text(
+            "{cell} recorded no list of values that its search chose {setting} from (choice: [4, 16])",
+            cell=cell.label,
+            setting=setting,
         )
     if len(values) < 2:
-        return f"{cell.label} chose from fewer than two values of {setting}"
+        return text("{cell} chose from fewer than two values of {setting}", cell=cell.label, setting=setting)
     by_value: dict[str, list[Record]] = {key: [] for key in values}
     for record in cell.search_trials:
         config = dict(leaves(record.config))
         if setting in config and (key := _key(config[setting])) in by_value:
             by_value[key].append(record)
     if untried := [values[key] for key, records in by_value.items() if not records]:
-        return f"no trial of {cell.label} had {name} {units.join(untried)} (search.trials)"
+        return text(
+            "no trial of {cell} had {setting} {values} (search.trials)",
+            cell=cell.label,
+            setting=name,
+            values=units.join(untried),
+        )
     estimates: dict[str, Estimate] = {}
     for key, records in by_value.items():
         best = results.best(records)
         estimate = row_scores.estimate(cell.run, [best]) if best is not None else None
         if estimate is None:
-            return (
-                f"{cell.label} has no scored trial with {name} {values[key]} (search: {{scheduler: none}} trains all "
-                "to the end)"
+            return text(
+                "{cell} has no scored trial with {setting} {value} (search: {{scheduler: none}} trains all to the end)",
+                cell=cell.label,
+                setting=name,
+                value=values[key],
             )
         estimates[f"{name} {values[key]}"] = estimate
     return estimates

@@ -9,13 +9,13 @@ from typing import Any
 from reports.claims.claim import Claim
 from reports.claims.kinds import claim_of
 from reports.claims.unreadable import Unreadable
-from trainables.results import ADDED, STATED_AT, Run
+from trainables.results import ADDED, CLAIM_MARKS, CLAIM_SOURCE, STATED_AT, Run
 
 
 @dataclass(frozen=True)
 class StatedClaim:
     """A claim, and of which run's cells it is, by its folder; ``None`` of all that the report has. ``values``: as it is
-    kept, without when it was stated; of an unreadable one none.
+    kept, without when it was stated and who published it; of an unreadable one none.
     """
 
     claim: Claim
@@ -23,6 +23,7 @@ class StatedClaim:
     stated_at: str | None
     added: bool
     values: Mapping[str, Any]
+    source: str | None = None
 
 
 def stated_claims(runs: Sequence[Run], further: Sequence[Mapping[str, Any]] = ()) -> list[StatedClaim]:
@@ -45,10 +46,8 @@ def _stated(values: Any, run: str | None) -> StatedClaim:
     except ValueError as error:
         claim = Unreadable.of(values, str(error))
     kept = values if isinstance(values, Mapping) else {}
-    own = (
-        {}
-        if isinstance(claim, Unreadable)
-        else {k: v for k, v in kept.items() if k not in (STATED_AT, ADDED)}
+    own = {} if isinstance(claim, Unreadable) else {k: v for k, v in kept.items() if k not in CLAIM_MARKS}
+    time, source = (
+        each if isinstance(each := kept.get(key), str) else None for key in (STATED_AT, CLAIM_SOURCE)
     )
-    time = kept.get(STATED_AT)
-    return StatedClaim(claim, run, time if isinstance(time, str) else None, kept.get(ADDED) is not False, own)
+    return StatedClaim(claim, run, time, kept.get(ADDED) is not False, own, source)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from reports.claims.cells import NamedCells
 from reports.claims.claim import Claim
 from reports.claims.judgement import Judgement, not_judged
+from reports.text import text
 
 SHOWN = 120  # characters of what it says
 
@@ -34,7 +35,7 @@ class Unreadable(Claim):
         return ()
 
     def statement(self, cells: NamedCells) -> str:
-        return f"claim {self.text}"
+        return text("claim {text}", text=self.text)
 
     def judge(self, cells: NamedCells) -> Judgement:
-        return not_judged(f"this claim can't be read: {self.why}")
+        return not_judged(text("this claim can't be read: {reason}", reason=self.why))

@@ -8,7 +8,7 @@ from typing import Any
 from reports.claims.finding import Finding
 from reports.claims.judgement import Figure
 from reports.claims.wording import claim_sentences
-from trainables.results import ADDED, STATED_AT
+from trainables.results import ADDED, CLAIM_SOURCE, STATED_AT
 
 
 def claims_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -70,6 +70,7 @@ def _shared(finding: Finding) -> dict[str, Any]:
         "reason": finding.reason,
         STATED_AT: finding.stated_at,
         ADDED: finding.added,
+        CLAIM_SOURCE: finding.source,
     }
 
 

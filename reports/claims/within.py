@@ -15,6 +15,7 @@ from reports.claims.claim import PairClaim, Positive
 from reports.claims.differences import Difference, cells_difference
 from reports.claims.judgement import Judgement, OpenDifference, not_judged
 from reports.statistics.one_sided import all_of, any_of
+from reports.text import text
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,10 @@ class Within(PairClaim):
     def statement(self, cells: NamedCells) -> str:
         margin = units.difference(self.margin, cells.unit)
         if self.both:
-            return f"{self.a} and {self.b} differ by at most {margin}"
-        return f"{self.a} is at most {margin} worse than {self.b}"
+            return text(
+                "{one} and {other} differ by at most {margin}", one=self.a, other=self.b, margin=margin
+            )
+        return text("{one} is at most {margin} worse than {other}", one=self.a, other=self.b, margin=margin)
 
     def judge(self, cells: NamedCells) -> Judgement:
         if (obstacle := cells.without_quality(self.margin)) is not None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from reports import units
 from reports.claims.finding import Finding
 from reports.claims.judgement import Figure, Interval
+from reports.text import joined, text
 
 NOTE = (
     "Claims were stated before the run unless it says so, and are corrected together (Holm). Intervals are of 95 %, "
@@ -30,39 +31,59 @@ def claim_sentences(findings: Sequence[Finding]) -> list[str]:
 
 
 def _place(runs: Sequence[str], title: str | None) -> str:
-    of_runs = f"in {units.join(list(runs))}" if runs else None
-    return ", ".join(filter(None, [of_runs, title]))
+    of_runs = text("in {runs}", runs=units.join(list(runs))) if runs else None
+    return joined(", ", filter(None, [of_runs, title]))
 
 
 def _sentence(finding: Finding, place: str) -> str:
-    parts = [*map(_figure, finding.figures)]
+    parts = [*map(figure_text, finding.figures)]
     if finding.p is not None:
         parts.append(f"p {'<' if finding.p_is_bound else '='} {_p(finding.p)}")
     if finding.added:
-        parts.append("added after the run had begun")
-    details = f" ({'; '.join(parts)})" if parts else ""
+        parts.append(text("added after the run had begun"))
+    if finding.source is not None:
+        parts.append(text("published by {source}", source=finding.source))
+    details = text(" ({details})", details=joined("; ", parts)) if parts else ""
     why = finding.reason or finding.settled_by_text
-    where = f"{place}: " if place else ""
-    return f"{finding.outcome.capitalize()}: {where}{finding.statement}{details}{f': {why}' if why else ''}."
+    return text(
+        "{outcome}: {where}{statement}{details}{why}.",
+        outcome=_OUTCOMES[finding.outcome],
+        where=text("{place}: ", place=place) if place else "",
+        statement=finding.statement,
+        details=details,
+        why=text(": {reason}", reason=why) if why else "",
+    )
+
+
+_OUTCOMES = {
+    "supported": text("Supported"),
+    "contradicted": text("Contradicted"),
+    "not settled": text("Not settled"),
+}
 
 
 def _p(value: float) -> str:
     return units.number(value, 1 if value < 1e-4 else 2)
 
 
-def _figure(figure: Figure) -> str:
+def figure_text(figure: Figure) -> str:
+    """``lora minus full: -1.6 points, 95 %: -4.5 to 1.5``."""
     # Measured peaks have no error of 95 %, but a range within which they repeat.
-    level = "measured" if figure.kind == "share" else "95 %:"
-    return f"{figure.name}: {_value(figure, figure.value)}, {level} {_ends(figure, figure.interval)}"
+    return text(
+        "{figure}: {value}, measured {ends}" if figure.kind == "share" else "{figure}: {value}, 95 %: {ends}",
+        figure=figure.name,
+        value=_value(figure, figure.value),
+        ends=_ends(figure, figure.interval),
+    )
 
 
 def _ends(figure: Figure, interval: Interval) -> str:
     low, high = (_value(figure, end, bare=True) if end is not None else None for end in interval)
     if low is None and high is None:
-        return "unbounded"
+        return text("unbounded")
     if low is None:
-        return f"up to {high}"
-    return f"{low} or more" if high is None else f"{low} to {high}"
+        return text("up to {high}", high=high)
+    return text("{low} or more", low=low) if high is None else joined(" to ", [low or "", high])
 
 
 def _value(figure: Figure, value: float, bare: bool = False) -> str:

@@ -28,7 +28,7 @@ from reports.analysis.recommendation.front_steps import front_sentence
 from reports.analysis.search.rate_search import search_sentences
 from reports.analysis.yardsticks import chosen_and_judged
 from reports.claims.wording import NOTE, claim_sentences
-from reports.pages import label_tables, next_steps, reproduce, tables, trial_tables
+from reports.pages import label_tables, next_steps, peft_table, reproduce, tables, trial_tables
 from reports.pages.notes import NOTES
 from reports.pages.report import NO_ANSWER, Report
 from reports.plots.figures import Figures
@@ -50,6 +50,7 @@ def index_page(report: Report, figures: Figures) -> str:
         memory_source=reproduce.memory_source(report.runs),
         missing_data_note=missing_data_note(report.runs),
         samples_file=next_steps.SAMPLES_FILE,
+        peft=peft_table,
         unfinished_table=trial_tables.unfinished(report.groups),
         repeatability=reproduce.REPEATABILITY,
     )  # fmt: skip
@@ -83,7 +84,13 @@ def _own_file(name: str) -> str:
 
 def _shown(value: Any) -> Any:
     """What stands in a page, with marks of direction and control characters named."""
-    return type(value)(shown(value)) if isinstance(value, str) else value
+    return (
+        type(value)(shown(value))
+        if isinstance(value, Markup)
+        else shown(value)
+        if isinstance(value, str)
+        else value
+    )
 
 
 @cache

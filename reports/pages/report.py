@@ -15,6 +15,7 @@ from reports.analysis.comparison import compare
 from reports.analysis.data_preview import DataPreview, data_previews
 from reports.analysis.group import Group
 from reports.analysis.pairs import pair_rows
+from reports.analysis.peft_results import PeftResults
 from reports.analysis.recommendation.answer import Answer, answer
 from reports.analysis.recommendation.front_steps import front_json
 from reports.analysis.runs.progress import Progress, progress
@@ -24,6 +25,8 @@ from reports.claims.stated import stated_claims
 from reports.claims.values import claims_json
 from reports.pages import reproduce
 from reports.pages.next_steps import SampleAnswers, first_command, sample_answers
+from reports.pages.peft_table import peft_json
+from reports.text import LANGUAGES, translated
 from trainables.results import Run
 
 NO_ANSWER = "No trial has left a record yet, so there is no answer."
@@ -36,7 +39,7 @@ class Report:
     """The runs, the groups of comparable cells, the answer for each group, and what the models saw and answered.
 
     ``findings``: on what the runs' specs claim. ``across_stages``: further groups, of preference stages side by side.
-    ``first_commands`` try what is recommended.
+    ``first_commands`` try what is recommended. ``peft_results``: others' measurements, which nothing else is about.
     """
 
     runs: tuple[Run, ...]
@@ -47,6 +50,7 @@ class Report:
     sample_answers: tuple[SampleAnswers, ...] = ()
     first_commands: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    peft_results: PeftResults | None = None
 
     @property
     def trained_groups(self) -> list[Group]:
@@ -109,11 +113,16 @@ class Report:
         return ", ".join(parts) + (" so far" if self.unfinished else "")
 
 
-def build_report(runs: Sequence[Run], claims: Sequence[Mapping[str, Any]] = ()) -> Report:
+def build_report(
+    runs: Sequence[Run],
+    claims: Sequence[Mapping[str, Any]] = (),
+    peft_results: PeftResults | None = None,
+) -> Report:
     """Compares the cells of the runs and answers each group; a run that is given twice counts once.
 
-    ``claims``: further ones than those of the runs, about all of their cells. Raises ``ValueError`` for runs that can't
-    be compared.
+    ``claims``: further ones than those of the runs, about all of their cells. ``peft_results`` stand beside.
+
+    Raises ``ValueError`` for runs that can't be compared.
     """
     unique = tuple({run.folder.resolve(): run for run in runs}.values())
     groups = tuple(compare(unique))
@@ -122,7 +131,8 @@ def build_report(runs: Sequence[Run], claims: Sequence[Mapping[str, Any]] = ()) 
     samples = tuple(found for group in groups if (found := sample_answers(group)) is not None)
     tries = tuple(dict.fromkeys(command for group in groups if (command := first_command(group)) is not None))
     answered = tuple(findings(stated_claims(unique, claims), groups))
-    return Report(unique, groups, answers, data_previews(unique), across_stages, samples, tries, answered)
+    previews = data_previews(unique)
+    return Report(unique, groups, answers, previews, across_stages, samples, tries, answered, peft_results)
 
 
 def _explained_once(answers: Iterable[Answer]) -> tuple[Answer, ...]:
@@ -156,15 +166,8 @@ def report_values(report: Report) -> dict[str, Any]:
             {"run": each.run, "to_go": each.to_go, "trials": each.total} for each in report.unfinished
         ],
         "claims": claims_json(report.findings),
-        "answers": [
-            {
-                "title": each.title,
-                "sentences": list(each.sentences),
-                "open_questions": each.open_questions,
-                "explanation": each.explanation,
-            }
-            for each in report.answers
-        ],
+        "answers": _answers(report),
+        "translations": _translations(report),
         "pages": report.tracker_pages,
         "fronts": [
             {"title": group.title, "steps": front_json(group)}
@@ -172,4 +175,24 @@ def report_values(report: Report) -> dict[str, Any]:
         ],
         "cells": table_rows(groups),
         "pairs": pair_rows(groups),
+        "peft_results": peft_json(report.peft_results),
     }
+
+
+def _answers(report: Report) -> list[dict[str, Any]]:
+    return [
+        {
+            "title": each.title,
+            "sentences": list(each.sentences),
+            "open_questions": each.open_questions,
+            "questions": list(each.questions),
+            "explanation": each.explanation,
+        }
+        for each in report.answers
+    ]
+
+
+def _translations(report: Report) -> dict[str, Any]:
+    """What the report answers in further languages: the same values, of which the sentences are other ones."""
+    said = {"answers": _answers(report), "claims": claims_json(report.findings)}
+    return {language: translated(said, language) for language in LANGUAGES}

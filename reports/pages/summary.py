@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from reports.analysis import comparison_notes
@@ -15,12 +15,14 @@ from reports.analysis.yardsticks import chosen_and_judged
 from reports.claims.wording import NOTE, claim_sentences
 from reports.pages import next_steps, reproduce, tables, trial_tables
 from reports.pages.notes import NOTES
+from reports.pages.peft_table import TITLE, peft_left_out, peft_note, peft_table
 from reports.pages.report import NO_ANSWER, Report
 from reports.pages.tables import Table
 from trainables.results import Run
 
 # The titles of the sections.
 ANSWER, COMPARISON, DATA = "The answer", "Comparison", "What the models saw"
+OTHERS = TITLE
 USE, FAILURES, REPEAT = "Using the results", "Failures and early stops", "How to repeat it"
 
 
@@ -32,10 +34,17 @@ class Section:
     text: str
 
 
-def summary(report: Report) -> str:
-    """The answer, the comparison, what did not finish, and how to repeat it, as Markdown."""
+def summary(report: Report, titles: Collection[str] | None = None) -> str:
+    """The answer, the comparison, what did not finish, and how to repeat it, as Markdown; or the sections of those
+    ``titles`` alone.
+    """
     head = f"# {escape_markdown(report.title)}", escape_markdown(report.question or ""), f"_{report.facts}_"
-    parts = [part for each in sections(report) for part in (f"## {each.title}", each.text)]
+    parts = [
+        part
+        for each in sections(report)
+        if titles is None or each.title in titles
+        for part in (f"## {each.title}", each.text)
+    ]
     return _joined([*head, *parts]) + "\n"
 
 
@@ -44,12 +53,14 @@ def sections(report: Report) -> tuple[Section, ...]:
     content = {
         ANSWER: _answer(report),
         COMPARISON: _comparisons(report),
+        OTHERS: _others(report),
         DATA: _data(report),
         USE: (_commands(list(next_steps.commands(group))) for group in report.groups),
         FAILURES: _failures(report),
         REPEAT: _repeats(report),
     }
-    return tuple(Section(title, _joined(parts)) for title, parts in content.items())
+    written = {title: _joined(parts) for title, parts in content.items()}
+    return tuple(Section(title, text) for title, text in written.items() if text or title != OTHERS)
 
 
 def _joined(parts: Iterable[str]) -> str:
@@ -67,6 +78,13 @@ def _comparisons(report: Report) -> Iterator[str]:
         yield group.note or NOTES["across"]
         yield from _comparison(group)
     yield _bullets([note for run in report.runs for note in comparison_notes.notes(run)])
+
+
+def _others(report: Report) -> Iterator[str]:
+    if report.peft_results is not None:
+        yield escape_markdown(peft_note(report.peft_results))
+        yield _table(peft_table(report.peft_results))
+        yield _bullets(peft_left_out(report.peft_results))
 
 
 def _data(report: Report) -> Iterator[str]:

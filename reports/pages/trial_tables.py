@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from reports import units
 from reports.analysis.cells import Cell
+from reports.analysis.changes import shares_text
 from reports.analysis.configs import leaves
+from reports.analysis.evaluation_sets import SetResults
 from reports.analysis.group import Group
 from reports.analysis.quality_names import ObjectiveScale, objective_scale, quality_name
 from reports.analysis.runs.progress import progress
 from reports.analysis.search.importance import importance
 from reports.analysis.search.rate_search import expected_best_of
-from reports.pages.tables import Table, bare, keys, without_empty
+from reports.pages.tables import Table, bare, keys, set_heading, without_empty
 from reports.plots.style import ending_text, role_text, steps_text
 from trainables.results import Record
 
@@ -98,10 +100,34 @@ def trials(group: Group) -> Table:
             **_setting_columns(group),
             f"validation {scale.name}": lambda _, record: _objective(scale, record),
             f"test {quality_name(group)}": lambda _, record: units.quality(record.quality, unit),
+            **_mixture_columns(group),
             "peak in training": lambda _, record: units.gib(record.peak_train_bytes),
             "training time": lambda _, record: units.duration(record.train_seconds),
         },
     )
+
+
+def _mixture_columns(group: Group) -> dict[str, Show]:
+    """What each trial trained on in which shares, and what it scored on each further evaluation set, where trials of a
+    cell differ in these shares.
+    """
+    mixtures = ({shares_text(record.mixture) for record in row.cell.records} - {""} for row in group.all_rows)
+    if all(len(texts) < 2 for texts in mixtures):
+        return {}
+    return {
+        "trained on": lambda _, record: shares_text(record.mixture),
+        **{set_heading(each): _set_column(each) for each in group.sets},
+    }
+
+
+# A function, so that every lambda has a set of its own instead of the loop's last one.
+def _set_column(each: SetResults) -> Show:
+    def show(_: Cell, record: Record) -> str:
+        scored = record.sets.get(each.name)
+        same = scored is not None and (scored.sha256, scored.rows) == (each.sha256, each.rows)
+        return units.quality(scored.quality if scored is not None and same else None, bare(each.unit))
+
+    return show
 
 
 def trial_work(group: Group) -> Table:

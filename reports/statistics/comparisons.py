@@ -29,6 +29,7 @@ from reports.statistics.intervals import (
     with_seeds,
 )
 from reports.statistics.resampling import flip_interval, sign_flip_p
+from reports.text import joined, text
 
 # With fewer, even equal signs in all of them are not significant at 5 % (sign test of 5 rows: 2 / 2^5 = 0.06).
 MIN_CLUSTERS = 6
@@ -66,7 +67,12 @@ def compare_estimates(
     at_least, at_most = difference_interval(one, other, seeds, 1 - 2 * one_sided)
     difference = one.quality - other.quality
     return Comparison(
-        difference, (low, high), at_least, at_most, p, f"{test} on {_numbers(one, other, paired)}"
+        difference,
+        (low, high),
+        at_least,
+        at_most,
+        p,
+        text("{test} on {numbers}", test=test, numbers=_numbers(one, other, paired)),
     )
 
 
@@ -111,12 +117,12 @@ def _rows_p(one: Estimate, other: Estimate, paired: bool) -> tuple[float, str]:
                 [round(each.quality * each.rows), round((1 - each.quality) * each.rows)]
                 for each in (one, other)
             ]
-            return float(stats.fisher_exact(table).pvalue), "Fisher's exact test"
-        return _welch_p(one, other), "Welch's t-test"
+            return float(stats.fisher_exact(table).pvalue), text("Fisher's exact test")
+        return _welch_p(one, other), text("Welch's t-test")
     if single and independent:
         moved = np.sign(_paired_parts(one, other))
-        return mcnemar(int((moved > 0).sum()), int((moved < 0).sum())), "McNemar's exact test"
-    return sign_flip_p(_paired_parts(one, other)), "sign flips"
+        return mcnemar(int((moved > 0).sum()), int((moved < 0).sum())), text("McNemar's exact test")
+    return sign_flip_p(_paired_parts(one, other)), text("sign flips")
 
 
 def _paired_parts(one: Estimate, other: Estimate) -> Array:
@@ -215,11 +221,19 @@ def _from_single_intervals(one: Estimate, other: Estimate, correlation: float, l
 
 
 def _numbers(one: Estimate, other: Estimate, paired: bool) -> str:
-    rows = _counted_rows(one) if paired else f"{_counted_rows(one)} and {_counted_rows(other, 'other rows')}"
+    rows = _of_clusters(text("{count} rows", count=one.rows), one)
+    if not paired:
+        others = _of_clusters(text("{count} other rows", count=other.rows), other)
+        rows = text("{rows} and {others}", rows=rows, others=others)
     seeds = {each.seeds for each in (one, other) if not each.untrained}
-    return rows if seeds <= {1} else f"{rows}, {' and '.join(map(str, sorted(seeds)))} seeds"
+    if seeds <= {1}:
+        return rows
+    return text("{rows}, {counts} seeds", rows=rows, counts=joined(" and ", map(str, sorted(seeds))))
 
 
-def _counted_rows(estimate: Estimate, noun: str = "rows") -> str:
-    prompts = "" if estimate.clusters == estimate.rows else f" of {estimate.clusters} {estimate.cluster_noun}"
-    return f"{estimate.rows} {noun}{prompts}"
+def _of_clusters(rows: str, estimate: Estimate) -> str:
+    if estimate.clusters == estimate.rows:
+        return rows
+    nouns = {"prompts": text("prompts"), "groups": text("groups")}
+    noun = nouns.get(estimate.cluster_noun, estimate.cluster_noun)
+    return text("{rows} of {count} {noun}", rows=rows, count=estimate.clusters, noun=noun)

@@ -126,5 +126,5 @@ def tally_ratios(
         supported, contradicted = claim.test(ratio)
         found.supported += supported < level(1)
         found.contradicted += contradicted < level(1)
-        found.add_figure(ratio_figure(ratio, ""), truth)
+        found.add_figure(ratio_figure(ratio, "", ""), truth)
     return found

@@ -14,6 +14,7 @@ from reports.analysis.row import Row
 from reports.analysis.runs.differences import difference_sentence
 from reports.statistics.pareto import EQUAL_PEAKS
 from reports.statistics.verdicts import Verdict
+from reports.text import joined, text
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ def answer(group: Group) -> Answer:
     """The answer for one stage, model and data set."""
     recommended = recommend(group)
     questions = caveats.caveats(group, recommended)
-    open_questions = f"Not settled: {'; '.join(questions)}." if questions else None
+    open_questions = (
+        text("Not settled: {questions}.", questions=joined("; ", questions)) if questions else None
+    )
     first, *others = _sentences(group, recommended)
     # What makes the comparison unfair comes before what else there is to say.
     sentences = tuple(filter(None, [first, difference_sentence(group), *others, group.note]))
@@ -88,56 +91,99 @@ def _sentences(group: Group, recommended: Row | None) -> list[str]:
 
 
 _ENDED = {
-    "stopped": "stopped early",
-    "out_of_memory": "did not fit in memory",
-    "failed": "failed",
-    "interrupted": "interrupted",
+    "stopped": text("stopped early"),
+    "out_of_memory": text("did not fit in memory"),
+    "failed": text("failed"),
+    "interrupted": text("interrupted"),
 }
 
 
 def _no_answer(group: Group) -> str:
     counts = {status: sum(row.counts[status] for row in group.rows) for status in _ENDED}
-    ended = units.join([f"{count} {_ENDED[status]}" for status, count in counts.items() if count])
+    ended = [
+        text("{count} {outcome}", count=count, outcome=_ENDED[name])
+        for name, count in counts.items()
+        if count
+    ]
     if unscored := [row.name for row in group.rows if row.best is not None]:
-        held_out = "no rows were held out (eval_fraction: 0), so no quality was measured"
-        return f"{units.join(unscored)} of {group.title} trained to the end; {held_out}."
-    return f"There is no answer: no trial of {group.title} finished{f' ({ended})' if ended else ''}."
+        return text(
+            "{cells} of {group} trained to the end; no rows were held out (eval_fraction: 0), so no quality was "
+            "measured.",
+            cells=units.join(unscored),
+            group=group.title,
+        )
+    if not ended:
+        return text("There is no answer: no trial of {group} finished.", group=group.title)
+    return text(
+        "There is no answer: no trial of {group} finished ({outcomes}).",
+        group=group.title,
+        outcomes=units.join(ended),
+    )
 
 
 def _base_is_best(group: Group, best: Row, base: Row) -> str:
-    verb = "equals" if best.quality == base.quality else "beats"
-    return (
-        f"Use none of these methods: {base.description} ({_quality(base)}) {verb} the best result of training, "
-        f"{best.name}'s {_quality(best)}."
+    return text(
+        "Use none of these methods: {base} ({base_quality}) {verb} the best result of training, {cell}'s {quality}.",
+        base=base.description,
+        base_quality=_quality(base),
+        verb=text("equals") if best.quality == base.quality else text("beats"),
+        cell=best.name,
+        quality=_quality(best),
     )
 
 
 def _only_one(group: Group, row: Row) -> str:
-    memory = f" with a peak memory of {units.gib(row.peak)}" if row.peak is not None else ""
-    only = "was tried" if len(group.rows) == 1 else "has a finished trial"
-    return (
-        f"Only {row.name}{_settings(row)} {only}, so there is nothing to compare it with: "
-        f"its {quality_name(group)} is {_quality(row)}{memory}{_base_quality(group, row)}."
+    memory = (
+        text(" with a peak memory of {memory}", memory=units.gib(row.peak)) if row.peak is not None else ""
+    )
+    return text(
+        "Only {cell} {only}, so there is nothing to compare it with: its {measure} is {quality}{memory}{before}.",
+        cell=f"{row.name}{_settings(row)}",
+        only=text("was tried") if len(group.rows) == 1 else text("has a finished trial"),
+        measure=quality_name(group),
+        quality=_quality(row),
+        memory=memory,
+        before=_base_quality(group, row),
     )
 
 
 def _recommendation(group: Group, row: Row, best: Row) -> str:
-    use = "Nothing is settled; by what was measured, use" if _nothing_is_settled(group) else "Use"
-    start = f"{use} {row.name}{_settings(row)}: its {quality_name(group)} of {_quality(row)}{_base_quality(group, row)}"
+    start = text(
+        "Nothing is settled; by what was measured, use {cell}: its {measure} of {quality}{before}"
+        if _nothing_is_settled(group)
+        else "Use {cell}: its {measure} of {quality}{before}",
+        cell=f"{row.name}{_settings(row)}",
+        measure=quality_name(group),
+        quality=_quality(row),
+        before=_base_quality(group, row),
+    )
     if row is best:
-        return f"{start} is the best{_measured(group, best)}{_memory_rank(group, row)}."
+        return text(
+            "{start} is the best{measured}{memory}.",
+            start=start,
+            measured=_measured(group, best),
+            memory=_memory_rank(group, row),
+        )
     verdict = group.verdict(row, best)
     assert row.peak is not None
     assert best.peak is not None
     assert group.margin is not None
     assert verdict.worst is not None
     share = group.share_of_gain(row)
-    keeps = f"; it keeps {units.percent(share)} of what training gained" if share is not None else ""
-    return (
-        f"{start} is as good as the best, {best.name}'s {_quality(best)}, within the margin of "
-        f"{units.difference(group.margin, group.unit)} (at most {units.difference(verdict.worst, group.unit)} worse)"
-        f"{keeps}. It needs {units.percent(row.peak / best.peak)} of {best.name}'s memory ({units.gib(row.peak)} "
-        f"against {units.gib(best.peak)} at the peak)."
+    return text(
+        "{start} is as good as the best, {best}'s {best_quality}, within the margin of {margin} (at most {worst} "
+        "worse){keeps}. It needs {share} of {best}'s memory ({memory} against {best_memory} at the peak).",
+        start=start,
+        best=best.name,
+        best_quality=_quality(best),
+        margin=units.difference(group.margin, group.unit),
+        worst=units.difference(verdict.worst, group.unit),
+        keeps=text("; it keeps {share} of what training gained", share=units.percent(share))
+        if share is not None
+        else "",
+        share=units.percent(row.peak / best.peak),
+        memory=units.gib(row.peak),
+        best_memory=units.gib(best.peak),
     )
 
 
@@ -151,9 +197,12 @@ def _measured(group: Group, best: Row) -> str:
     """ " measured", where another cell could be the best as well; and which cells have the same quality."""
     same = [row.name for row in group.scored_rows if row is not best and row.quality == best.quality]
     if same:
-        return f" measured ({units.join(same)} {'has' if len(same) == 1 else 'have'} the same)"
+        return text(
+            " measured ({cells} has the same)" if len(same) == 1 else " measured ({cells} have the same)",
+            cells=units.join(same),
+        )
     others = (group.verdict(best, row) for row in group.scored_rows if row is not best)
-    return "" if all(verdict.outcome == "better" for verdict in others) else " measured"
+    return "" if all(verdict.outcome == "better" for verdict in others) else text(" measured")
 
 
 def _expected(group: Group, best: Row) -> str | None:
@@ -166,8 +215,12 @@ def _expected(group: Group, best: Row) -> str | None:
     if expected == _quality(best) or group.is_better(chosen.expected_quality, best.quality or 0.0):
         return None
     expected = units.quality_with_interval(chosen.expected_quality, group.interval(best), unit, name="95 %: ")
-    others = "new ones" if group.seed_variance is None else "new ones, with other seeds"
-    return f"As the best of {len(group.scored_rows)} on these rows, it is expected to have {expected} on {others}."
+    return text(
+        "As the best of {count} on these rows, it is expected to have {quality} on {others}.",
+        count=len(group.scored_rows),
+        quality=expected,
+        others=text("new ones") if group.seed_variance is None else text("new ones, with other seeds"),
+    )
 
 
 def _memory_rank(group: Group, row: Row) -> str:
@@ -175,18 +228,18 @@ def _memory_rank(group: Group, row: Row) -> str:
     peaks = [other.peak for other in group.rows if other.peak is not None]
     if row.peak is None:
         return ""
-    peak = f"a peak memory of {units.gib(row.peak)}"
+    memory = units.gib(row.peak)
     if len(peaks) == 1:
-        return f", with {peak}"
+        return text(", with a peak memory of {memory}", memory=memory)
     largest = max(group.rows, key=lambda other: other.peak or 0)
-    share = f"{units.percent(row.share_of_largest_peak)} of {largest.name}'s"
+    share = text("{share} of {cell}'s", share=units.percent(row.share_of_largest_peak), cell=largest.name)
     if min(peaks) >= max(peaks) * (1 - EQUAL_PEAKS):
-        return f", and all cells need about the same memory: {units.gib(row.peak)} at the peak"
+        return text(", and all cells need about the same memory: {memory} at the peak", memory=memory)
     if row.peak == min(peaks):
-        return f", and needs the least memory: {units.gib(row.peak)} at the peak, {share}"
+        return text(", and needs the least memory: {memory} at the peak, {share}", memory=memory, share=share)
     if row.peak == max(peaks):
-        return f", and needs the most memory: {units.gib(row.peak)} at the peak"
-    return f", with {peak}, {share}"
+        return text(", and needs the most memory: {memory} at the peak", memory=memory)
+    return text(", with a peak memory of {memory}, {share}", memory=memory, share=share)
 
 
 def _cheaper(group: Group, row: Row) -> str | None:
@@ -204,52 +257,69 @@ def _cheaper(group: Group, row: Row) -> str | None:
     # Rows are ordered by quality, and on the front a lower quality needs less memory: the last is the cheapest.
     named = cheaper if len(cheaper) < 3 else [cheaper[0], cheaper[-1]]
     texts = [
-        f"{other.name} {_how_much_worse(group, other, row)} at {units.percent(peak / row.peak)} of that memory"
+        text(
+            "{cell} {worse} at {share} of that memory",
+            cell=other.name,
+            worse=_how_much_worse(group, other, row),
+            share=units.percent(peak / row.peak),
+        )
         for other, peak in named
     ]
-    bound = (
-        " 'Up to' is a one-sided bound, which lies nearer than the end of an interval."
-        if any(_has_only_a_bound(group.verdict(other, row)) for other, _ in named)
-        else ""
-    )
-    return f"If memory is short: {units.join(texts)}.{bound}"
+    sentence = text("If memory is short: {cells}.", cells=units.join(texts))
+    if not any(_has_only_a_bound(group.verdict(other, row)) for other, _ in named):
+        return sentence
+    bound = text("'Up to' is a one-sided bound, which lies nearer than the end of an interval.")
+    return joined(" ", [sentence, bound])
 
 
 # What weights and gradients of full fine-tuning are held in, by train.precision.
-_HELD_IN = {"bf16": "32 bits", "fp16": "32 bits", "fp32": "32 bits", "pure_bf16": "16 bits"}
+_HELD_IN = {"bf16": 32, "fp16": 32, "fp32": 32, "pure_bf16": 16}  # bits
 
 
 def _precision_of_full(group: Group) -> str | None:
     """What full fine-tuning was measured in, as half the precision has half of its memory."""
-    named: dict[str, list[str]] = {}
+    named: dict[tuple[int, str, str | None], list[str]] = {}
     for row in group.rows:
         settings = dict(leaves(row.best.config)) if row.best is not None and row.peak is not None else {}
         held_in = _HELD_IN.get(settings.get("train.precision", ""))
         if settings.get("method.kind") == "full" and held_in is not None:
-            details = f"precision {settings['train.precision']}, optimizer {optimizer_name(settings)}"
-            named.setdefault(f"{held_in} ({details})", []).append(row.name)
+            details = held_in, settings["train.precision"], optimizer_name(settings)
+            named.setdefault(details, []).append(row.name)
     sentences = [
-        f"The memory of {units.join(names)} was measured with weights and gradients in {held_in}."
-        for held_in, names in named.items()
+        text(
+            "The memory of {cells} was measured with weights and gradients in {bits} bits (precision {precision}, "
+            "optimizer {optimizer}).",
+            cells=units.join(names),
+            bits=bits,
+            precision=precision,
+            optimizer=optimizer,
+        )
+        for (bits, precision, optimizer), names in named.items()
     ]
-    return " ".join(sentences) or None
+    return joined(" ", sentences) or None
 
 
 def _how_much_worse(group: Group, row: Row, other: Row) -> str:
     """What is known of a cell of lower quality: by how much it is worse, or may be."""
     verdict = group.verdict(row, other)
     if verdict.comparison is None or verdict.gain is None or verdict.worst is None:
-        return f"has {_quality(row)}"
+        return text("has {quality}", quality=_quality(row))
     measured = units.difference(max(0.0, -verdict.gain), group.unit)
     if verdict.outcome == "as good":
-        return f"is as good within the margin ({measured} worse as measured)"
+        return text("is as good within the margin ({difference} worse as measured)", difference=measured)
     if verdict.outcome == "worse":
         low, high = sorted(abs(end) for end in verdict.comparison.interval)
-        ends = f"{units.difference(low, group.unit, bare=True)} to {units.difference(high, group.unit, bare=True)}"
-        return f"is {measured} worse (95 %: {ends})"
+        ends = (units.difference(end, group.unit, bare=True) for end in (low, high))
+        return text("is {difference} worse (95 %: {ends})", difference=measured, ends=joined(" to ", ends))
     if not _has_only_a_bound(verdict):
-        return f"is {measured} worse as measured, on too few test rows to say more"
-    return f"may be up to {units.difference(verdict.worst, group.unit)} worse ({measured} as measured)"
+        return text(
+            "is {difference} worse as measured, on too few test rows to say more", difference=measured
+        )
+    return text(
+        "may be up to {bound} worse ({difference} as measured)",
+        bound=units.difference(verdict.worst, group.unit),
+        difference=measured,
+    )
 
 
 def _has_only_a_bound(verdict: Verdict) -> bool:
@@ -266,7 +336,11 @@ def _base_quality(group: Group, row: Row) -> str:
     base = group.base_of(row)
     # Its unit stands beside the quality before it.
     before = units.quality(base.quality, "fraction" if group.unit == "fraction" else None) if base else ""
-    return f" ({'untuned' if base.start is None else 'before training'}: {before})" if base else ""
+    if base is None:
+        return ""
+    return text(
+        " (untuned: {quality})" if base.start is None else " (before training: {quality})", quality=before
+    )
 
 
 def _quality(row: Row) -> str:

@@ -8,8 +8,10 @@ from reports import units
 from reports.analysis import studies
 from reports.analysis.group import Group
 from reports.analysis.recommendation import unsettled
+from reports.analysis.recommendation.early_ends import fewer_steps
 from reports.analysis.row import Row
 from reports.analysis.search.rate_search import LEARNING_RATE, rate_search
+from reports.text import text
 
 MOST_NAMED = 3  # cells of what is true of all
 MIN_DONE_TRIALS = 3  # with fewer finished trials, a cell has hardly been searched
@@ -25,6 +27,7 @@ def caveats(group: Group, recommended: Row | None) -> list[str]:
         *unsettled.against_the_base(group, recommended),
         *_without_result(group),
         *_few_trials(group),
+        *fewer_steps(group),
         *_at_the_edge(group),
         *_at_the_end_of_those_tried(group),
         *_memory(group),
@@ -41,16 +44,23 @@ def _not_settled(group: Group) -> Iterator[str]:
     yield from unsettled.against_the_best(group)
     unknown = [row.name for row in others if group.verdict(row, best).outcome == "unknown"]
     if unknown:
-        yield f"the error of the difference between {units.join(unknown)} and {best.name} is unknown"
+        yield text(
+            "the error of the difference between {cells} and {best} is unknown",
+            cells=units.join(unknown),
+            best=best.name,
+        )
     if group.margin is None and not unknown and others:
-        yield (
+        yield text(
             "which cells are as good as one another is open: it takes a margin, for which the model before training "
             "has to be scored (or set report.margin)"
         )
 
 
-_ENDED = {"failed": ("failed", "failed"), "out_of_memory": ("did not fit in memory",) * 2,
-          "interrupted": ("was interrupted", "were interrupted")}  # fmt: skip
+_ENDED = {
+    "failed": (text("failed"), text("failed")),
+    "out_of_memory": (text("did not fit in memory"), text("did not fit in memory")),
+    "interrupted": (text("was interrupted"), text("were interrupted")),
+}
 
 
 def _without_result(group: Group) -> Iterator[str]:
@@ -58,12 +68,19 @@ def _without_result(group: Group) -> Iterator[str]:
         rows = [row for row in group.rows if row.counts[status]]
         if rows:
             count = sum(row.counts[status] for row in rows)
-            names = units.join([row.name for row in rows])
-            yield f"{units.count(count, 'trial')} {singular if count == 1 else plural} ({names})"
+            yield text(
+                "{trials} {outcome} ({cells})",
+                trials=units.count(count, "trial"),
+                outcome=singular if count == 1 else plural,
+                cells=units.join([row.name for row in rows]),
+            )
     # Apart from the counts above: a cell may have failed trials and a result, or neither.
     without = [row.name for row in group.rows if row.quality is None]
     if without:
-        yield f"{units.join(without)} {'has' if len(without) == 1 else 'have'} no result"
+        yield text(
+            "{cells} has no result" if len(without) == 1 else "{cells} have no result",
+            cells=units.join(without),
+        )
 
 
 def _few_trials(group: Group) -> Iterator[str]:
@@ -78,12 +95,20 @@ def _few_trials(group: Group) -> Iterator[str]:
         if done + behind < MIN_DONE_TRIALS:
             by_count.setdefault((done + behind, behind > 0), []).append(row.name)
     for (count, some_behind), names in sorted(by_count.items()):
-        how = "ran to the end or were stopped behind others" if some_behind else "ran to the end"
-        only = f"only {units.count(count, 'trial')} that {how}"
+        only = text(
+            "only {trials} that ran to the end or were stopped behind others"
+            if some_behind
+            else "only {trials} that ran to the end",
+            trials=units.count(count, "trial"),
+        )
         if len(names) == len(group.scored_rows) > MOST_NAMED:
-            yield f"every cell has {only}"
+            yield text("every cell has {only}", only=only)
         else:
-            yield f"{units.join(names)} {'has' if len(names) == 1 else 'each have'} {only}"
+            yield text(
+                "{cells} has {only}" if len(names) == 1 else "{cells} each have {only}",
+                cells=units.join(names),
+                only=only,
+            )
 
 
 def _at_the_edge(group: Group) -> Iterator[str]:
@@ -96,10 +121,14 @@ def _at_the_edge(group: Group) -> Iterator[str]:
                 if edge:
                     found.setdefault((units.setting_name(path), edge), []).append(row.name)
     for (setting, end), names in found.items():
-        if len(names) == 1:
-            yield f"{names[0]}'s best {setting} lies at the {end} end of its search domain"
-        else:
-            yield f"the best {setting}s of {units.join(names)} lie at the {end} ends of their search domains"
+        yield text(
+            "{cells}'s best {setting} lies at the {end} end of its search domain"
+            if len(names) == 1
+            else "the best {setting}s of {cells} lie at the {end} ends of their search domains",
+            setting=setting,
+            cells=units.join(names),
+            end=text("low") if end == "low" else text("high"),
+        )
 
 
 def _at_the_end_of_those_tried(group: Group) -> Iterator[str]:
@@ -117,22 +146,29 @@ def _at_the_end_of_those_tried(group: Group) -> Iterator[str]:
         if best in (lowest, highest):
             found.setdefault("highest" if best == highest else "lowest", []).append(row.name)
     for end, names in found.items():
-        which = "learning rate" if len(names) == 1 else "learning rates"
-        verb = "is" if len(names) == 1 else "are"
-        yield f"the best {which} of {units.join(names)} {verb} the {end} of those tried, and the search goes further"
+        yield text(
+            "the best learning rate of {cells} is the {end} of those tried, and the search goes further"
+            if len(names) == 1
+            else "the best learning rates of {cells} are the {end} of those tried, and the search goes further",
+            cells=units.join(names),
+            end=text("lowest") if end == "lowest" else text("highest"),
+        )
 
 
 def _memory(group: Group) -> Iterator[str]:
     missing = [row.name for row in group.scored_rows if row.peak is None]
     if len(missing) == len(group.scored_rows):
-        yield "memory was not measured"
+        yield text("memory was not measured")
     elif missing:
-        yield f"the memory of {units.join(missing)} was not measured"
+        yield text("the memory of {cells} was not measured", cells=units.join(missing))
     for workers, names in _by_workers(group).items():
-        if len(names) == 1:
-            yield f"{names[0]}'s memory is that of each of its {workers} workers"
-        else:
-            yield f"the memory of {units.join(names)} is that of each of their {workers} workers"
+        yield text(
+            "{cells}'s memory is that of each of its {count} workers"
+            if len(names) == 1
+            else "the memory of {cells} is that of each of their {count} workers",
+            cells=units.join(names),
+            count=workers,
+        )
 
 
 def _by_workers(group: Group) -> dict[int, list[str]]:
@@ -148,9 +184,9 @@ def _by_workers(group: Group) -> dict[int, list[str]]:
 def _different_rows(group: Group) -> Iterator[str]:
     bests = [row.best for row in group.all_rows if row.best is not None]
     if len({best.data_sha256 for best in bests if best.data_sha256}) > 1:
-        yield "the cells did not train on the same rows"
+        yield text("the cells did not train on the same rows")
     if len({best.template_sha256 for best in bests if best.template_sha256}) > 1:
-        yield "the cells did not use the same chat template"
+        yield text("the cells did not use the same chat template")
 
 
 def _trained_on(group: Group) -> Iterator[str]:
@@ -165,17 +201,22 @@ def _trained_on(group: Group) -> Iterator[str]:
     ]
     most = max(found, key=lambda counts: int(counts["turns"]), default=None)
     if most is not None and most["turns"]:
-        rows = units.count(most["test_rows"], "test row")
-        yield (
-            f"{most['turns']} of {rows} end with a user turn that was trained on, {most['answers']} with the same "
-            "answer, so that qualities on new questions may be lower"
+        yield text(
+            "{turns} of {rows} end with a user turn that was trained on, {answers} with the same answer, so that "
+            "qualities on new questions may be lower",
+            turns=most["turns"],
+            rows=units.count(most["test_rows"], "test row"),
+            answers=most["answers"],
         )
     alike = max((int(counts.get("near_duplicates") or 0) for counts in found), default=0)
     if alike:
-        share, they = ("shares", "it") if alike == 1 else ("share", "they")
-        yield (
-            f"{units.count(alike, 'test row')} {share} 13 words in a row with a training row: {they} may be near "
-            "duplicates, which data.group keeps on one side of the split"
+        yield text(
+            "{rows} shares 13 words in a row with a training row: it may be near duplicates, which data.group keeps on "
+            "one side of the split"
+            if alike == 1
+            else "{rows} share 13 words in a row with a training row: they may be near duplicates, which data.group "
+            "keeps on one side of the split",
+            rows=units.count(alike, "test row"),
         )
 
 
@@ -183,8 +224,13 @@ def _few_rows(group: Group) -> Iterator[str]:
     estimates = [row.cell.estimate for row in group.scored_rows if row.cell.estimate is not None]
     fewest = min((estimate.clusters for estimate in estimates), default=MIN_ROWS)
     if fewest < MIN_ROWS:
-        few = units.count(fewest, "independent test row")
-        yield f"{few} {'is' if fewest == 1 else 'are'} few: with fewer than {MIN_ROWS} the intervals are too narrow"
+        yield text(
+            "{rows} is few: with fewer than {count} the intervals are too narrow"
+            if fewest == 1
+            else "{rows} are few: with fewer than {count} the intervals are too narrow",
+            rows=units.count(fewest, "independent test row"),
+            count=MIN_ROWS,
+        )
 
 
 def _lost_seeds(group: Group) -> Iterator[str]:
@@ -199,25 +245,31 @@ def _lost_seeds(group: Group) -> Iterator[str]:
     if lost:
         ended = sum(len(row.cell.finalists) for row, _ in lost)
         count = sum(count for _, count in lost)
-        trainings = f"{count} of {units.count(count + ended, 'training')}"
-        figures = "its figure" if len(lost) == 1 else "their figures"
-        names = units.join([row.name for row, _ in lost])
-        yield f"{trainings} of {names} with other seeds did not end, so that {figures} may be too good"
+        yield text(
+            "{count} of {trainings} of {cells} with other seeds did not end, so that its figure may be too good"
+            if len(lost) == 1
+            else "{count} of {trainings} of {cells} with other seeds did not end, so that their figures may be too "
+            "good",
+            count=count,
+            trainings=units.count(count + ended, "training"),
+            cells=units.join([row.name for row, _ in lost]),
+        )
 
 
 def _one_seed(group: Group) -> Iterator[str]:
     """Says what the comparison holds for where no cell was trained with several seeds, or where some were not."""
     once = [row.name for row in group.scored_rows if row.seeds == 1]
     if group.seed_variance is not None and once:
-        verb, them = ("was", "it") if len(once) == 1 else ("were", "them")
-        yield (
-            f"{units.join(once)} {verb} trained once, so that how much other seeds change {them} is taken from the "
-            "other cells"
+        yield text(
+            "{cells} was trained once, so that how much other seeds change it is taken from the other cells"
+            if len(once) == 1
+            else "{cells} were trained once, so that how much other seeds change them is taken from the other cells",
+            cells=units.join(once),
         )
     if group.seed_variance is None:
         seeds = {record.seed for row in group.scored_rows for record in row.cell.judged_trials}
-        named = f" (seed {seeds.pop()})" if len(seeds) == 1 else ""
-        yield (
-            f"each cell was trained once{named}, so that all of this is about these trained models on these test rows: "
-            "trained again, they may come out otherwise"
+        yield text(
+            "each cell was trained once{seed}, so that all of this is about these trained models on these test rows: "
+            "trained again, they may come out otherwise",
+            seed=text(" (seed {value})", value=seeds.pop()) if len(seeds) == 1 else "",
         )

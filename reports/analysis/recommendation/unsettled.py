@@ -10,6 +10,7 @@ from reports.analysis.group import Group
 from reports.analysis.row import Row
 from reports.analysis.settling import Need
 from reports.statistics.verdicts import Verdict
+from reports.text import joined, text
 
 MOST_ONE_BY_ONE = 3  # cells with a clause each; more are named together
 
@@ -39,8 +40,16 @@ def _one(group: Group, row: Row, other: Row, verdict: Verdict, other_name: str) 
     assert verdict.p is not None
     low, high = (units.difference(end, group.unit, bare=True) for end in verdict.comparison.interval)
     difference = units.difference(verdict.comparison.difference, group.unit)
-    figures = f"{difference}, 95 %: {low} to {high}, p = {verdict.p:.2g}, {verdict.comparison.basis}"
-    return f"{row.name} against {other_name} ({figures}; {settling.settling_clause(group, row, other)})"
+    return text(
+        "{cell} against {other} ({difference}, 95 %: {ends}, p = {p}, {basis}; {settled_by})",
+        cell=row.name,
+        other=other_name,
+        difference=difference,
+        ends=joined(" to ", [low, high]),
+        p=f"{verdict.p:.2g}",
+        basis=verdict.comparison.basis,
+        settled_by=settling.settling_clause(group, row, other),
+    )
 
 
 def _together(group: Group, rows: Sequence[Row], best: Row) -> str:
@@ -49,14 +58,17 @@ def _together(group: Group, rows: Sequence[Row], best: Row) -> str:
     differences = [each.comparison.difference for each in verdicts if each.comparison is not None]
     p_values = [each.p for each in verdicts if each.p is not None]
     least, largest = sorted(differences, key=abs)[0], sorted(differences, key=abs)[-1]
-    figures = (
-        f"differences from {units.difference(least, group.unit, bare=True)} to "
-        f"{units.difference(largest, group.unit)}, p from {min(p_values):.2g} to {max(p_values):.2g}"
-    )
-    names = units.join([row.name for row in rows])
-    return (
-        f"{len(rows)} cells against {best.name}: {names} ({figures}; what would settle them: "
-        f"{_ways(group, rows, best)}; each of them is in the table of every two cells)"
+    return text(
+        "{count} cells against {best}: {cells} (differences from {least} to {largest}, p from {least_p} to "
+        "{largest_p}; what would settle them: {ways}; each of them is in the table of every two cells)",
+        count=len(rows),
+        best=best.name,
+        cells=units.join([row.name for row in rows]),
+        least=units.difference(least, group.unit, bare=True),
+        largest=units.difference(largest, group.unit),
+        least_p=f"{min(p_values):.2g}",
+        largest_p=f"{max(p_values):.2g}",
+        ways=_ways(group, rows, best),
     )
 
 
@@ -68,32 +80,42 @@ def _ways(group: Group, rows: Sequence[Row], best: Row) -> str:
     tests = [need for each in needs for need in each if need.seeds is None]
     both = [need for each in needs for need in each if need.seeds is not None and need.rows is not None]
     nothing = sum(not each for each in needs)
-    ways = [
-        *([f"{_range([need.seeds for need in seeds])} seeds{_for(seeds, every)}"] if seeds else []),
-        *([f"{_range([need.rows for need in tests])} test rows{_for(tests, every)}"] if tests else []),
-        *([f"more seeds and more test rows together{_for(both, every)}"] if both else []),
-        *([f"{settling.TOO_MANY} (for {nothing} of them)"] if 0 < nothing < every else []),
-        *([settling.TOO_MANY] if nothing == every else []),
-    ]
-    return " or ".join(ways)
+    ways = list[str]()
+    if seeds:
+        ways.append(_way(text("{count} seeds", count=_range([need.seeds for need in seeds])), seeds, every))
+    if tests:
+        ways.append(
+            _way(text("{count} test rows", count=_range([need.rows for need in tests])), tests, every)
+        )
+    if both:
+        ways.append(_way(text("more seeds and more test rows together"), both, every))
+    if nothing:
+        few = [text("for {count} of them", count=nothing)] if nothing < every else []
+        ways.append(_detailed(settling.TOO_MANY, few))
+    return joined(" or ", ways)
 
 
 def _range(counts: Sequence[int | None]) -> str:
     known = [count for count in counts if count is not None]
     low, high = min(known), max(known)
-    return str(low) if low == high else f"{low} to {high}"
+    return joined(" to ", dict.fromkeys(map(str, (low, high))))
 
 
-def _for(needs: Sequence[Need], every: int) -> str:
-    """For how many comparisons a way is one, and how long it takes for each of these."""
+def _way(amount: str, needs: Sequence[Need], every: int) -> str:
+    """A way to settle some comparisons, for how many it is one, and how long it takes for each of these."""
     seconds = [need.seconds for need in needs if need.seconds is not None]
-    details = [
-        *([f"for {len(needs)} of them"] if len(needs) < every else []),
-        *([f"about {_time(min(seconds), max(seconds))} each"] if seconds else []),
-    ]
-    return f" ({', '.join(details)})" if details else ""
+    details = list[str]()
+    if len(needs) < every:
+        details.append(text("for {count} of them", count=len(needs)))
+    if seconds:
+        details.append(text("about {time} each", time=_time(min(seconds), max(seconds))))
+    return _detailed(amount, details)
+
+
+def _detailed(amount: str, details: Sequence[str]) -> str:
+    return text("{amount} ({details})", amount=amount, details=joined(", ", details)) if details else amount
 
 
 def _time(low: float, high: float) -> str:
     """``2 min``, or ``40 s to 2 min``."""
-    return " to ".join(dict.fromkeys(map(units.duration, (low, high))))
+    return joined(" to ", dict.fromkeys(map(units.duration, (low, high))))

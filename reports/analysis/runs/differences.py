@@ -9,6 +9,7 @@ from typing import Any
 from reports import units
 from reports.analysis.configs import leaves, optimizer_name
 from reports.analysis.group import Group
+from reports.text import joined, text
 from trainables.results import Record
 
 
@@ -17,16 +18,20 @@ def difference_sentence(group: Group) -> str | None:
     and for a single run.
     """
     by_run = _searched_by_run(group)
-    found = [values for name, value in _EQUAL.items() if (values := _values(name, value, by_run))]
+    found = [values for said, value in _EQUAL if (values := _values(said, value, by_run))]
     rows = len({tuple(_distinct(_rows, records)) for records in by_run.values()} - {()}) > 1
     if len(by_run) < 2 or not (found or rows):
         return None
     each = [
-        f"{run} has {units.join(having)}" for run in by_run if (having := [v[run] for v in found if run in v])
+        text("{run} has {values}", run=run, values=units.join(having))
+        for run in by_run
+        if (having := [v[run] for v in found if run in v])
     ]
-    return (
-        f"The runs differ in more than their methods: {'; '.join([*each, *(['they trained on other rows'] * rows)])}. "
-        "Cells of different runs may differ because of that."
+    others = [text("they trained on other rows")] if rows else []
+    return text(
+        "The runs differ in more than their methods: {differences}. Cells of different runs may differ because of "
+        "that.",
+        differences=joined("; ", [*each, *others]),
     )
 
 
@@ -52,7 +57,9 @@ def _setting(path: str) -> Callable[[Record], Any]:
 def _length(record: Record) -> str | None:
     settings = dict(leaves(record.config))
     steps, epochs = settings.get("train.steps"), settings.get("train.epochs")
-    return units.count(steps, "step") if steps else f"{units.number(epochs)} epochs" if epochs else None
+    if steps:
+        return units.count(steps, "step")
+    return text("{count} epochs", count=units.number(epochs)) if epochs else None
 
 
 def _batch(record: Record) -> int | None:
@@ -66,24 +73,30 @@ def _rows(record: Record) -> str | None:
     return record.data_sha256
 
 
-# What should be equal in all runs, by the words before it, with where a record has it.
-_EQUAL: dict[str, Callable[[Record], Any]] = {
-    "": _length,
-    "batches of ": _batch,
-    "cutoff ": _setting("data.cutoff"),
-    "precision ": _setting("train.precision"),
-    "optimizer ": lambda record: optimizer_name(dict(leaves(record.config))),
-    "seed ": lambda record: record.seed,
-}
+# What should be equal in all runs: how it is said, and where a record has it.
+_EQUAL: tuple[tuple[Callable[[str], str], Callable[[Record], Any]], ...] = (
+    (lambda value: value, _length),
+    (lambda value: text("batches of {value}", value=value), _batch),
+    (lambda value: text("cutoff {value}", value=value), _setting("data.cutoff")),
+    (lambda value: text("precision {value}", value=value), _setting("train.precision")),
+    (
+        lambda value: text("optimizer {value}", value=value),
+        lambda record: optimizer_name(dict(leaves(record.config))),
+    ),
+    (lambda value: text("seed {value}", value=value), lambda record: record.seed),
+)
 
 
-def _values(label: str, value: Callable[[Record], Any], by_run: dict[str, list[Record]]) -> dict[str, str]:
+def _values(
+    said: Callable[[str], str], value: Callable[[Record], Any], by_run: dict[str, list[Record]]
+) -> dict[str, str]:
     """What each run has, in words; empty where all have the same. A run that says nothing of it is no difference."""
     known = {run: found for run, records in by_run.items() if (found := _distinct(value, records))}
     if len(set(map(tuple, known.values()))) < 2:
         return {}
-    return {run: f"{label}{' or '.join(found)}" for run, found in known.items()}
+    return {run: said(joined(" or ", found)) for run, found in known.items()}
 
 
 def _distinct(value: Callable[[Record], Any], records: list[Record]) -> list[str]:
-    return sorted({str(found) for record in records if (found := value(record)) is not None})
+    known = [found for record in records if (found := value(record)) is not None]
+    return sorted({each if isinstance(each, str) else str(each) for each in known})

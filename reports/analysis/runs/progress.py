@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 
 from reports import units
+from reports.text import text
 from trainables.results import Record, Run, expected_trials
 
 
@@ -28,7 +29,7 @@ class Progress:
     @property
     def text(self) -> str:
         """``5 of 6 trials to go``."""
-        return f"{self.to_go} of {units.count(self.total, 'trial')} to go"
+        return text("{left} of {all} to go", left=self.to_go, all=units.count(self.total, "trial"))
 
 
 def progress(run: Run) -> Progress | None:

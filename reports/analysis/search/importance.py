@@ -15,6 +15,7 @@ from reports.analysis.cells import Cell
 from reports.statistics.top_importance import MIN_TRIALS as MIN_RANKED
 from reports.statistics.top_importance import top_importance
 from reports.statistics.variance_shares import MAX_SETTINGS, Value, needed_trials, variance_shares
+from reports.text import text
 
 MIN_TRIALS = 5
 TRIALS_PER_SETTING = 3
@@ -100,15 +101,21 @@ def _reason(
     """Why the importance can't be computed, if it can't."""
     count = len(objectives)
     if not settings:
-        return "nothing was searched in this cell"
+        return text("nothing was searched in this cell")
     if len(varied) > MAX_SETTINGS:
-        return f"{len(varied)} settings were searched; with more than {MAX_SETTINGS}, their shares are not computed"
+        return text(
+            "{count} settings were searched; with more than {most}, their shares are not computed",
+            count=len(varied),
+            most=MAX_SETTINGS,
+        )
     needed = max(MIN_TRIALS, TRIALS_PER_SETTING * len(settings), needed_trials(varied))
     if count < needed:
-        ended = units.count(count, "trial") if count else "no trial"
-        return f"{ended} ran to the end, and it takes {needed}"
+        ended = units.count(count, "trial") if count else text("no trial")
+        return text("{trials} ran to the end, and it takes {count}", trials=ended, count=needed)
     if len(set(objectives)) == 1:
-        return f"all {count} trials reached the same objective, so no setting made a difference"
+        return text(
+            "all {count} trials reached the same objective, so no setting made a difference", count=count
+        )
     if not varied:
-        return f"all {count} trials have the same settings"
+        return text("all {count} trials have the same settings", count=count)
     return None
