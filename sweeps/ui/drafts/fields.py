@@ -79,7 +79,7 @@ def _claim(kind: str, cls: type[BaseModel]) -> dict[str, Any]:
     known = cls.model_fields
     return {
         "help": class_help(cls),
-        "cells": [key for key in ("a", "b", "of") if key in known],
+        "cells": [key for key in ("a", "b", "of") if key in known and known[key].is_required()],
         "value": {"kind": kind, **{key: value for key, value in CLAIM_VALUES.items() if key in known}},
     }
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from sweeps.ui import message_kinds
+
 # Word of `words/LANGUAGE/problems.json` -> what such a message looks like. The names of groups are places in the words.
-KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern, re.DOTALL))
-    for kind, pattern in (
+KINDS = message_kinds.kinds(
+    (
         ("unknown_key_meant", r"unknown key\. Did you mean (?P<meant>.+?)\?"),
         ("unknown_key", r"unknown key"),
         ("wrong_kind_of_method", r"(?P<kind>\w+) has no (?P<key>\w+)\. "),
@@ -38,10 +38,7 @@ def kind_of(message: str) -> tuple[str, dict[str, str]] | None:
     >>> kind_of("got lroa. Did you mean lora? Allowed: one of full, lora")
     ('not_allowed_meant', {'got': 'lroa', 'meant': 'lora'})
     """
-    for kind, pattern in KINDS:
-        if match := pattern.match(message):
-            return kind, match.groupdict()
-    return None
+    return message_kinds.kind_of(message, KINDS)
 
 
 def with_kinds(problems: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ async def compare(request: Request) -> Response:
         "compare.html",
         title=t("compare.title"),
         active="runs",
-        words=("compare", "trial", "run", "home"),
+        words=("compare", "trial", "run", "home", "failures"),
         chosen=chosen,
     )
 

@@ -17,7 +17,7 @@ from sweeps.ui.event_stream import event_stream
 from sweeps.ui.pages.run_lookup import followed_run, read_run
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.roots import below
-from sweeps.ui.snapshots import snapshot
+from sweeps.ui.snapshots import answers, snapshot
 from sweeps.ui.snapshots.followed import Followed
 
 PUSH_SECONDS = 1.0
@@ -44,7 +44,7 @@ async def run(request: Request) -> Response:
         "run.html",
         title=head["name"],
         active="runs",
-        words=("run", "home"),
+        words=("run", "home", "failures"),
         key=found.entry.key,
         head=head,
     )
@@ -94,7 +94,9 @@ async def log(request: Request) -> Response:
 async def answer(request: Request) -> Response:
     """The answer and the importance of settings as they stand: computed anew where trials have ended since."""
     found = await read_run(request)
-    return JSONResponse(await ui_of(request).snapshots.answers.current(found))
+    current = await ui_of(request).snapshots.answers.current(found)
+    value = answers.in_language(current["value"], translator(request).language)
+    return JSONResponse({**current, "value": value})
 
 
 async def report_file(request: Request) -> Response:

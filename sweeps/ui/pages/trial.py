@@ -41,7 +41,7 @@ async def trial(request: Request) -> Response:
         "trial.html",
         title=f"{name} – {found.summary()['name']}",
         active="runs",
-        words=("trial", "run", "home"),
+        words=("trial", "run", "home", "failures"),
         key=found.entry.key,
         trial=name,
         run_name=found.summary()["name"],

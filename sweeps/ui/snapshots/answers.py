@@ -12,7 +12,7 @@ from trainables.system.redaction import redacted_values
 if TYPE_CHECKING:
     from sweeps.ui.snapshots.followed import Followed
 
-PARTS = ("claims", "answers", "unfinished", "fronts", "pairs", "cells", "importance", "title")
+PARTS = ("claims", "answers", "importance", "translations")
 
 
 def answers() -> ComputedValues:
@@ -24,6 +24,18 @@ def ended(followed: Followed) -> Any:
     head = followed.snapshot.head if followed.snapshot is not None else {}
     statuses = head.get("statuses", {})
     return [head.get("ended"), statuses.get("done"), statuses.get("failed"), head.get("state") == "done"]
+
+
+def in_language(value: Any, language: str) -> Any:
+    """An answer with the sentences of a language, and the ``language`` that they are in: English, where a report has
+    no others.
+    """
+    if not isinstance(value, dict):
+        return value
+    translations = value.get("translations")
+    others = translations.get(language) if isinstance(translations, dict) else None
+    english = {name: value[name] for name in value if name != "translations"} | {"language": "en"}
+    return {**english, **others, "language": language} if isinstance(others, dict) else english
 
 
 async def _compute(followed: Followed) -> Any:

@@ -20,8 +20,8 @@ LEVEL = 0.05  # of significance
 
 def paired_tests(trials: Sequence[Path]) -> list[dict[str, Any]]:
     """For every two trials (``one`` and ``other`` by position): the ``difference`` of their qualities with its 95 %
-    interval, the p-value of the test ``basis`` corrected for the number of pairs (Holm), and whether it is
-    ``settled``; the ``reason`` where they can't be compared.
+    interval, the p-value of the test ``basis`` (in other languages: ``translations``) corrected for the number of pairs
+    (Holm), and whether it is ``settled``; the ``reason`` where they can't be compared.
     """
     from reports.statistics.comparisons import MIN_CLUSTERS, holm
 
@@ -36,6 +36,7 @@ def paired_tests(trials: Sequence[Path]) -> list[dict[str, Any]]:
 def _compared(trials: Sequence[Path], one: int, other: int) -> dict[str, Any]:
     from reports.analysis import row_scores
     from reports.statistics.comparisons import compare_estimates
+    from reports.text import LANGUAGES, translated
     from trainables import results
     from trainables.results import CURVES, Run
 
@@ -61,6 +62,7 @@ def _compared(trials: Sequence[Path], one: int, other: int) -> dict[str, Any]:
         "p": found.p,
         "rows": min(estimates[0].clusters, estimates[1].clusters),
         "basis": found.basis,
+        "translations": {language: translated(found.basis, language) for language in LANGUAGES},
         "name": first.quality_name,
         "unit": first.quality_unit,
         "higher_is_better": first.quality_higher_is_better,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from sweeps.ui.snapshots.failure_kinds import failure_kind
 from sweeps.ui.snapshots.trial_files import TrialFiles
 from trainables.results import Record, SetRecord
 from trainables.system.redaction import redacted
@@ -25,6 +26,7 @@ def trial_row(
     """``status``: that of the record, or what the trial is doing. ``settings``: those that differ in its cell."""
     record, config = files.record, files.settings_tree
     train = config.get("train") if isinstance(config.get("train"), dict) else {}
+    error = first_line(record.error) if record is not None else files.damaged
     row = {
         "id": files.folder.name,
         "cell": files.cell,
@@ -35,7 +37,8 @@ def trial_row(
         "steps": train.get("steps") if isinstance(train, dict) else None,
         "settings": settings,
         "kind": _kind(config.get("method")),
-        "error": first_line(record.error) if record is not None else files.damaged,
+        "error": error,
+        "error_kind": failure_kind(error),
         "changed": round(files.changed, 3),
         **_of_config(config),
         **_of_record(record),

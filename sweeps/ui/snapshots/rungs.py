@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.ui.snapshots.curves import READ_BYTES, Stamp, parsed_points, stamp_of
+from sweeps.ui.snapshots.failure_kinds import failure_kind
 from trainables.results import TRAINING_OBJECTIVE, Record
 from trainables.storage.damaged_files import DamagedFile
 
@@ -124,7 +125,11 @@ def stop_at(
     the ``best`` of its cell, its ``rank`` and ``of`` how many that have reached the step by now. ``reached``: the
     values of the cell's trials, ascending, by name and step.
     """
-    stop: dict[str, Any] = {"step": record.steps, "reason": record.stop_reason}
+    stop: dict[str, Any] = {
+        "step": record.steps,
+        "reason": record.stop_reason,
+        "kind": failure_kind(record.stop_reason),
+    }
     name = NAMES[record.compared_by or "validation"]
     mine = trial.get(name, {})
     at = max((step for step in mine if record.steps is None or step <= record.steps), default=None)

@@ -7,7 +7,7 @@ import {settingName, valueText} from "./run_figures.js";
 import {setQuality} from "./trial_table.js";
 import {curveNames, curvesFigure, memoryFigure} from "./trial_figures.js";
 import {clock, gib, isShare, number, quality, seconds} from "./units.js";
-import {t} from "./words.js";
+import {language, t} from "./words.js";
 
 const AGAIN_MS = 3000; // before a run without a best trial is looked at again
 let sides = [];
@@ -77,18 +77,6 @@ async function tests() {
   setText(byId("tests-state"), found.problem ?? "");
 }
 
-const TESTS = {"Fisher's exact test": "fisher", "Welch's t-test": "welch", "McNemar's exact test": "mcnemar", "sign flips": "sign"};
-
-/** The test and its rows in the reader's language: from "sign flips on 64 rows of 16 prompts and 64 other rows". */
-function basisText(basis) {
-  const [test, numbers] = basis.split(" on ");
-  const parts = numbers?.split(" and ").map((each) => /^(\d+) (other )?rows(?: of (\d+) \w+)?$/.exec(each));
-  if (!(test in TESTS) || !parts?.every(Boolean)) return basis;
-  const [one, other] = parts.map(([, count, others, groups]) =>
-    t(groups ? "compare.basis_groups" : others ? "compare.basis_other_rows" : "compare.basis_rows", {count, groups}));
-  return t("compare.basis", {test: t(`compare.test_${TESTS[test]}`), rows: other ? t("compare.basis_and", {one, other}) : one});
-}
-
 const negative = (value) => (value === null ? null : -value);
 
 /** What a test says, in words. */
@@ -100,7 +88,7 @@ function sentence(pair) {
   const [low, high] = pair.difference < 0 ? [negative(pair.high), negative(pair.low)] : [pair.low, pair.high];
   const values = {
     difference: isShare(pair.unit) ? t("compare.points", {value: points(Math.abs(pair.difference))}) : number(Math.abs(pair.difference)),
-    low: points(low), high: points(high), p: number(Number(pair.p.toPrecision(2))), basis: basisText(pair.basis), name: settingName(pair.name),
+    low: points(low), high: points(high), p: number(Number(pair.p.toPrecision(2))), basis: pair.translations[language] ?? pair.basis, name: settingName(pair.name),
   };
   const better = (pair.difference > 0) === (pair.higher_is_better !== false);
   if (!pair.settled) return t("compare.not_settled", {one, other, ...values});

@@ -21,6 +21,11 @@ export function brokenName(name) {
 /** A text of a command, a library or a data set, which screen readers speak in English on pages of every language. */
 export const english = (text) => el("span", {lang: "en"}, text);
 
+/** Shows an English text after words of the page's language. */
+export function setEnglish(element, text, before = "") {
+  if (element.textContent !== before + text) element.replaceChildren(...[before, text ? english(text) : ""].filter(Boolean));
+}
+
 export const byId = (id) => document.getElementById(id);
 
 /** Replaces the children of an element only where they would differ in text, so that focus and selection stay. */

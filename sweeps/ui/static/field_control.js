@@ -40,7 +40,7 @@ export class FieldControl {
       ...["value", ...field.ways].map((way) => el("option", {value: way}, t(`new.way_${way}`)))) : null;
     this.clear = el("button", {type: "button", class: "button quiet small", "aria-label": t("new.remove_setting", {name: field.name}),
       onclick: () => this.change({op: "remove", path})}, "×");
-    this.note = el("small", {class: "field-note"});
+    this.note = el("small", {class: "field-note", lang: "en"}); // what the doctor says
     this.element = el("div", {class: "form-field"},
       el("label", {for: this.id}, field.name, field.title ? el("small", {}, field.title) : null), this.way, this.slot, this.clear,
       field.help || this.limits() ? el("small", {class: "field-help"}, [field.help, this.limits()].filter(Boolean).join(" ")) : null, this.note);

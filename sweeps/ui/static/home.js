@@ -1,6 +1,6 @@
 // The list of runs: pushed by the server, searched, sorted and selected here.
 import {href, post, remove} from "./api.js";
-import {byId, el, setText, toast} from "./dom.js";
+import {byId, el, english, setText, toast} from "./dom.js";
 import {follow} from "./live.js";
 import {MISSING, clock, gib, quality, seconds} from "./units.js";
 import {t} from "./words.js";
@@ -44,7 +44,7 @@ function row(run) {
       run.added ? removal(run) : null,
       run.question ? el("div", {class: "facts"}, run.question) : null),
     el("td", {}, el("span", {class: `tag state-${run.state}`}, t(`home.state_${run.state}`)),
-      run.problem || run.reason ? el("div", {class: "facts"}, run.problem ?? run.reason) : null,
+      run.problem || run.reason ? el("div", {class: "facts"}, english(run.problem ?? run.reason)) : null,
       run.as_of ? el("div", {class: "facts late"}, t("common.as_of", {time: clock(run.as_of)})) : null),
     el("td", {class: "number"}, run.total ? t("home.of", {done: run.ended, total: run.total}) : MISSING),
     el("td", {class: "number"}, quality(run.best?.quality, run.best?.unit),

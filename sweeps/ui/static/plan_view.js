@@ -6,8 +6,8 @@ import {language, t} from "./words.js";
 
 /** The message of a problem, and beside it what kind it is, in the reader's language. */
 function message(problem) {
-  const words = el("span", {class: "problem-text"}, problem.message);
-  if (language !== "en" && problem.kind) words.prepend(el("strong", {}, t(problem.kind, problem.values)), el("br"));
+  const words = el("span", {class: "problem-text", lang: "en"}, problem.message);
+  if (language !== "en" && problem.kind) words.prepend(el("strong", {lang: language}, t(problem.kind, problem.values)), el("br"));
   return words;
 }
 
@@ -42,7 +42,7 @@ export function showPlan(frame, plan) {
         el("tbody", {}, ...cells.map((cell, index) => row(cell, memories[index], scale))))),
     legend(memories.filter(Boolean).map((each) => each.parts)),
     el("details", {class: "about"}, el("summary", {}, t("new.notes", {count: plan.notes?.length ?? 0})),
-      el("ul", {}, ...(plan.notes ?? []).map((note) => el("li", {}, note)))),
+      el("ul", {}, ...(plan.notes ?? []).map((note) => el("li", {lang: "en"}, note)))),
   );
 }
 

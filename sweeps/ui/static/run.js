@@ -2,7 +2,7 @@
 import {get, href, post} from "./api.js";
 import {Figure} from "./charts.js";
 import {methodColours} from "./colours.js";
-import {byId, el, setText, toast} from "./dom.js";
+import {byId, el, english, setText, toast} from "./dom.js";
 import {follow} from "./live.js";
 import {showAnswer} from "./run_answer.js";
 import {confirmAction} from "./run_actions.js";
@@ -10,7 +10,7 @@ import {curveFigure, groupOf, importanceFigure, paretoFigure, parallelFigure} fr
 import {showCells, showFacts, showProblems} from "./run_head.js";
 import {TrialTable} from "./trial_table.js";
 import {clock} from "./units.js";
-import {t} from "./words.js";
+import {language, t} from "./words.js";
 
 const key = byId("run").dataset.key;
 const ACTIVE = new Set(["queued", "starting", "running", "stopping"]);
@@ -108,7 +108,7 @@ function showImportance({value, problem}) {
     const methodOf = (cell) => [...rows.values()].find((row) => row.cell === cell)?.method;
     figures.importance ??= new Figure(byId("importance"));
     figures.importance.draw(importanceFigure(cells, colourOf, methodOf));
-    byId("importance-reasons").replaceChildren(...cells.filter((cell) => cell.reason).map((cell) => el("li", {}, `${cell.cell}: ${cell.reason}`)));
+    byId("importance-reasons").replaceChildren(...cells.filter((cell) => cell.reason).map((cell) => el("li", {}, `${cell.cell}: `, cell.translations?.[language] ?? english(cell.reason))));
   } else if (problem) setText(byId("importance-state"), problem);
   byId("importance-state").hidden = Boolean(cells);
 }

@@ -1,13 +1,14 @@
 // The answer of a run in words, as it stands.
 import {byId, el, setText} from "./dom.js";
 import {clock} from "./units.js";
-import {t} from "./words.js";
+import {language, t} from "./words.js";
 
 export function showAnswer({value, as_of: asOf, problem, computing}) {
   const answers = value?.answers ?? [];
+  byId("answer").lang = value?.language ?? language;
   byId("answer").replaceChildren(...answers.flatMap((answer) => [
     answers.length > 1 && answer.title ? el("h3", {}, answer.title) : null,
-    el("p", {class: "say"}, (answer.sentences ?? []).join(" ")),
+    el("p", {class: "say"}, (answer.sentences ?? []).join(byId("answer").lang === "zh" ? "" : " ")),
     answer.explanation ? el("p", {class: "facts"}, answer.explanation) : null,
     ...open(answer),
   ].filter(Boolean)));
@@ -26,7 +27,8 @@ function claimed(claims) {
   if (!claims.length) return [];
   const outcome = ({outcome: name}) => t(`run.claim_${name === "supported" || name === "contradicted" ? name : "not_settled"}`);
   const colour = {supported: "state-done", contradicted: "state-failed"};
-  const said = ({sentence = "", outcome: name = ""}) => (sentence.toLowerCase().startsWith(`${name}: `) ? sentence.slice(name.length + 2) : sentence);
+  const begin = /^(?:supported|contradicted|not settled): |^(?:成立|不成立|尚无定论)：/i;
+  const said = ({sentence = ""}) => sentence.replace(begin, "");
   return [el("h3", {}, t("run.claims")), el("ul", {class: "claims"}, ...claims.map((claim) => el("li", {},
     el("span", {class: `tag ${colour[claim.outcome] ?? "state-stopped"}`}, outcome(claim)), " ", said(claim)))), el("p", {class: "facts"}, t("run.claims_note"))];
 }

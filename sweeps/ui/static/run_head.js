@@ -1,7 +1,7 @@
 // What stands above a run's table: its facts, its cells, its problems.
 import {href} from "./api.js";
-import {byId, el, setText} from "./dom.js";
-import {stopText} from "./trial_table.js";
+import {byId, el, english, setEnglish, setText} from "./dom.js";
+import {errorText, stopText} from "./trial_table.js";
 import {gib, quality, seconds} from "./units.js";
 import {t} from "./words.js";
 
@@ -13,7 +13,7 @@ export function showFacts(run) {
   setText(state, t(`home.state_${run.state}`));
   state.className = `tag state-${run.state}`;
   const reason = run.problem ?? run.reason;
-  setText(byId("reason"), reason ? (run.state === "dead" && !run.problem ? t("run.dead_reason", {reason}) : reason) : "");
+  setEnglish(byId("reason"), reason ?? "", reason && run.state === "dead" && !run.problem ? t("run.dead_reason", {reason: ""}) : "");
   setText(byId("question"), run.question ?? "");
   setText(byId("holder"), run.holder ?? "");
   setText(byId("fact-trials"), run.total ? t("home.of", {done: run.ended, total: run.total}) : String(run.ended ?? 0));
@@ -27,12 +27,13 @@ export function showFacts(run) {
   setText(byId("fact-spent"), run.seconds ? t("run.spent", {time: seconds(run.seconds)}) : "");
   const list = byId("waits");
   const sentences = [
-    run.first_comparison, ...(run.waits ?? []),
+    ...[run.first_comparison, ...(run.waits ?? [])].filter(Boolean).map(english),
     ...(run.to_stop ?? []).map((trial) => t("run.to_stop", {trial})),
     ...(run.to_add ?? []).map((each) => t("run.to_add", {trial: each.trial_id, cell: each.cell, like: each.like, changes: each.changes.join(", ")})),
-  ].filter(Boolean);
-  if (list.dataset.text !== sentences.join("\n")) {
-    list.dataset.text = sentences.join("\n");
+  ];
+  const text = sentences.map((each) => each.textContent ?? each).join("\n");
+  if (list.dataset.text !== text) {
+    list.dataset.text = text;
     list.replaceChildren(...sentences.map((each) => el("li", {}, each)));
   }
   const pages = byId("pages");
@@ -62,14 +63,14 @@ export function showProblems(run, rows, key) {
   const link = (row) => el("a", {href: href(`/runs/${key}/trials/${row.id}`)}, `${row.cell} ${row.id}`);
   const ended = rows.filter((row) => ["failed", "out_of_memory", "stopped"].includes(row.status));
   const items = [
-    ...(run.damaged ?? []).map((text) => el("li", {class: "state-failed"}, text)),
+    ...(run.damaged ?? []).map((text) => el("li", {class: "state-failed"}, english(text))),
     ...ended.sort((a, b) => (a.status < b.status ? -1 : a.status > b.status ? 1 : 0)).slice(0, SHOWN_PROBLEMS).map((row) =>
-      el("li", {}, link(row), ` ${t(`run.status_${row.status}`)}: `, row.error ?? stopText(row.stop) ?? "–")),
+      el("li", {}, link(row), ` ${t(`run.status_${row.status}`)}: `, row.error ? errorText(row) : stopText(row.stop) ?? "–")),
     ...(ended.length > SHOWN_PROBLEMS ? [el("li", {}, t("run.more", {count: ended.length - SHOWN_PROBLEMS}))] : []),
   ];
   byId("problems").replaceChildren(...items);
   byId("problems-section").hidden = items.length === 0;
   setText(byId("problems-count"), String((run.damaged?.length ?? 0) + ended.length));
-  byId("notes").replaceChildren(...(run.notes ?? []).map((note) => el("li", {}, note)));
+  byId("notes").replaceChildren(...(run.notes ?? []).map((note) => el("li", {}, english(note))));
   byId("notes-section").hidden = !(run.notes ?? []).length;
 }

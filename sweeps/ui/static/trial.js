@@ -1,14 +1,14 @@
 // The page of a trial.
 import {get, href} from "./api.js";
 import {Figure} from "./charts.js";
-import {byId, copy, el, setText} from "./dom.js";
+import {byId, copy, el, setEnglish, setText} from "./dom.js";
 import {follow} from "./live.js";
 import {cloneTrial, confirmAction} from "./run_actions.js";
 import {valueText} from "./run_figures.js";
 import {curveNames, curvesFigure, memoryFigure} from "./trial_figures.js";
 import {setQuality, statusText, stopText} from "./trial_table.js";
 import {clock, gib, isShare, number, quality, seconds, size} from "./units.js";
-import {t} from "./words.js";
+import {language, t} from "./words.js";
 
 const {key, trial: id} = byId("trial").dataset;
 const SECONDS = new Set(["setup_seconds", "train_seconds", "eval_seconds"]);
@@ -74,7 +74,8 @@ const gapText = (value, unit) => `${value > 0 ? "+" : ""}${isShare(unit) ? t("tr
 
 function showError() {
   byId("error-section").hidden = !details.error;
-  setText(byId("error"), details.error?.message ?? "");
+  const kind = language !== "en" ? details.row.error_kind : null;
+  setEnglish(byId("error"), details.error?.message ?? "", kind ? `${t(kind.key, kind.values)}: ` : "");
   setText(byId("trace"), details.error?.trace ?? "");
   byId("trace-details").hidden = !details.error?.trace;
 }

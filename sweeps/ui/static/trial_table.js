@@ -3,7 +3,7 @@ import {href} from "./api.js";
 import {el, english, setText} from "./dom.js";
 import {settingName, valueText} from "./run_figures.js";
 import {gib, number, quality} from "./units.js";
-import {t} from "./words.js";
+import {language, t} from "./words.js";
 
 const ROW_HEIGHT = 38; // pixels; runs.css gives rows this height
 const SPARE = 16; // rows that are made above and below those in sight
@@ -12,11 +12,20 @@ const HIDDEN_AT_FIRST = new Set(["role", "predicted", "seed", "model", "data"]);
 
 export const statusText = (row) => t(row.stopped_by_hand ? "run.status_by_hand" : `run.status_${row.status}`);
 
+/** A reason of a record in the page's language where it is one of the frequent kinds; else as it stands there. */
+const reasonText = (reason, kind) => (kind && language !== "en" ? t(kind.key, kind.values) : reason);
+
+/** Why a trial failed, for its row. */
+export function errorText(row) {
+  const text = reasonText(row.error, row.error_kind);
+  return text === row.error ? english(text) : text;
+}
+
 /** Where a stopped trial stood: `step 10, 3rd of 9`. */
 export function stopText(stop) {
   if (!stop) return null;
   const parts = [t("run.stopped_at", {step: stop.step ?? "–"})];
-  if (stop.reason) parts.push(stop.reason);
+  if (stop.reason) parts.push(reasonText(stop.reason, stop.kind));
   if (stop.rank) parts.push(t("run.stopped_rank", {rank: stop.rank, of: stop.of, value: number(stop.value), best: number(stop.best)}));
   return parts.join("; ");
 }
@@ -51,7 +60,7 @@ function columnsFor(settings, sets, key) {
   const last = [
     {name: "seed", number: true, value: (row) => row.seed, cell: (row) => String(row.seed ?? "")},
     {name: "model", value: (row) => row.model}, {name: "data", value: (row) => row.data},
-    {name: "error", value: (row) => row.error ?? stopText(row.stop), cell: (row) => row.error ?? stopText(row.stop) ?? "", title: (row) => row.error ?? stopText(row.stop)},
+    {name: "error", value: (row) => row.error ?? stopText(row.stop), cell: (row) => (row.error ? errorText(row) : stopText(row.stop) ?? ""), title: (row) => row.error ?? stopText(row.stop)},
   ];
   return [...fixed, ...scored, ...searched, ...last].map((column) => ({label: column.label ?? t(`run.column_${column.name}`), ...column}));
 }
@@ -146,7 +155,7 @@ export class TrialTable {
     const {search, status, cell} = this.elements;
     const wanted = search.value.trim().toLowerCase();
     const text = (row) => {
-      if (!this.texts.has(row)) this.texts.set(row, [row.id, row.cell, row.status, row.role, row.error ?? "", ...Object.values(row.settings).map(valueText)].join(" ").toLowerCase());
+      if (!this.texts.has(row)) this.texts.set(row, [row.id, row.cell, row.status, row.role, row.error ?? "", reasonText(row.error, row.error_kind) ?? "", ...Object.values(row.settings).map(valueText)].join(" ").toLowerCase());
       return this.texts.get(row);
     };
     this.shown = this.rows.filter((row) => (!status.value || row.status === status.value) && (!cell.value || row.cell === cell.value) && (!wanted || text(row).includes(wanted)));

@@ -51,3 +51,9 @@ def test_packages_of_other_versions_are_named(monkeypatch: pytest.MonkeyPatch) -
         "torch": (versions["torch"], "2.11.0"),
         "peft": (versions["peft"], "0.19.0"),
     }
+
+
+def test_the_next_major_release_of_what_pages_stand_on_is_not_taken() -> None:
+    """UIs of others broke when the frameworks below them changed."""
+    ranges = {each.name: each.specifier for each in project.requirements()}
+    assert not any("99.0" in ranges[name] for name in ("starlette", "uvicorn", "plotly", "pydantic"))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sweeps.ui.snapshots.computed import ComputedValues
 from tests.helpers.chromium import launched
 from tests.helpers.ui_server import served
 from tests.sweeps.ui.conftest import UiUnderTest
@@ -82,6 +83,21 @@ def browser_page(new_window: NewWindow) -> Iterator[Window]:
     window = new_window()
     yield window
     window.check()
+
+
+@pytest.fixture
+def without_answers(ui: UiUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No report is computed for pages of runs: a process of some seconds for each, which few tests look at."""
+
+    async def nothing(_followed: Any) -> None:
+        return None
+
+    monkeypatch.setattr(ui.state.snapshots, "answers", ComputedValues(nothing, lambda _: 0, lambda _: None))
+
+
+def answered(page: Any, path: str, value: Any) -> None:
+    """Answers a request of a page's script in place of a command that takes long."""
+    page.route(re.compile(path), lambda route: route.fulfill(json=value))
 
 
 def watch(window: Window) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeps.ui.drafts.store import DraftStore
 from tests.helpers.small_ui_runs import write_runs
-from tests.sweeps.ui.browser.conftest import NewWindow, Window
+from tests.sweeps.ui.browser.conftest import NewWindow, Window, answered
 from tests.sweeps.ui.conftest import UiUnderTest
 from trainables.storage import files
 
@@ -17,10 +17,13 @@ methods: [{kind: lora}, {kind: lisa}, {kind: full, train: {optimizer: {kind: muo
 WITHIN = "claims: [{kind: within, a: lora, b: lisa, margin: 0.02}]"
 
 
-def test_a_claim_that_the_form_adds_stands_in_the_text_with_the_specs_cells(
+def test_a_claim_that_the_form_adds_stands_in_the_text_and_what_cannot_work_is_greyed_out(
     ui: UiUnderTest, browser_page: Window
 ) -> None:
     draft = DraftStore.at_home().create(SPEC, "a", "a test")
+    reason = "not installed: pip install 'paretune[mlflow]'"
+    rule = {"setting": "tracking.mlflow", "values": None, "when": {}, "reason": reason}
+    answered(browser_page.page, "/new/unavailable", {"rules": [rule]})
     page = browser_page.open(f"/new/{draft.id}")
     part = page.locator("#form details.form-part").last
     part.locator("summary").click()
@@ -38,6 +41,12 @@ def test_a_claim_that_the_form_adds_stands_in_the_text_with_the_specs_cells(
     )
     optimizer = page.locator("[data-path='methods[2].train.optimizer'] input")
     assert optimizer.input_value() == "{kind: muon}"
+    add = page.locator("select.add-setting:has(option[value=mlflow])")
+    add.locator("xpath=ancestor::details[1]/summary").click()
+    add.select_option("mlflow")
+    field = page.locator("[data-path='tracking.mlflow']")
+    field.locator("small.field-note[lang=en]", has_text=reason).wait_for()
+    assert field.locator("input").is_disabled()
 
 
 def test_the_page_of_a_run_says_what_the_report_answers_of_its_claims(
@@ -51,4 +60,6 @@ def test_the_page_of_a_run_says_what_the_report_answers_of_its_claims(
     shown = page.locator("#answer .claims li")
     shown.wait_for()
     assert shown.inner_text() == "尚无定论 lora is <b>better</b> than full."
+    # A report of an earlier version has no Chinese sentences: screen readers are told so.
+    assert page.locator("#answer").get_attribute("lang") == "en"
     window.check()

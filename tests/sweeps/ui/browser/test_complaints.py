@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sweeps.runs import lock
 from sweeps.runs.layout import SIGNS
 from tests.helpers import run_folders
@@ -18,6 +20,8 @@ from tests.sweeps.ui.browser.conftest import WAIT_MS, Window
 from tests.sweeps.ui.conftest import UiUnderTest
 from trainables import results
 from trainables.storage import files
+
+pytestmark = pytest.mark.usefixtures("without_answers")
 
 HIDE = """(hidden) => {
   Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
@@ -91,10 +95,10 @@ def test_ten_open_pages_leave_connections_for_an_eleventh(ui: UiUnderTest, brows
     """Browsers have six connections for one server; pages that nobody sees give theirs back."""
     run = write_runs(ui.runs)
     context = browser_page.page.context
-    for _ in range(10):
+    for path in (*["/"] * 9, f"/runs/{run.key}"):
         other = context.new_page()
-        other.goto(f"{browser_page.url}/runs/{run.key}", wait_until="commit")
-        other.locator("#trials tbody tr:not(.room)").first.wait_for()
+        other.goto(f"{browser_page.url}{path}", wait_until="commit")
+        other.locator("table tbody tr:not(.room)").first.wait_for()
         other.evaluate(HIDE, True)
     browser_page.open("/jobs")
     last = context.pages[-1]

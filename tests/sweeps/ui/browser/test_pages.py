@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from sweeps.ui.pages import home
 from sweeps.ui.run_index import run_key
 from tests.helpers import odd_runs
 from tests.helpers.small_ui_runs import write_runs
 from tests.helpers.ui_children import write_job
-from tests.sweeps.ui.browser.conftest import NewWindow, Window
+from tests.sweeps.ui.browser.conftest import NewWindow, Window, answered
 from tests.sweeps.ui.conftest import UiUnderTest
 
 PAGES = (
@@ -68,6 +69,7 @@ def test_no_page_has_an_error_or_is_wider_than_the_window(
 ) -> None:
     paths = addresses(ui, (*PAGES, *FURTHER))
     window = new_window(language, color_scheme=scheme, viewport={"width": width, "height": 900})
+    answered(window.page, "/new/unavailable", {"rules": []})
     for path in paths:
         window.open(path)
         if path.startswith("/new/"):
@@ -97,19 +99,21 @@ REACHABLE = """() => [...document.querySelectorAll("a[href], button, input, sele
   .map((each) => `${each.tagName}#${each.id}.${each.className} ${each.textContent.slice(0, 30)}`)"""
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if "/runs/" not in path])
 def test_tab_reaches_everything_that_can_be_used_and_shows_where_it_is(
-    ui: UiUnderTest, browser_page: Window, path: str
+    ui: UiUnderTest, browser_page: Window
 ) -> None:
-    page = browser_page.open(addresses(ui)[PAGES.index(path)])
-    browser_page.settle()
-    for _ in range(250):
-        page.keyboard.press("Tab")
-        focused = page.evaluate(FOCUSED)
-        if focused is None or focused == "again":
-            break
-        assert focused["visible"], focused
-    assert page.evaluate(REACHABLE) == []
+    for path in addresses(ui):
+        if path.startswith("/runs/"):
+            continue
+        page = browser_page.open(path)
+        browser_page.settle()
+        for _ in range(250):
+            page.keyboard.press("Tab")
+            focused = page.evaluate(FOCUSED)
+            if focused is None or focused == "again":
+                break
+            assert focused["visible"], (path, focused)
+        assert page.evaluate(REACHABLE) == [], path
 
 
 def test_a_dialog_keeps_the_focus_and_gives_it_back(ui: UiUnderTest, browser_page: Window) -> None:
@@ -127,6 +131,21 @@ def test_a_dialog_keeps_the_focus_and_gives_it_back(ui: UiUnderTest, browser_pag
     page.keyboard.press("Escape")
     assert page.locator("dialog[open]").count() == 0
     assert page.evaluate("document.activeElement.id") == "add"
+
+
+def test_the_list_of_runs_says_what_is_late_and_when_the_server_is_gone(
+    ui: UiUnderTest, browser_page: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home, "LATE_SECONDS", -1.0)  # each look is late
+    write_runs(ui.runs)
+    page = browser_page.open("/")
+    page.locator("#runs tbody tr .facts.late", has_text=re.compile(r"As of \d\d:\d\d:\d\d")).wait_for()
+    assert not page.locator("#offline").is_visible()
+    page.context.set_offline(True)
+    page.locator("#offline:not([hidden])").wait_for()
+    page.context.set_offline(False)
+    page.locator("#offline[hidden]").wait_for(state="attached")
+    browser_page.faults.clear()  # the browser says that it was offline
 
 
 def test_the_interval_of_a_comparison_is_that_of_the_difference_it_states(

@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from sweeps.ui.run_index import run_key
 from tests.helpers import run_folders
 from tests.helpers.small_ui_runs import write_runs
@@ -13,6 +15,8 @@ from tests.sweeps.ui.browser.conftest import Window
 from tests.sweeps.ui.conftest import UiUnderTest
 from trainables import results
 from trainables.storage import files
+
+pytestmark = pytest.mark.usefixtures("without_answers")
 
 ROWS = "#trials tbody tr:not(.room)"
 
@@ -83,15 +87,27 @@ def test_where_nothing_can_be_copied_the_command_is_selected(ui: UiUnderTest, br
     page.locator("#as-of", has_text=re.compile(r"As of \d\d:\d\d:\d\d")).wait_for()
 
 
-def test_a_quality_is_in_percent_by_its_unit(ui: UiUnderTest, browser_page: Window) -> None:
+def test_a_quality_is_in_percent_by_its_unit_or_has_the_reason_why_it_is_missing(
+    ui: UiUnderTest, browser_page: Window
+) -> None:
     run = write_runs(ui.runs)
     folder = run.folder / "trials" / run.trial
     record = results.read_record(folder)
     assert record is not None
+    text = {
+        "source": "b.txt", "rows": 9, "quality": None, "not_measured": "its loss is inf", "quality_name": "loss",
+        "quality_unit": "nats per token", "quality_higher_is_better": False,
+    }  # fmt: skip
     own = {"quality": 0.5, "quality_name": "my_score", "quality_unit": "fraction"}
-    results.write_record(folder, record.model_copy(update=own))
+    sets = {"general": results.SetRecord.model_validate(text)}
+    results.write_record(folder, record.model_copy(update=own | {"sets": sets}))
     page = browser_page.open(f"/runs/{run.key}/trials/{run.trial}")
     page.locator("#fact-quality", has_text="50.0 %").wait_for()
+    # Of what was not measured the page gives the reason.
+    assert page.inner_text("#unmeasured") == "Quality on general\nNot measured: its loss is inf"
+    browser_page.open(f"/runs/{run.key}")
+    page.locator(ROWS, has_text="Not measured: its loss is inf").wait_for()
+    assert "general" in page.inner_text("#trials thead")
 
 
 def test_figures_are_drawn_once_they_are_in_sight(ui: UiUnderTest, browser_page: Window) -> None:

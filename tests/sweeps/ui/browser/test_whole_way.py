@@ -29,7 +29,7 @@ stages: [{kind: sft}]
 methods:
   - {kind: full}
   - {kind: lora, rank: 4}
-train: {steps: 80, batch_size: 2, save_steps: 20, learning_rate: {log: [1.0e-4, 5.0e-3]}}
+train: {steps: 400, batch_size: 2, save_steps: 100, learning_rate: {log: [1.0e-4, 5.0e-3]}}
 search: {trials: 2, sampler: random, scheduler: none}
 finalists: {seeds: 1}
 resources: {cpus: 1, concurrent: 1}
@@ -74,9 +74,9 @@ def test_from_an_empty_page_to_an_exported_model(
     address = page.url
     page.locator("#state.state-running, #state.state-dead").wait_for()
     assert page.inner_text("#state") == "running", page.inner_text("#reason")
-    page.locator(f"{ROWS} progress").first.wait_for()
+    sees_progress(page)
     page.reload()
-    page.locator(f"{ROWS} progress").first.wait_for()
+    sees_progress(page)
     second = sign_in(chromium, ui)
     second.page.goto(address)
     second.page.locator(ROWS).first.wait_for()
@@ -96,6 +96,13 @@ def test_from_an_empty_page_to_an_exported_model(
     for each in (window, second):
         each.check()
         each.page.context.close()
+
+
+def sees_progress(page: Any) -> None:
+    """A trial is at one of its steps; where the run ends instead, the test says why at once."""
+    page.locator(f"{ROWS} progress, #state.state-dead, #state.state-done").first.wait_for()
+    said = [page.inner_text(each) for each in ("#state", "#reason", "#problems")]
+    assert page.locator(f"{ROWS} progress").count(), said
 
 
 def draft_of_a_data_file(window: Window) -> None:
