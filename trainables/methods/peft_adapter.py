@@ -193,6 +193,8 @@ class PeftAdapter(QuantizedBase):
         config = peft_options.config_class(self.type)(
             task_type=task, **self._target_modules(model), **options
         )
+        if self.type == "shira" and _has_no_contents(model):
+            config.mask_fn = _first_weights
         policy = get_peft_model(model, config)
         if self.type == "adaption_prompt":
             return virtual_tokens.follow_base(policy)
@@ -243,3 +245,15 @@ class PeftAdapter(QuantizedBase):
         else:
             model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+
+
+def _has_no_contents(model: nn.Module) -> bool:
+    return any(parameter.is_meta for parameter in model.parameters())
+
+
+def _first_weights(layer: Any, r: int, **options: Any) -> torch.Tensor:
+    """Which weights of a layer shira trains, (outputs, inputs), where it has none to draw from: as many as drawn."""
+    import torch
+
+    outputs, inputs = layer.weight.shape
+    return (torch.arange(outputs * inputs) < r * (outputs + inputs)).view(outputs, inputs)

@@ -22,6 +22,7 @@ from trainables.system.suggestions import did_you_mean, hinted
 # Types that put virtual tokens before each row.
 VIRTUAL_TOKENS = frozenset({"p_tuning", "prefix_tuning", "prompt_tuning"})
 ALONE_ON_A_MODEL = VIRTUAL_TOKENS | {"adaption_prompt"}  # of which no two adapters are on one model
+TRAINED_ALONE = frozenset({adalora.NAME})  # of which no copy may be on a model beside the one that trains
 # Types that can't be a method here, and why. All others of the installed PEFT can.
 REFUSED = {
     "cartridge": "it begins with a text whose keys and values have to be computed before; take prefix_tuning",

@@ -5,6 +5,8 @@ Checked with TRL 1.16.0 and transformers 5.24.0.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +16,10 @@ from trl import DPOTrainer, KTOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
+from trainables.methods.peft_options import TRAINED_ALONE
 from trainables.tokenization.encode import IGNORED, Encoded
+
+DEFAULT_ADAPTER = "default"
 
 
 class ReferenceTrainer:
@@ -27,6 +32,10 @@ class ReferenceTrainer:
     model: Any
     _signature_columns: Any
     compute_ref_log_probs: Any
+
+    def __init__(self, *args: Any, model: Any, **options: Any) -> None:
+        with _without_second_adapter(model):
+            super().__init__(*args, model=model, **options)  # type: ignore[call-arg]
 
     def _set_signature_columns_if_needed(self) -> None:
         """Keeps our columns, too; TRL would remove them before a batch is collated."""
@@ -53,6 +62,25 @@ class ReferenceTrainer:
         for column, values in zip(self.reference_columns, zip(*batches, strict=True), strict=True):
             dataset = dataset.add_column(column, torch.cat(values).float().cpu().numpy())
         return dataset
+
+
+@contextmanager
+def _without_second_adapter(model: Any) -> Iterator[None]:
+    """Has TRL take the base for the reference where PEFT allows no copy of the adapter beside it: with AdaLoRA, whose
+    untrained adapter adds nothing.
+    """
+    config = getattr(model, "peft_config", {}).get(DEFAULT_ADAPTER)
+    if config is None or config.peft_type.value.lower() not in TRAINED_ALONE:
+        yield
+        return
+    parameter = model.get_parameter
+    model.add_adapter = lambda name, config: None
+    # TRL copies each weight of the adapter: here, onto itself.
+    model.get_parameter = lambda name: parameter(name.replace(".ref.", f".{DEFAULT_ADAPTER}."))
+    try:
+        yield
+    finally:
+        del model.add_adapter, model.get_parameter
 
 
 class TokenizedDPOTrainer(ReferenceTrainer, DPOTrainer):

@@ -1,6 +1,7 @@
-"""Peaks of PEFT's adapter types and of LoRA's variants, measured on SmolLM2's layers beside the predicted ones.
+"""Peaks of PEFT's adapter types, LoRA's variants, optimizers and layer-wise methods: measured on SmolLM2's layers beside
+what is predicted.
 
-python -m tests.trainables.memory.test_adapter_peaks [--layers N] [TYPE ...]      prints the table
+python -m tests.trainables.memory.test_adapter_peaks [--layers N] [--precision fp32] [NAME ...]      prints the table
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from trainables.models import locate
 
 # Sizes that divide those of SmolLM2's layers, and what a type can't be without.
 OPTIONS: dict[str, dict[str, Any]] = {
+    "adaption_prompt": {"adapter_len": 10, "adapter_layers": 8},
     "c3a": {"block_size": 64},
     "gralora": {"r": 8},
     "oft": {"oft_block_size": 32, "r": 0},
@@ -38,10 +40,36 @@ LORA: dict[str, dict[str, Any]] = {
     "lora, frozen A": {"frozen_a": True},
     "dora": {"dora": True},
 }
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adamw": {"kind": "adamw"},
+    "adamw, 8 bits": {"kind": "adamw", "bits": 8},
+    "adamw, 4 bits": {"kind": "adamw", "bits": 4},
+    **{
+        kind: {"kind": kind}
+        for kind in ("adafactor", "lion", "ademamix", "muon", "schedule_free", "stable_adamw")
+    },
+    **{kind: {"kind": kind, "rank": 128, "update_every": 1} for kind in ("galore", "apollo")},
+    "apollo_mini": {"kind": "apollo_mini", "update_every": 1},
+    **{kind: {"kind": kind} for kind in ("lomo", "adalomo")},
+}
+LAYER_WISE = {"lisa": {"kind": "lisa", "layers": 2, "every": 1}, "badam": {"kind": "badam", "every": 1}}
 TYPES = [name for name in peft_options.known_types() if name not in peft_options.REFUSED]
+ALL = [*LORA, *TYPES, *OPTIMIZERS, *LAYER_WISE]
+
+
+def settings(name: str) -> dict[str, Any]:
+    """Those of ``train`` that belong to a name of the table."""
+    if name not in OPTIMIZERS:
+        return {}
+    # Of those that update in the backward pass, none clips gradients.
+    return {"optimizer": OPTIMIZERS[name], "max_grad_norm": None}
 
 
 def method(name: str) -> dict[str, Any]:
+    if name in OPTIMIZERS:
+        return {"kind": "full"}
+    if name in LAYER_WISE:
+        return LAYER_WISE[name]
     if name in LORA:
         return {"kind": "lora", **LORA[name]}
     return {"kind": "peft", "type": name, **OPTIONS.get(name, {})}
@@ -62,16 +90,18 @@ def first_layers(folder: Path, layers: int | None) -> Path:
     return folder
 
 
-def peaks(names: Sequence[str], layers: int | None) -> Iterator[tuple[str, int | None, int | None, str]]:
-    """(adapter, measured and predicted peak in bytes, why one is missing) of each, in 32 bits, 2 rows of 128 tokens."""
+def peaks(
+    names: Sequence[str], layers: int | None, precision: str = "bf16"
+) -> Iterator[tuple[str, int | None, int | None, str]]:
+    """(adapter, measured and predicted peak in bytes, why one is missing) of each, with 2 rows of 128 tokens."""
     measuring = MeasuringProcess()
     with tempfile.TemporaryDirectory() as folder:
         model = first_layers(Path(folder) / "model", layers)
         rows = long_rows(Path(folder) / "long.jsonl")
         for name in names:
             config = make_config(
-                model, rows, method(name), cutoff=128, eval_rows=2, batch_size=2, precision="fp32",
-                stage={"eval_batch": 1},
+                model, rows, method(name), cutoff=128, eval_rows=2, batch_size=2, precision=precision,
+                stage={"eval_batch": 1}, **settings(name),
             )  # fmt: skip
             try:
                 found = measuring.measure(config)
@@ -85,9 +115,9 @@ def peaks(names: Sequence[str], layers: int | None) -> Iterator[tuple[str, int |
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-def test_every_adapter_is_predicted_within_ten_percent() -> None:
+def test_every_adapter_and_optimizer_is_predicted_within_ten_percent() -> None:
     wrong = {}
-    for name, measured, predicted, why in peaks([*LORA, *TYPES], 4):
+    for name, measured, predicted, why in peaks(ALL, 4):
         print(line(name, measured, predicted, why), flush=True)
         if measured is None or (predicted is not None and abs(predicted / measured - 1) > 0.1):
             wrong[name] = why or f"{predicted / measured - 1:+.1%}"  # type: ignore[operator]
@@ -105,10 +135,11 @@ def line(name: str, measured: int | None, predicted: int | None, why: str) -> st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layers", type=int, help="SmolLM2's first layers; by default all 30")
-    parser.add_argument("names", nargs="*", help="types of PEFT, or LoRA's variants; by default all")
+    parser.add_argument("--precision", default="bf16", choices=("bf16", "fp32"))
+    parser.add_argument("names", nargs="*", help="rows of the table; by default all")
     options = parser.parse_args()
     print("| adapter | measured, MiB | predicted, MiB | |\n|---|---|---|---|")
-    for found in peaks(options.names or [*LORA, *TYPES], options.layers):
+    for found in peaks(options.names or ALL, options.layers, options.precision):
         print(line(*found), flush=True)
 
 

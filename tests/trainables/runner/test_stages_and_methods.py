@@ -61,6 +61,14 @@ def check_cell(
     model: Path, tmp_path: Path, stage: str, method: str | dict[str, Any], precision: str = "bf16"
 ) -> None:
     """Trains a cell for four steps, once undisturbed and once interrupted; scores what it saved again."""
+    with pytest.MonkeyPatch.context() as patch:  # where it is called from other files
+        patch.setitem(RULES, "letter", LETTER)
+        _check_cell(model, tmp_path, stage, method, precision)
+
+
+def _check_cell(
+    model: Path, tmp_path: Path, stage: str, method: str | dict[str, Any], precision: str
+) -> None:
     config = make_config(
         model,
         "commands",

@@ -27,6 +27,7 @@ class LiveBytes(TorchDispatchMode):
         self.names: list[str] = []
         self._sizes: dict[int, int] = {}
         self._experts = 1  # that were asked for last
+        self._untrue: set[int] = set()  # ids of storages of flags of which none is true
         for tensor in held:
             self._add(tensor)
 
@@ -34,6 +35,10 @@ class LiveBytes(TorchDispatchMode):
         self.peak = self.live
 
     def _add(self, tensor: Tensor) -> None:
+        if tensor.layout == torch.sparse_coo:
+            self._add(tensor._indices())
+            self._add(tensor._values())
+            return
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key not in self._sizes:
@@ -44,11 +49,20 @@ class LiveBytes(TorchDispatchMode):
 
     def _remove(self, key: int) -> None:
         self.live -= self._sizes.pop(key)
+        self._untrue.discard(key)
+
+    def _is_untrue(self, flags: Tensor) -> bool:
+        """Whether no value is what it was asked for: all values are taken to be finite numbers."""
+        return flags.untyped_storage()._cdata in self._untrue
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.names.append(func.overloadpacket.__name__)
         known = self._places if func is aten.nonzero.default else RESULTS.get(func, func)
         result = known(*args, **(kwargs or {}))
+        if func in ODD_VALUES or (func is aten.any.default and self._is_untrue(args[0])):
+            self._untrue.add(result.untyped_storage()._cdata)
+        if func is aten._local_scalar_dense.default and self._is_untrue(args[0]):
+            return False
         for value in pytree.tree_leaves(result):
             if isinstance(value, Tensor):
                 self._add(value)
@@ -74,13 +88,24 @@ def _grouped_product(left: Tensor, right: Tensor, *args: Any, **options: Any) ->
     return left.new_empty((*left.shape[:-1], right.shape[-1]))
 
 
+def _masked(values: Tensor, mask: Tensor) -> Tensor:
+    """The values (rows, columns) at the places of a sparse ``mask``, of the same shape, as the mask has them."""
+    places = mask._indices()
+    return torch.sparse_coo_tensor(
+        places, values.new_empty(places.shape[1]), mask.shape, check_invariants=False
+    )
+
+
 def _number(tensor: Tensor) -> bool | int | float:
     """The contents of a tensor of one number."""
     return True if tensor.dtype == torch.bool else 1.0 if tensor.dtype.is_floating_point else 1
 
 
+# What asks whether values are no finite numbers.
+ODD_VALUES = {aten.isinf.default, aten.isnan.default}
 # Operations that can't run on fake tensors, and what stands for them.
 RESULTS: dict[Any, Callable[..., Any]] = {
     aten._grouped_mm.default: _grouped_product,
     aten._local_scalar_dense.default: _number,
+    aten.sparse_mask.default: _masked,
 }

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch.optim import Optimizer
 
+from trainables.config.optimizers.adamw import AdamW
 from trainables.config.optimizers.apollo import Apollo as ApolloSettings
 from trainables.config.optimizers.apollo import ApolloMini
 from trainables.config.optimizers.galore import GaLore as GaLoreSettings
 from trainables.config.optimizers.lomo import AdaLomo
 from trainables.config.optimizers.lomo import Lomo as LomoSettings
 from trainables.config.optimizers.muon import Muon
+from trainables.training.optimizers.adamw_4bit import AdamW4bit
 from trainables.training.optimizers.apollo import Apollo
 from trainables.training.optimizers.averaged_weights import AveragingCallback
 from trainables.training.optimizers.galore import GaLore
@@ -44,16 +46,21 @@ def use_optimizer(trainer: Any, policy: Policy, train: TrainConfig, heaviest: bo
     trainer.add_gradients = partial(policy.method.add_gradients, policy.model)
     if not settings.has_schedule:
         trainer.add_callback(AveragingCallback())
+    decaying = trainer.get_decay_parameter_names(policy.model)
     make = OWN.get(type(settings))
     if make is not None:
-        decaying = trainer.get_decay_parameter_names(policy.model)
         groups = parameter_groups(policy.model, decaying, train.weight_decay)
         trainer.optimizer = make(groups, settings, train)
         if isinstance(trainer.optimizer, Lomo):
             trainer.add_callback(LomoCallback(trainer.optimizer))
         return
     cls, options = trainer.get_optimizer_cls_and_kwargs(trainer.args, policy.model)
+    if isinstance(settings, AdamW) and settings.bits == 4:
+        cls = AdamW4bit
+        options = {name: options[name] for name in ("lr", "betas", "eps")}
     optimizer = policy.method.optimizer(policy.model, cls, {**options, "weight_decay": train.weight_decay})
+    if optimizer is None and cls is AdamW4bit:
+        optimizer = cls(parameter_groups(policy.model, decaying, train.weight_decay), **options)
     if optimizer is not None:
         trainer.optimizer = optimizer
 

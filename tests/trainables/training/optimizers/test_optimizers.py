@@ -31,7 +31,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sgd": {"momentum": 0.5},
 }
 RATES = {"sgd": 0.1, "lomo": 0.1, "adalomo": 0.05, "lion": 1e-3}
-MORE = [{"kind": "lion", "bits": 8}, {"kind": "ademamix", "bits": 8}, {"kind": "adamw", "beta2": 0.95}]
+FOUR_BIT = {"kind": "adamw", "bits": 4}
+MORE = [
+    FOUR_BIT,
+    {"kind": "lion", "bits": 8},
+    {"kind": "ademamix", "bits": 8},
+    {"kind": "adamw", "beta2": 0.95},
+]
 OPTIMIZERS = [{"kind": kind, **SETTINGS.get(kind, {})} for kind in KINDS]
 
 
@@ -50,7 +56,7 @@ def config_of(model: Path, rows: Path, settings: dict[str, Any], **leaves: Any) 
     return make_config(model, rows, "full", optimizer=settings, **leaves)
 
 
-@pytest.mark.parametrize("settings", OPTIMIZERS, ids=name)
+@pytest.mark.parametrize("settings", [*OPTIMIZERS, FOUR_BIT], ids=name)
 def test_every_optimizer_trains_and_resumes_exactly(
     tiny_model: Path, rows: Path, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
@@ -181,6 +187,14 @@ def test_what_updates_in_the_backward_pass_neither_accumulates_nor_clips(
     assert [path for path, _ in optimizer_problems(config)] == [("train", setting)]
     ((path, _, error),) = sharing_problems(config, 2)
     assert (path, error) == (("resources", "workers"), True)
+
+
+def test_a_state_of_4_bits_is_neither_paged_nor_sharded(tiny_model: Path, rows: Path) -> None:
+    paged = make_config(tiny_model, rows, "full", optimizer={**FOUR_BIT, "paged": True})
+    ((path, what),) = optimizer_problems(paged)
+    assert path == ("train", "optimizer")
+    assert "can't be paged" in what
+    assert not make_config(tiny_model, rows, "full", optimizer=FOUR_BIT).train.optimizer_settings.shardable
 
 
 def test_groups_of_loraplus_and_of_matrices_can_not_be_combined(tiny_model: Path, rows: Path) -> None:

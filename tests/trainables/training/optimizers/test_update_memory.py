@@ -114,7 +114,7 @@ def cases() -> list[Any]:
             marks=() if optimizer["kind"] in QUICK and precision == "fp32" and "bits" not in optimizer
             else pytest.mark.slow,
         )
-        for method, optimizer in (*whole, *layers)
+        for method, optimizer in (*whole, *layers, ({"kind": "full"}, {"kind": "adamw", "bits": 4}))
         for precision in ("fp32", "pure_bf16")
     ]  # fmt: skip
 

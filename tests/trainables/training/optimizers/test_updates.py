@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from trainables.training.optimizers.adamw_4bit import AdamW4bit
 from trainables.training.optimizers.apollo import Apollo, random_projection
 from trainables.training.optimizers.galore import GaLore
 from trainables.training.optimizers.lomo import Lomo
@@ -181,3 +182,40 @@ def test_adalomo_s_first_update_is_the_sign_of_a_rank_one_gradient_times_the_wei
     gradient = torch.tensor([[1.0], [-3.0]]) * torch.tensor([[1.0, 2.0, -4.0]])
     (weight * gradient).sum().backward()
     torch.testing.assert_close(weight.detach(), 2 - 0.5 * 2.0 * gradient.sign(), atol=1e-5, rtol=1e-5)
+
+
+def test_adamw_in_4_bits_follows_adamw_s_updates_as_far_as_its_means_are_known() -> None:
+    generator = torch.Generator().manual_seed(0)
+    gradients = [torch.randn((64, 128), generator=generator) for _ in range(4)]
+    found = moved(lambda p: AdamW4bit([p], lr=0.1, betas=(0.9, 0.999), eps=1e-8), gradients, (64, 128))
+    exact = moved(lambda p: torch.optim.AdamW([p], lr=0.1, weight_decay=0), gradients, (64, 128))
+    assert (found - exact).abs().mean() < 0.15 * exact.abs().mean()
+    # The first update needs no mean from before.
+    first = moved(lambda p: AdamW4bit([p], lr=0.1, betas=(0.9, 0.999), eps=1e-8), gradients[:1], (64, 128))
+    torch.testing.assert_close(first, -0.1 * gradients[0].sign(), atol=1e-3, rtol=1e-3)
+
+
+def test_adamw_in_4_bits_has_the_means_of_small_tensors_in_32() -> None:
+    gradients = [torch.full((10, 3), value) for value in (1.0, -0.5, 2.0)]
+    found = moved(lambda p: AdamW4bit([p], lr=0.1, betas=(0.9, 0.999), eps=1e-8), gradients, (10, 3))
+    exact = moved(lambda p: torch.optim.AdamW([p], lr=0.1, weight_decay=0), gradients, (10, 3))
+    assert torch.equal(found, exact)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_state_in_4_bits_is_loaded_as_it_was_saved(dtype: torch.dtype) -> None:
+    """By parts of a tensor that is larger than one of them."""
+    parameter = nn.Parameter(torch.zeros((4200, 128), dtype=dtype))
+    optimizers = [AdamW4bit([parameter], lr=0.1, betas=(0.9, 0.999), eps=1e-8) for _ in range(2)]
+    parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    optimizers[0].step()
+    optimizers[1].load_state_dict(optimizers[0].state_dict())
+    first, second = (optimizer.state[parameter] for optimizer in optimizers)
+    assert set(first) == {
+        "step",
+        *(f"exp_avg{sq}_{part}" for sq in ("", "_sq") for part in ("codes", "scales")),
+    }
+    for name, value in first.items():
+        assert torch.equal(torch.as_tensor(value), torch.as_tensor(second[name])), name
+        assert torch.as_tensor(value).dtype == torch.as_tensor(second[name]).dtype
+    assert len(first["exp_avg_codes"].unique()) > 16
