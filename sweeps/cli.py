@@ -27,6 +27,7 @@ from sweeps.commands import (
     serve,
     settle,
     stop,
+    studies,
     ui,
     wandb,
 )
@@ -36,6 +37,7 @@ from trainables.system import quiet, shown_text
 if TYPE_CHECKING:
     from sweeps.commands.final_report import ReportWriter
     from sweeps.commands.report import ReportValues
+    from sweeps.commands.studies import StoredStudies
     from sweeps.evaluation.significance import Statistics
     from sweeps.execution.settling.settle import Advice
     from sweeps.planning.assessment.power import Detectable
@@ -103,11 +105,19 @@ def _report_values() -> ReportValues:
     return current_values
 
 
+def _studies() -> StoredStudies:
+    from reports.studies.stored_study import claim_statement, stored_study_values
+    from sweeps.commands.studies import StoredStudies
+
+    return StoredStudies(stored_study_values, claim_statement)
+
+
 # The order of `paretune --help`: what comes before a sweep, what runs and follows one, what uses its models.
 environment.add(app)
 init.add(app)
 data.add(app, best_trials)
 plan.add(app, best_trials, _detectable)
+studies.add(app, _studies)
 run.add(app, best_trials, _report_writer, _advice)
 report.add(app, _report_writer, _report_values)
 wandb.add(app, _report_writer)

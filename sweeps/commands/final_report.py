@@ -12,12 +12,17 @@ from sweeps.commands.errors import Debug
 
 
 class ReportWriter(Protocol):
-    """``reports.write.write``: writes the report of one run or several, with claims beside theirs, and returns the path
-    of its page.
+    """``reports.write.write``: writes the report of one run or several, with claims and a folder of PEFT's results
+    beside theirs, and returns the path of its page.
     """
 
     def __call__(
-        self, runs: Sequence[Path], output: Path | None = None, claims: Sequence[Mapping[str, Any]] = (), /
+        self,
+        runs: Sequence[Path],
+        output: Path | None = None,
+        claims: Sequence[Mapping[str, Any]] = (),
+        peft_results: Path | None = None,
+        /,
     ) -> Path: ...
 
 

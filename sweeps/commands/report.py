@@ -49,12 +49,20 @@ def add(
             Path | None,
             typer.Option(help="A spec, or a file with claims alone, which are answered as added afterwards."),
         ] = None,
+        peft_results: Annotated[
+            Path | None,
+            typer.Option(
+                metavar="FOLDER",
+                help="Result files of PEFT's method_comparison, shown in a table of their own: others' measurements, "
+                "which no answer, claim or figure takes into account.",
+            ),
+        ] = None,
     ) -> None:
         """Write the report of a run again, or one report that compares several runs. Prints the report's path."""
         with users_errors():
             further = _claims_of(claims) if claims is not None else []
         if as_json and output is None:
-            _print_values(runs, report_values(), further)
+            _print_values(runs, report_values(), further, peft_results)
             return
         write = report_writer()
         from contextlib import ExitStack, suppress
@@ -75,7 +83,7 @@ def add(
                 if results.trial_folders(run_folder):
                     for damaged in results.write_tables(run_folder):
                         print(f"warning: {damaged}; the report leaves its trial out", file=sys.stderr)
-            written = write(folders, output, further)
+            written = write(folders, output, further, peft_results)
             for each, run_folder in zip(locations, folders, strict=True):
                 # Runs of early versions have no environment.json, and say nothing of what is to go.
                 with suppress(NoRun):
@@ -89,7 +97,7 @@ def add(
             if not as_json:
                 typer.echo(published)
         if as_json:
-            _print_values(runs, report_values(), further)
+            _print_values(runs, report_values(), further, peft_results)
 
 
 def _claims_of(file: Path) -> list[dict[str, Any]]:
@@ -109,7 +117,10 @@ def _claims_of(file: Path) -> list[dict[str, Any]]:
 
 
 def _print_values(
-    runs: Sequence[str], values_of: ReportValues, claims: Sequence[Mapping[str, Any]] = ()
+    runs: Sequence[str],
+    values_of: ReportValues,
+    claims: Sequence[Mapping[str, Any]] = (),
+    peft_results: Path | None = None,
 ) -> None:
     from contextlib import ExitStack
 
@@ -118,4 +129,4 @@ def _print_values(
 
     with users_errors(ValueError), ExitStack() as copies:
         folders = [copies.enter_context(location.existing_run(run).local_copy()) for run in runs]
-        print_json(values_of(folders, claims))
+        print_json(values_of(folders, claims, peft_results))
