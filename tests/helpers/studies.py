@@ -1,4 +1,4 @@
-"""Runs of studies: stores what came out in ``reports/studies``, compares others with it, and writes the table of README.
+"""Runs of studies: stores them in ``reports/studies``, compares others with these, and writes the table of README.
 
 python -m tests.helpers.studies store runs/study-memory ...
 python -m tests.helpers.studies compare runs/study-memory ...      # exit 1 where a claim comes out otherwise
