@@ -8,6 +8,7 @@ from functools import cached_property
 from math import isfinite
 from typing import Any, get_args
 
+from reports import units
 from reports.analysis.cells import Cell
 from reports.statistics import intervals
 from reports.statistics.intervals import SeedVariance
@@ -67,6 +68,11 @@ class Row:
     @property
     def quality(self) -> float | None:
         return self.cell.quality
+
+    @property
+    def quality_text(self) -> str:
+        """The quality as it stands in a sentence."""
+        return units.quality(self.quality, self.best.quality_unit if self.best else None)
 
     @property
     def seeds(self) -> int:

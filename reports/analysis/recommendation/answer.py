@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isinf
 
 from reports import units
-from reports.analysis.configs import leaves, optimizer_name
 from reports.analysis.group import Group
 from reports.analysis.quality_names import quality_explanation, quality_name
 from reports.analysis.recommendation import caveats
+from reports.analysis.recommendation.cheaper_cells import cheaper_cells
+from reports.analysis.recommendation.expected_quality import expected_quality
+from reports.analysis.recommendation.full_precision import precision_of_full
 from reports.analysis.row import Row
 from reports.analysis.runs.differences import difference_sentence
 from reports.statistics.pareto import EQUAL_PEAKS
-from reports.statistics.verdicts import Verdict
 from reports.text import joined, text
 
 
@@ -83,9 +83,9 @@ def _sentences(group: Group, recommended: Row | None) -> list[str]:
         return [_only_one(group, recommended)]
     parts = (
         _recommendation(group, recommended, best),
-        _expected(group, best),
-        _cheaper(group, recommended),
-        _precision_of_full(group),
+        expected_quality(group, best),
+        cheaper_cells(group, recommended),
+        precision_of_full(group),
     )
     return [part for part in parts if part]
 
@@ -125,10 +125,10 @@ def _base_is_best(group: Group, best: Row, base: Row) -> str:
     return text(
         "Use none of these methods: {base} ({base_quality}) {verb} the best result of training, {cell}'s {quality}.",
         base=base.description,
-        base_quality=_quality(base),
+        base_quality=base.quality_text,
         verb=text("equals") if best.quality == base.quality else text("beats"),
         cell=best.name,
-        quality=_quality(best),
+        quality=best.quality_text,
     )
 
 
@@ -141,7 +141,7 @@ def _only_one(group: Group, row: Row) -> str:
         cell=f"{row.name}{_settings(row)}",
         only=text("was tried") if len(group.rows) == 1 else text("has a finished trial"),
         measure=quality_name(group),
-        quality=_quality(row),
+        quality=row.quality_text,
         memory=memory,
         before=_base_quality(group, row),
     )
@@ -154,7 +154,7 @@ def _recommendation(group: Group, row: Row, best: Row) -> str:
         else "Use {cell}: its {measure} of {quality}{before}",
         cell=f"{row.name}{_settings(row)}",
         measure=quality_name(group),
-        quality=_quality(row),
+        quality=row.quality_text,
         before=_base_quality(group, row),
     )
     if row is best:
@@ -175,7 +175,7 @@ def _recommendation(group: Group, row: Row, best: Row) -> str:
         "worse){keeps}. It needs {share} of {best}'s memory ({memory} against {best_memory} at the peak).",
         start=start,
         best=best.name,
-        best_quality=_quality(best),
+        best_quality=best.quality_text,
         margin=units.difference(group.margin, group.unit),
         worst=units.difference(verdict.worst, group.unit),
         keeps=text("; it keeps {share} of what training gained", share=units.percent(share))
@@ -205,24 +205,6 @@ def _measured(group: Group, best: Row) -> str:
     return "" if all(verdict.outcome == "better" for verdict in others) else text(" measured")
 
 
-def _expected(group: Group, best: Row) -> str | None:
-    """What the best cell's quality is expected to be on new rows, where being chosen by these rows flatters it."""
-    chosen = group.choice
-    if chosen is None:
-        return None
-    unit = best.best.quality_unit if best.best else None
-    expected = units.quality(chosen.expected_quality, unit)
-    if expected == _quality(best) or group.is_better(chosen.expected_quality, best.quality or 0.0):
-        return None
-    expected = units.quality_with_interval(chosen.expected_quality, group.interval(best), unit, name="95 %: ")
-    return text(
-        "As the best of {count} on these rows, it is expected to have {quality} on {others}.",
-        count=len(group.scored_rows),
-        quality=expected,
-        others=text("new ones") if group.seed_variance is None else text("new ones, with other seeds"),
-    )
-
-
 def _memory_rank(group: Group, row: Row) -> str:
     """How the memory of the best cell compares to that of the others."""
     peaks = [other.peak for other in group.rows if other.peak is not None]
@@ -242,92 +224,6 @@ def _memory_rank(group: Group, row: Row) -> str:
     return text(", with a peak memory of {memory}, {share}", memory=memory, share=share)
 
 
-def _cheaper(group: Group, row: Row) -> str | None:
-    """What the cells on the front that need less memory cost in quality: the best of these, and the cheapest."""
-    if row.peak is None:
-        return None
-    limit = row.peak * (1 - EQUAL_PEAKS)
-    cheaper = [
-        (other, other.peak)
-        for other in group.scored_rows
-        if other.on_front and other.peak is not None and other.peak < limit
-    ]
-    if not cheaper:
-        return None
-    # Rows are ordered by quality, and on the front a lower quality needs less memory: the last is the cheapest.
-    named = cheaper if len(cheaper) < 3 else [cheaper[0], cheaper[-1]]
-    texts = [
-        text(
-            "{cell} {worse} at {share} of that memory",
-            cell=other.name,
-            worse=_how_much_worse(group, other, row),
-            share=units.percent(peak / row.peak),
-        )
-        for other, peak in named
-    ]
-    sentence = text("If memory is short: {cells}.", cells=units.join(texts))
-    if not any(_has_only_a_bound(group.verdict(other, row)) for other, _ in named):
-        return sentence
-    bound = text("'Up to' is a one-sided bound, which lies nearer than the end of an interval.")
-    return joined(" ", [sentence, bound])
-
-
-# What weights and gradients of full fine-tuning are held in, by train.precision.
-_HELD_IN = {"bf16": 32, "fp16": 32, "fp32": 32, "pure_bf16": 16}  # bits
-
-
-def _precision_of_full(group: Group) -> str | None:
-    """What full fine-tuning was measured in, as half the precision has half of its memory."""
-    named: dict[tuple[int, str, str | None], list[str]] = {}
-    for row in group.rows:
-        settings = dict(leaves(row.best.config)) if row.best is not None and row.peak is not None else {}
-        held_in = _HELD_IN.get(settings.get("train.precision", ""))
-        if settings.get("method.kind") == "full" and held_in is not None:
-            details = held_in, settings["train.precision"], optimizer_name(settings)
-            named.setdefault(details, []).append(row.name)
-    sentences = [
-        text(
-            "The memory of {cells} was measured with weights and gradients in {bits} bits (precision {precision}, "
-            "optimizer {optimizer}).",
-            cells=units.join(names),
-            bits=bits,
-            precision=precision,
-            optimizer=optimizer,
-        )
-        for (bits, precision, optimizer), names in named.items()
-    ]
-    return joined(" ", sentences) or None
-
-
-def _how_much_worse(group: Group, row: Row, other: Row) -> str:
-    """What is known of a cell of lower quality: by how much it is worse, or may be."""
-    verdict = group.verdict(row, other)
-    if verdict.comparison is None or verdict.gain is None or verdict.worst is None:
-        return text("has {quality}", quality=_quality(row))
-    measured = units.difference(max(0.0, -verdict.gain), group.unit)
-    if verdict.outcome == "as good":
-        return text("is as good within the margin ({difference} worse as measured)", difference=measured)
-    if verdict.outcome == "worse":
-        low, high = sorted(abs(end) for end in verdict.comparison.interval)
-        ends = (units.difference(end, group.unit, bare=True) for end in (low, high))
-        return text("is {difference} worse (95 %: {ends})", difference=measured, ends=joined(" to ", ends))
-    if not _has_only_a_bound(verdict):
-        return text(
-            "is {difference} worse as measured, on too few test rows to say more", difference=measured
-        )
-    return text(
-        "may be up to {bound} worse ({difference} as measured)",
-        bound=units.difference(verdict.worst, group.unit),
-        difference=measured,
-    )
-
-
-def _has_only_a_bound(verdict: Verdict) -> bool:
-    """Whether of a difference no more is known than how much worse the cell is at most."""
-    settled = verdict.outcome in ("as good", "worse")
-    return not settled and verdict.worst is not None and not isinf(verdict.worst)
-
-
 def _settings(row: Row) -> str:
     return f" ({units.settings(row.settings)})" if row.settings else ""
 
@@ -341,7 +237,3 @@ def _base_quality(group: Group, row: Row) -> str:
     return text(
         " (untuned: {quality})" if base.start is None else " (before training: {quality})", quality=before
     )
-
-
-def _quality(row: Row) -> str:
-    return units.quality(row.quality, row.best.quality_unit if row.best else None)
