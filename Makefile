@@ -74,7 +74,7 @@ reference: install
 	$(BIN)/python -m tests.helpers.adapter_types
 	$(BIN)/python -m tests.helpers.studies table
 
-## studies: runs the shipped studies of published results (the unfinished ones of `runs` go on), and compares what comes out
+## studies: runs the shipped studies of published results (those that `runs` has go on where they stand), and compares what comes out
 ## with what is stored in reports/studies; exit code 1 where a claim comes out otherwise. About two hours on two cores
 STUDIES := $(basename $(notdir $(wildcard sweeps/specs/study-*.yaml)))
 .PHONY: studies
