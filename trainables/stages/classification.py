@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from trainables.data.label_counts import count_labels, have_several
 from trainables.data.rows import Classified, Conversation
@@ -46,7 +46,7 @@ class Classification(TrainingStage):
     """
 
     kind: Literal["classification"] = "classification"
-    labels: tuple[str, ...] | None = Field(default=None, min_length=2)
+    labels: tuple[str, ...] | None = None
     multi_label: bool | None = None
     class_weights: Literal["balanced"] | dict[str, float] | None = None
 
@@ -67,6 +67,10 @@ class Classification(TrainingStage):
     @field_validator("labels")
     @classmethod
     def _are_different(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and len(value) < 2:
+            raise ValueError(
+                "a classifier tells two labels or more apart; give all of them, or leave labels out"
+            )
         if value is not None and len(set(value)) < len(value):
             raise ValueError(f"{', '.join(value)}: a label is given twice; give each once")
         return value
@@ -80,8 +84,9 @@ class Classification(TrainingStage):
 
     def filled_by(self, data: Data) -> dict[str, Any]:
         filled: dict[str, Any] = {}
-        if self.labels is None:
-            filled["labels"] = sorted(count_labels(data.train))
+        # Of one label alone, the check of the rows says what is wrong.
+        if self.labels is None and len(counts := count_labels(data.train)) > 1:
+            filled["labels"] = sorted(counts)
         if self.multi_label is None:
             filled["multi_label"] = have_several(data.train)
         return filled

@@ -278,7 +278,7 @@ def test_labels_may_be_numbers_or_truth_values_and_are_texts() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"labels": ["a"]}, "at least 2 items"),
+        ({"labels": ["a"]}, "two labels or more"),
         ({"labels": ["a", "a"]}, "a label is given twice"),
         ({"class_weights": {"a": 0.0}}, "must be above 0"),
     ],

@@ -1,0 +1,74 @@
+"""Plans with classifiers: labels are taken from the rows, and what can't be classified is refused with its place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.specs import ONE, SPEC, plan, problems, spec_folder
+from trainables.stages import Classification
+
+LORA = "  - {kind: lora, rank: 4}\n"
+CLASSIFYING = SPEC.replace("{kind: sft}", "{kind: classification}").replace(ONE, LORA)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    path = spec_folder(tmp_path)
+    write(path, "hot", "cold")
+    return path
+
+
+def write(path: Path, *labels: str) -> None:
+    rows = [json.dumps({"text": f"say {n}", "label": labels[n % len(labels)]}) for n in range(60)]
+    (path / "rows.jsonl").write_text("\n".join(rows))
+
+
+def planned_stage(path: Path, text: str) -> Classification:
+    stage = plan(path, text).cells[0].first().stage
+    assert isinstance(stage, Classification)
+    return stage
+
+
+def test_the_labels_are_those_of_the_rows_in_alphabetical_order_or_those_of_the_spec(folder: Path) -> None:
+    stage = planned_stage(folder, CLASSIFYING)
+    assert (stage.labels, stage.multi_label) == (("cold", "hot"), False)
+    ordered = CLASSIFYING.replace("{kind: classification}", "{kind: classification, labels: [hot, cold]}")
+    assert planned_stage(folder, ordered).labels == ("hot", "cold")
+
+
+def test_a_trial_has_another_id_where_its_head_has_another_order(folder: Path) -> None:
+    ordered = CLASSIFYING.replace("{kind: classification}", "{kind: classification, labels: [hot, cold]}")
+    ids = {plan(folder, text).cells[0].first().trial_id() for text in (CLASSIFYING, ordered)}
+    assert len(ids) == 2
+
+
+def test_one_label_alone_and_labels_that_only_held_out_rows_have_are_refused(folder: Path) -> None:
+    (folder / "eval.jsonl").write_text(
+        "\n".join(
+            json.dumps({"text": f"ask {n}", "label": label}) for n, label in enumerate(["hot", "wet"] * 4)
+        )
+    )
+    unknown = CLASSIFYING.replace("eval_fraction: 0.4", "eval: eval.jsonl")
+    assert any(
+        "rows have the label wet, and the head has 2 labels" in each for each in problems(folder, unknown)
+    )
+    write(folder, "hot")
+    assert any("every training row has the label hot" in each for each in problems(folder, CLASSIFYING))
+
+
+def test_texts_that_are_no_labels_are_refused(folder: Path) -> None:
+    write(folder, *(f"answer {n}" for n in range(60)))
+    assert any("these are texts of their own and no labels" in each for each in problems(folder, CLASSIFYING))
+
+
+def test_no_stage_continues_from_a_classifier_and_none_is_rewarded_by_one(folder: Path) -> None:
+    stages = "stages:\n  - {kind: classification}\n  - {kind: %s}\n"
+    text = CLASSIFYING.replace("stages: [{kind: classification}]\n", stages)
+    continued = problems(folder, text % "classification, name: again, model: {from: classification}")
+    assert any("predicts no tokens, so no stage can continue from it" in each for each in continued)
+    rewarded = problems(folder, text % "ppo, reward: {from: classification}, max_new_tokens: 4")
+    assert any("gives no rewards; name a cell of a reward stage" in each for each in rewarded)
