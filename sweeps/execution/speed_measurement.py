@@ -96,8 +96,8 @@ def _short(cell: Cell) -> TrialConfig | None:
     rows: dict[str, Any] = (
         {"eval_rows": min(config.data.eval_rows or ROWS, ROWS)} if config.data.holds_out else {}
     )
-    train = {"steps": STEPS, "epochs": None, "eval_steps": None, "save_steps": None, "warmup_steps": 0}
-    train |= {"early_stopping": None, "keep": "last"}
+    train: dict[str, Any] = {"steps": STEPS, "epochs": None, "eval_steps": None, "save_steps": None}
+    train |= {"warmup_steps": 0, "early_stopping": None, "keep": "last"}
     return config.model_copy(
         update={
             "train": config.train.model_copy(update=train),

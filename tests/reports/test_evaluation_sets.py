@@ -12,7 +12,7 @@ from reports import write
 from reports.analysis.cell_table import table, table_rows
 from reports.analysis.changes import gained, lost, steering_set
 from reports.analysis.comparison import compare
-from reports.pages import tables
+from reports.pages import tables, trial_tables
 from reports.plots.figures import draw_figures
 from tests.helpers.run_folders import example_run
 from tests.helpers.runs_with_sets import RIGHT, ROSE, ROWS, TEXTS, change_sets, make_run
@@ -135,6 +135,21 @@ def test_the_shares_of_mixed_data_stand_beside_what_each_does_to_each_set(tmp_pa
     ]
     assert "trained on" in tables.comparison(group).columns
     assert table(results.read_run(run))[0]["mixture"] == "75 % a.jsonl, 25 % b.jsonl"
+
+
+def test_each_trial_has_its_shares_and_its_sets_where_the_search_chose_them(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", seeds=2)
+    for number, file in enumerate(sorted(run.glob("trials/*/record.json"))):
+        record = json.loads(file.read_text())
+        shares = {"a.jsonl": 75, "b.jsonl": 25} if number % 2 else {"a.jsonl": 50, "b.jsonl": 50}
+        file.write_text(json.dumps(record | {"mixture": {} if record["role"] == "base" else shares}))
+    results.write_tables(run)
+    (group,) = compare([results.read_run(run)])
+    shown = trial_tables.trials(group)
+    drawn = {row[shown.columns.index("trained on")] for row in shown.rows}
+    assert drawn == {"75 % a.jsonl, 25 % b.jsonl", "50 % a.jsonl, 50 % b.jsonl", ""}
+    scores = [row[shown.columns.index("general: loss (nats per token)")] for row in shown.rows]
+    assert sum(each.startswith("3.5") for each in scores) >= 2
 
 
 def test_other_rows_under_the_same_name_are_another_set(tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ def train_policy(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: 
     use_optimizer(trainer, policy, train)
     resumed = last_checkpoint(trial.folder, partial(fsdp_checkpoint.can_resume, policy.blueprint is not None))
     progress = resumed[1] if resumed else Progress()
-    chooses = config.data.holds_out and (train.early_stopping is not None or train.keep == "best")
+    # Where nothing is held out, too: checkpoints are removed by it.
+    chooses = train.early_stopping is not None or train.keep == "best"
 
     def evaluate() -> dict[str, float]:
         with averaged_weights(trainer.optimizer):

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.helpers.trials import ScriptedControl, curve, make_config, run, write_rows
+from tests.helpers.worker_groups import worker_config
 from trainables.config.train import TrainConfig
 from trainables.results import Record, read_record
 from trainables.training.activity import Activity
@@ -294,20 +295,30 @@ def test_at_most_the_best_and_two_more_checkpoints_are_there_at_a_time(
     assert 2 <= control.most <= 3
 
 
-def check_kept(config: TrialConfig, tmp_path: Path) -> Record:
-    """That the model of a trial which keeps its best weights is that of its best step, also where it resumes."""
-    every = config.model_copy(
-        update={"train": config.train.model_copy(update={"keep": "last", "save_steps": 1})}
-    )
-    run(every, tmp_path / "every")
+def check_kept(config: TrialConfig, tmp_path: Path, before_the_last: bool = True) -> Record:
+    """That a trial which keeps its best weights is the same as one that stops with them, also where it resumes."""
     record = run(config, tmp_path / "whole")
-    assert record.kept_step == record.best_step
-    assert record.kept_step is not None
-    assert record.steps is not None
-    assert record.kept_step < record.steps, "its best step was its last"
-    assert run(config, tmp_path, control=ScriptedControl(interrupt_at=record.kept_step + 1)).steps
-    run(config, tmp_path)
-    assert fingerprint(config, tmp_path) == fingerprint(config, tmp_path / "whole")
+    best, steps = record.kept_step, record.steps
+    assert best is not None
+    assert steps is not None
+    assert best == record.best_step
+    assert best < steps or not before_the_last, "its best step was its last"
+    if best < steps:
+        there = run(config, tmp_path / "stopped", control=ScriptedControl(**{f"step{best}": "stop"}))
+        assert (there.status, there.steps) == ("stopped", best)
+        assert (there.objective, there.quality, there.metrics) == (
+            record.objective,
+            record.quality,
+            record.metrics,
+        )
+        models = [weights(folder(config, tmp_path / name) / "model") for name in ("whole", "stopped")]
+        assert same(*models)
+        assert run(config, tmp_path, control=ScriptedControl(interrupt_at=best + 1)).status in (
+            "interrupted",
+            "done",
+        )
+        run(config, tmp_path)
+        assert fingerprint(config, tmp_path) == fingerprint(config, tmp_path / "whole")
     return record
 
 
@@ -330,6 +341,31 @@ def test_every_kind_of_method_keeps_its_best_weights(
     check_kept(
         make_config(tiny_model, rows, METHODS[name], learning_rate=rate, keep="best", **RISING), tmp_path
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["ppo", "dpo", "reward"])
+def test_stages_with_models_beside_the_policy_keep_the_best_weights(
+    tiny_model: Path, tmp_path: Path, stage: str
+) -> None:
+    rising = {**RISING, "eval_rows": 6}
+    config = worker_config(tiny_model, stage, "lora", learning_rate=30.0, keep="best", **rising)
+    check_kept(config, tmp_path, before_the_last=False)
+
+
+@pytest.mark.slow
+def test_where_nothing_is_held_out_the_last_weights_are_kept_and_few_checkpoints(
+    tiny_model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainables.training import training_callback
+
+    monkeypatch.setattr(training_callback, "AUTOSAVE_SECONDS", 0)
+    config = rising(tiny_model, rows, eval_fraction=0, keep="best")
+    with monkeypatch.context() as lasting:
+        lasting.setattr("trainables.runner.run._clear_checkpoints", lambda *_: None)
+        record = run(config, tmp_path)
+    assert (record.status, record.steps, record.kept_step, record.best_step) == ("done", 6, 6, None)
+    assert checkpoints(config, tmp_path) == ["checkpoint-6"]
 
 
 @pytest.mark.slow
