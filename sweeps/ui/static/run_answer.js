@@ -13,7 +13,7 @@ export function showAnswer({value, as_of: asOf, problem, computing}) {
     ...open(answer),
   ].filter(Boolean)));
   byId("answer").append(...claimed(value?.claims ?? []));
-  if (!answers.length) byId("answer").append(el("p", {class: "facts"}, computing ? t("run.answer_computing") : t("run.no_answer")));
+  if (!answers.length) byId("answer").append(el("p", {class: "facts", lang: language}, computing ? t("run.answer_computing") : t("run.no_answer")));
   const state = [
     asOf ? t("common.as_of", {time: clock(asOf)}) : answers.length ? t("run.answer_of_report") : "",
     computing && answers.length ? t("run.answer_again") : "",
@@ -29,13 +29,13 @@ function claimed(claims) {
   const colour = {supported: "state-done", contradicted: "state-failed"};
   const begin = /^(?:supported|contradicted|not settled): |^(?:成立|不成立|尚无定论)：/i;
   const said = ({sentence = ""}) => sentence.replace(begin, "");
-  return [el("h3", {}, t("run.claims")), el("ul", {class: "claims"}, ...claims.map((claim) => el("li", {},
-    el("span", {class: `tag ${colour[claim.outcome] ?? "state-stopped"}`}, outcome(claim)), " ", said(claim)))), el("p", {class: "facts"}, t("run.claims_note"))];
+  return [el("h3", {lang: language}, t("run.claims")), el("ul", {class: "claims"}, ...claims.map((claim) => el("li", {},
+    el("span", {lang: language, class: `tag ${colour[claim.outcome] ?? "state-stopped"}`}, outcome(claim)), " ", said(claim)))), el("p", {class: "facts", lang: language}, t("run.claims_note"))];
 }
 
 /** What is not settled: a list, or a sentence. */
 function open(answer) {
   const questions = answer.questions ?? [];
-  if (questions.length > 1) return [el("p", {}, t("run.not_settled")), el("ul", {}, ...questions.map((each) => el("li", {}, each)))];
+  if (questions.length > 1) return [el("p", {lang: language}, t("run.not_settled")), el("ul", {}, ...questions.map((each) => el("li", {}, each)))];
   return answer.open_questions ? [el("p", {class: "open"}, answer.open_questions)] : [];
 }
