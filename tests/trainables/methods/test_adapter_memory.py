@@ -65,3 +65,29 @@ def test_states_are_those_of_what_trains(
     # A is held in 16 bits then, 2 bytes less each, and has no state of 8 bytes.
     frozen = predicted(FROZEN)
     assert plain.weights - frozen.weights == (plain.optimizer - frozen.optimizer) / 4
+
+
+@pytest.mark.parametrize(
+    "options", [{"type": "shira", "r": 2}, {"type": "vblora", "vector_length": 4, "num_vectors": 16}]
+)
+def test_adapters_that_ask_for_contents_are_traced(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(prediction, "traced", trace)  # in this process
+    rows = write_rows(tmp_path / "rows.jsonl")
+    found = predicted_of(tiny_model, rows, {"kind": "peft", **options})
+    plain = predicted_of(tiny_model, rows, {"kind": "peft", "type": "ia3"})
+    # Each holds more than three vectors a layer, and shira a copy of each weight for the backward pass.
+    assert found.weights > plain.weights
+    assert found.activations > plain.activations
+
+
+def test_logits_of_adalora_are_those_of_any_adapter(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "traced", trace)  # in this process
+    rows = write_rows(tmp_path / "rows.jsonl")
+    adalora, plain = (
+        predicted_of(tiny_model, rows, {"kind": "peft", "type": kind}) for kind in ("adalora", "ia3")
+    )
+    assert adalora.logits == plain.logits

@@ -109,7 +109,8 @@ class _Pass:
             fake.policy.train()
             with made.live:
                 made._pass(torch.zeros(case.rows, case.tokens, dtype=torch.long), casting)
-                made.head = trace_head(fake.causal, case.task, made.live)
+                with casting:  # without it, some adapters of 32 bits don't fit the hidden states
+                    made.head = trace_head(fake.causal, case.task, made.live)
         return made
 
     def _pass(self, ids: Tensor, casting: Any) -> None:
