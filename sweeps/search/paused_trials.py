@@ -7,7 +7,7 @@ one, says that it is unfinished. So a sweep that is resumed after any kind of en
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from sweeps.search.study import CellStudy
 from trainables import results
 from trainables.results import Record
 from trainables.system import provenance
+from trainables.training.best_validation import BestValidation
+from trainables.training.checkpoints import Progress
 from trainables.trial.config import TrialConfig
 
 
@@ -43,7 +45,7 @@ class PausedTrials:
             return False
         standing = self.standing(study, config.trial_id())
         rung = max(standing.values, default=0)
-        if not rung or standing.passed(rung):
+        if not rung or standing.passed(rung) or standing.ended:
             self.passed[config.trial_id()] = rung
             return False
         self._paused.setdefault(study.cell.name, {})[config.trial_id()] = config
@@ -72,11 +74,11 @@ class PausedTrials:
         values = results.values_at(points, study.cell.comparisons)
         last = max((point["step"] for point in points), default=0)
         step = max(last, (record.steps or 0) if record is not None else 0)
-        ended = record is not None and record.status != "interrupted"
-        found = Standing(trial_id, values, step, ended)
-        if ended:
-            self._ended[trial_id] = found
-        return found
+        if record is not None and record.status != "interrupted":
+            self._ended[trial_id] = Standing(trial_id, values, step, ended=True)
+            return self._ended[trial_id]
+        # One that was done early at a rung was not compared there, though it may still be scored.
+        return Standing(trial_id, values, step, _is_done_early(study, trial_id, points))
 
     def stop(self, study: CellStudy, config: TrialConfig) -> Record:
         """Gives a paused trial that is behind its final record: it trained up to its rung, and is not scored."""
@@ -91,6 +93,23 @@ class PausedTrials:
     def drop(self, config: TrialConfig) -> None:
         """Forgets a trial that has ended otherwise."""
         self._paused.get(config.cell, {}).pop(config.trial_id(), None)
+
+
+def _is_done_early(study: CellStudy, trial_id: str, points: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a trial without a final record is done by its curve, as its validations got no better."""
+    cell = study.cell
+    given = (cell.tree.get("train") or {}).get("early_stopping")
+    if given is None and "train.early_stopping" not in cell.space:  # most cells: no config is built
+        return False
+    train = study.config_of(trial_id).train
+    steps = train.steps or cell.steps
+    best = BestValidation(train, steps, Progress())
+    for point in points:
+        if point["name"] == "objective" and point["step"] < steps:
+            best.add(point["step"], point["value"])
+            if point["step"] in best.counted_steps and best.end_reason is not None:
+                return True
+    return False
 
 
 def give_final_record(folder: Path, config: TrialConfig, **ended: Any) -> Record:

@@ -270,3 +270,26 @@ def test_every_trial_pauses_at_a_rung_and_none_is_stopped_there(
         scheduler.on_trial_add(None, trial)
         scheduler.on_trial_result(None, trial, {"step": step, "objective": 1.0})
     assert paused == ["a", "b"]
+
+
+def test_a_trial_that_was_done_early_at_a_rung_is_neither_paused_there_nor_in_the_place_of_another(
+    workdir: Path, run: Path
+) -> None:
+    sets = ("train.eval_steps=1", "train.early_stopping={patience: 2}", *SIX)
+    workers = Workers(plan(workdir, SPEC, sets), run)
+    handed = workers.next()
+    while handed is not None and handed["role"] != "search":
+        workers.train(handed)
+        handed = workers.next()
+    assert handed is not None
+    trial_id, study = handed["trial_id"], workers.search.work.studies[handed["cell"]]
+    paused, curve = workers.search.work.paused, workers.run / "trials" / trial_id / "curve.jsonl"
+    points = [(step, "objective", value) for step, value in ((1, -2.0), (2, -1.0), (3, -1.5))]
+    points.append((4, TRAINING_OBJECTIVE, 0.5))
+    for expected, last in ((False, (4, "objective", -0.5)), (True, (4, "objective", -1.25))):
+        lines = [dict(zip(("step", "name", "value"), point, strict=True)) for point in (*points, last)]
+        curve.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        standing = paused.standing(study, trial_id)
+        assert (standing.values[4], standing.ended) == (0.5, expected)
+        assert paused.take(study, config_of(workers.run, trial_id)) is not expected
+        paused.drop(config_of(workers.run, trial_id))
