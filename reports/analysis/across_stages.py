@@ -48,11 +48,11 @@ def _labelling_stages(groups: Sequence[Group]) -> Iterator[Group]:
             by_model_and_data.setdefault((group.model, group.data), []).append(group)
     for (model, data), several in by_model_and_data.items():
         if len({group.stage for group in several}) > 1 and any(_is_classified(group) for group in several):
-            cells = [row.cell for group in several for row in group.all_rows]
+            cells = [row.cell for group in several for row in group.rows]
             measured = [
                 measured_by(cell, ACCURACY, UNITS[ACCURACY]) for cell in cells if _has(cell, ACCURACY)
             ]
-            # Each stage's model before training is another: a head that is new, and a model that writes.
+            # Without the models before training: that of each stage is another, a new head and a model that writes.
             yield replace(group_of(LABELS_NAME, model, data, measured), note=LABELS_NOTE)
 
 

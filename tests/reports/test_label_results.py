@@ -10,6 +10,7 @@ import pytest
 from reports.analysis.across_stages import LABELS_NAME, compare_across_stages
 from reports.analysis.comparison import compare
 from reports.analysis.label_results import counted
+from reports.analysis.recommendation.row_caveats import different_rows
 from reports.pages import label_tables
 from reports.write import write
 from tests.helpers.run_folders import record, write_run
@@ -34,6 +35,7 @@ def labelled(stage: str, method: str, given: list[str], **changes: Any) -> Recor
         quality_unit="fraction",
         test_rows=len(RIGHT),
         metrics={"macro_f1": 0.5, "accuracy": accuracy},
+        data_sha256=stage,  # rows of another form have another hash
         **changes,
     )
 
@@ -83,6 +85,8 @@ def test_a_head_and_a_written_label_are_compared_row_by_row_by_accuracy(tmp_path
         ("sft-lora", 0.7),
     ]
     assert all(row.cell.estimate is not None for row in group.rows)
+    assert group.bases == ()
+    assert "the cells did not train on the same rows" not in list(different_rows(group))
 
 
 def test_a_classifier_alone_is_in_no_such_comparison(tmp_path: Path) -> None:
