@@ -89,9 +89,11 @@ _BESIDE_OUTPUTS = {
     "waveft",
 }
 _BESIDE_ANY_BASE = VIRTUAL_TOKENS | _WITH_LAYERS | _BESIDE_OUTPUTS | {"ln_tuning", "trainable_tokens"}
+# Types whose layers beside a base in 8 bits multiply inputs in 32 bits with adapters in 16, when a model is scored.
+NOT_IN_16_BITS = frozenset({"adalora", "hira"})
 ON_QUANTIZED: dict[int, frozenset[str]] = {
     4: _BESIDE_ANY_BASE,
-    8: (_BESIDE_ANY_BASE | {"deft", "loha", "lokr"}),
+    8: (_BESIDE_ANY_BASE | {"deft", "loha", "lokr"}) - NOT_IN_16_BITS,
 }
 RANKS = frozenset({"r", "init_r", "target_r", "hybrid_r", "effective_rank", "subspace_rank", "mini_r"})
 MAX_NUMBER = 2**32
@@ -118,6 +120,9 @@ def bits_problem(name: str, bits: int) -> str | None:
     if name in ON_QUANTIZED[bits]:
         return None
     others = ", ".join(sorted(ON_QUANTIZED[bits]))
+    if name in NOT_IN_16_BITS:
+        what = f"PEFT's layers of {name} for a base in {bits} bits can't be scored in 16 bits; take bits: 4"
+        return f"{what}, leave bits out, or take a type that can: {others}"
     return f"PEFT has no layers of {name} for a base in {bits} bits; leave bits out, or take a type that has: {others}"
 
 
