@@ -16,20 +16,21 @@ from contextlib import contextmanager
 
 # malloc.h: the size from which a block is mapped by itself, and the free memory at the heap's end that is given back.
 MAPPED_FROM, RETURNED_FROM = (-3, 2**30), (-1, 2**31 - 1)
+SET_BY = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 @contextmanager
 def kept_heap() -> Iterator[None]:
-    """Keeps freed memory in the process while the block runs, and returns it to the system behind it.
+    """Keeps freed memory in the process, from now on, and returns what is free to the system behind the block.
 
-    Has no effect where the C library isn't glibc, or where ``MALLOC_..._`` variables have set these sizes.
+    Has no effect where the C library isn't glibc, where the environment has set one of these sizes, or where glibc
+    (before 2.35) takes none as large as this: it would then map all larger blocks anew.
     """
     if sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "mallopt"):
         yield
         return
-    if not any(name.startswith("MALLOC_") for name in os.environ):
-        for setting in (MAPPED_FROM, RETURNED_FROM):
-            library.mallopt(*setting)
+    if not any(name in os.environ for name in SET_BY) and library.mallopt(*MAPPED_FROM):
+        library.mallopt(*RETURNED_FROM)
     try:
         yield
     finally:

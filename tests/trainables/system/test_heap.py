@@ -16,8 +16,8 @@ def resident():
 
 def faults_of_steps():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        gradients = [torch.ones(1024, 1024) for _ in range(16)]
+    for _ in range(5):
+        gradients = [torch.ones(12, 1024, 1024) for _ in range(3)]  # 48 MiB each
         del gradients
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
@@ -25,7 +25,6 @@ if {kept}:
     with kept_heap():
         faults_of_steps()
         print(faults_of_steps())
-        [torch.ones(1024, 1024) for _ in range(64)]
         print(resident())
     print(resident())
 else:
@@ -44,10 +43,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs the C lib
 
 
 def test_blocks_that_are_freed_and_taken_again_are_not_cleared_anew() -> None:
-    pages, (without,), (kept, inside, behind) = 16 * 1024, numbers(False), numbers(True)
+    (without,), (kept, inside, behind) = numbers(False), numbers(True)
+    assert without > 100  # even where the system's pages are of 2 MiB
     assert kept < without / 4
-    assert without > pages
-    assert inside - behind > 200 * 2**20  # the 256 MiB that were free
+    assert inside - behind > 100 * 2**20  # of the 144 MiB that are free
 
 
 def test_sizes_that_the_environment_sets_stand() -> None:
