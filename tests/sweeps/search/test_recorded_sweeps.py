@@ -44,3 +44,11 @@ def test_the_first_comparison_of_a_preference_stage_is_surer_on_the_validation_r
     }
     assert found["validation"] == (1.0, 0.0)
     assert found["training"][0] < 1.0
+
+
+def test_the_winner_of_full_fine_tuning_surely_survives_a_comparison_at_half_of_the_steps_alone() -> None:
+    def survival(step: int) -> float:
+        return survival_and_regret(recorded_sweeps("full"), [compared_value(step, "training")], 3)[0]
+
+    assert survival(20) == 1.0
+    assert survival(RUNGS[0]) < 0.5
