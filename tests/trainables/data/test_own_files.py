@@ -128,7 +128,7 @@ def test_openais_pairs_are_read_once_their_columns_are_named(load: Loader) -> No
 
 def test_the_part_that_is_missing_beside_given_ones_is_named(load: Loader) -> None:
     with pytest.raises(DataError, match=r"There are prompt \(a\) and kto_tag \(b\), and response is missing"):
-        load([{"a": "?", "b": "!"}], columns={"question": "a", "label": "b"})
+        load([{"a": "?", "b": "!"}], columns={"question": "a", "kto_tag": "b"})
 
 
 def test_the_setting_for_unusual_columns_is_written_out() -> None:

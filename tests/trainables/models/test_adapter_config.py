@@ -99,7 +99,7 @@ def test_everything_that_reads_an_adapter_refuses_what_no_adapter_has(tmp_path: 
     assert "r is 1000000000000" in str(problem)
 
 
-NAMES = ["model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj", "lm_head"]
+NAMES = ["model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj", "lm_head", "q" * 40]
 ENDLESS = r"(\w+\.?)+!"
 
 
