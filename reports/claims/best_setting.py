@@ -10,6 +10,7 @@ from reports import units
 from reports.analysis.row import Row
 from reports.analysis.search.rate_search import rate_search
 from reports.analysis.settling import trial_seconds
+from reports.claims.bounds import bounds_text, check_bounds
 from reports.claims.cells import NamedCells
 from reports.claims.claim import PairClaim, Positive
 from reports.claims.judgement import Judgement, not_judged
@@ -28,20 +29,14 @@ class BestSetting(PairClaim):
     setting: Literal["train.learning_rate"] = "train.learning_rate"
 
     def __post_init__(self) -> None:
-        if self.at_least is None and self.at_most is None:
-            raise ValueError("it has neither at_least nor at_most")
+        check_bounds(self.at_least, self.at_most)
 
     def statement(self, cells: NamedCells) -> str:
-        bounds = list[str]()
-        if self.at_least is not None:
-            bounds.append(text("at least {value}", value=f"{self.at_least:g}"))
-        if self.at_most is not None:
-            bounds.append(text("at most {value}", value=f"{self.at_most:g}"))
         return text(
             "{one}'s best learning rate is {bounds} times {other}'s",
             one=self.a,
             other=self.b,
-            bounds=joined(" and ", bounds),
+            bounds=bounds_text(self.at_least, self.at_most, "{:g}".format),
         )
 
     def judge(self, cells: NamedCells) -> Judgement:

@@ -24,7 +24,7 @@ from reports.claims.setting_values import domain_values, estimates_by_value
 from reports.claims.within import equivalence
 from reports.statistics.intervals import LEVEL
 from reports.statistics.one_sided import all_of, any_of
-from reports.text import joined, text
+from reports.text import text
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,9 @@ class Flat(Claim):
                 "{cell}'s quality differs by at most {margin} over {setting}",
                 cell=self.of[0],
                 margin=margin,
-                setting=joined(" ", [name, units.join(list(values))]) if values else name,
+                setting=text("{setting} {values}", setting=name, values=units.join(list(values)))
+                if values
+                else name,
             )
         return text("{names} differ by at most {margin}", names=units.join(list(self.of)), margin=margin)
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from reports import units
+from reports.claims.bounds import bounds_text, check_bounds
 from reports.claims.cells import NamedCells
 from reports.claims.claim import PairClaim, Positive
 from reports.claims.judgement import Judgement, not_judged
 from reports.claims.measured_peaks import memory_share, saved_share
 from reports.statistics.pareto import EQUAL_PEAKS
-from reports.text import joined, text
+from reports.text import text
 
 
 @dataclass(frozen=True)
@@ -30,22 +31,16 @@ class MemoryRatio(PairClaim):
     at_most: Positive | None = None
 
     def __post_init__(self) -> None:
-        if self.at_least is None and self.at_most is None:
-            raise ValueError("it has neither at_least nor at_most")
+        check_bounds(self.at_least, self.at_most)
 
     def statement(self, cells: NamedCells) -> str:
-        bounds = list[str]()
-        if self.at_least is not None:
-            bounds.append(text("at least {value}", value=units.percent(self.at_least)))
-        if self.at_most is not None:
-            bounds.append(text("at most {value}", value=units.percent(self.at_most)))
         return text(
             "the memory that {one} saves compared with {other} is {bounds} of what its weights are smaller by"
             if self.of == "saved"
             else "{one} needs {bounds} of {other}'s memory",
             one=self.a,
             other=self.b,
-            bounds=joined(" and ", bounds),
+            bounds=bounds_text(self.at_least, self.at_most, units.percent),
         )
 
     def judge(self, cells: NamedCells) -> Judgement:

@@ -70,7 +70,9 @@ def figure_text(figure: Figure) -> str:
     """``lora minus full: -1.6 points, 95 %: -4.5 to 1.5``."""
     # Measured peaks have no error of 95 %, but a range within which they repeat.
     return text(
-        "{figure}: {value}, measured {ends}" if figure.kind == "share" else "{figure}: {value}, 95 %: {ends}",
+        "{figure}: {value}, within what peaks repeat: {ends}"
+        if figure.kind == "share"
+        else "{figure}: {value}, 95 %: {ends}",
         figure=figure.name,
         value=_value(figure, figure.value),
         ends=_ends(figure, figure.interval),

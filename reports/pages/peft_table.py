@@ -32,7 +32,7 @@ def peft_note(found: PeftResults) -> str:
         f"None of this was measured by Paretune. {units.count(len(found.results), 'result file')} of PEFT's "
         f"method_comparison, from the folder {found.folder}, about {units.join(list(found.models))}; each row is one "
         "training with one seed, on the data and the machine of those who published it. No answer, claim, verdict or "
-        "figure of this report takes these numbers into account, and they can't be compared with the cells above: "
+        "figure of this report takes these numbers into account, and they can't be compared with this report's cells: "
         "model, data, steps, measures and machine are others."
     )
 

@@ -34,24 +34,25 @@ class Section:
     text: str
 
 
-def summary(report: Report, titles: Collection[str] | None = None) -> str:
+def summary(report: Report, titles: Collection[str] | None = None, note: str | None = None) -> str:
     """The answer, the comparison, what did not finish, and how to repeat it, as Markdown; or the sections of those
-    ``titles`` alone.
+    ``titles`` alone, without commands, which name the run's folder. ``note``: a paragraph above the sections.
     """
     head = f"# {escape_markdown(report.title)}", escape_markdown(report.question or ""), f"_{report.facts}_"
+    remark = f"Note: {escape_markdown(note)}" if note else ""
     parts = [
         part
-        for each in sections(report)
+        for each in sections(report, with_commands=titles is None)
         if titles is None or each.title in titles
         for part in (f"## {each.title}", each.text)
     ]
-    return _joined([*head, *parts]) + "\n"
+    return _joined([*head, remark, *parts]) + "\n"
 
 
-def sections(report: Report) -> tuple[Section, ...]:
-    """The sections of the summary, in their order."""
+def sections(report: Report, with_commands: bool = True) -> tuple[Section, ...]:
+    """The sections of the summary, in their order; the answer with the commands that go on from it, or without."""
     content = {
-        ANSWER: _answer(report),
+        ANSWER: _answer(report, with_commands),
         COMPARISON: _comparisons(report),
         OTHERS: _others(report),
         DATA: _data(report),
@@ -106,7 +107,7 @@ def _repeats(report: Report) -> Iterator[str]:
     yield reproduce.REPEATABILITY
 
 
-def _answer(report: Report) -> Iterator[str]:
+def _answer(report: Report, with_commands: bool) -> Iterator[str]:
     if report.unfinished_sentence is not None:
         yield f"**{escape_markdown(report.unfinished_sentence)}**"
         resuming = [each.command for each in report.unfinished if each.command is not None]
@@ -125,7 +126,7 @@ def _answer(report: Report) -> Iterator[str]:
             yield f"Not settled:\n\n{_bullets(answer.questions)}"
         else:
             yield escape_markdown(answer.open_questions or "")
-    if report.first_commands:
+    if report.first_commands and with_commands:
         yield "Try it:"
         yield _commands(report.first_commands)
     yield "\n".join(f"- {escape_markdown(name)}: <{url}>" for name, url in report.tracker_pages.items())

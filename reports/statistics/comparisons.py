@@ -17,6 +17,7 @@ from math import sqrt
 import numpy as np
 from scipy import stats
 
+from reports import units
 from reports.statistics.estimates import Array, Estimate, rows_variance
 from reports.statistics.intervals import (
     LEVEL,
@@ -29,7 +30,7 @@ from reports.statistics.intervals import (
     with_seeds,
 )
 from reports.statistics.resampling import flip_interval, sign_flip_p
-from reports.text import joined, text
+from reports.text import text
 
 # With fewer, even equal signs in all of them are not significant at 5 % (sign test of 5 rows: 2 / 2^5 = 0.06).
 MIN_CLUSTERS = 6
@@ -228,7 +229,7 @@ def _numbers(one: Estimate, other: Estimate, paired: bool) -> str:
     seeds = {each.seeds for each in (one, other) if not each.untrained}
     if seeds <= {1}:
         return rows
-    return text("{rows}, {counts} seeds", rows=rows, counts=joined(" and ", map(str, sorted(seeds))))
+    return text("{rows}, {counts} seeds", rows=rows, counts=units.join(list(map(str, sorted(seeds)))))
 
 
 def _of_clusters(rows: str, estimate: Estimate) -> str:

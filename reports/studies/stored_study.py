@@ -36,7 +36,9 @@ class ClaimOutcome:
 @dataclass(frozen=True)
 class StoredStudy:
     """``seconds``: from the start of the run to its end, without its report. ``trials``: that ended, the untrained
-    model's scoring not among them. ``machine``: in general words. ``spec_sha256``: of the spec's text.
+    model's scoring not among them. ``machine``: in general words. ``spec_sha256``: of the spec's text. ``overrides``:
+    what the command line changed of it, but for resources and tracking. ``note``: what is to be known of the outcomes,
+    written by hand once they were known: a reason, or what is loose in a claim.
     """
 
     name: str
@@ -48,6 +50,8 @@ class StoredStudy:
     spec_sha256: str | None
     packages: dict[str, str]
     claims: tuple[ClaimOutcome, ...]
+    overrides: tuple[str, ...] = ()
+    note: str | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -74,6 +74,7 @@ def _study(
         "minutes": round(seconds / 60, 1) if seconds is not None else _predicted_minutes(name),
         "minutes_are": "predicted" if stored is None else "measured",
         "machine": stored["machine"] if stored else None,
+        "note": stored.get("note") if stored else None,
         "claims": claims,
     }
 
@@ -103,6 +104,8 @@ def _lines(study: dict[str, Any]) -> Iterator[str]:
         yield f"{INDENT}{claim['outcome'] or 'not run yet'}: {claim['claim']}{figures}{source}"
         if claim["outcome"] == "not settled" and claim["reason"]:
             yield f"{INDENT}{INDENT}{claim['reason']}"
+    if study["note"]:
+        yield f"{INDENT}note: {study['note']}"
 
 
 def _time(study: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Runs of studies: stores them in ``reports/studies``, compares others with these, and writes the table of README.
 
-python -m tests.helpers.studies store runs/study-memory ...
+python -m tests.helpers.studies store runs/study-memory ... [--note TEXT]  # what is to be known of the outcomes
 python -m tests.helpers.studies compare runs/study-memory ...      # exit 1 where a claim comes out otherwise
 python -m tests.helpers.studies table                              # the table of studies in README.md
 """
@@ -23,7 +23,7 @@ COLUMNS = ("study", "claim", "published by", "what came out", "estimate", "time"
 
 
 def table(studies: Sequence[StoredStudy]) -> str:
-    """A row for each claim of the studies, as Markdown."""
+    """A row for each claim of the studies, as Markdown, and below it the notes that belong to their outcomes."""
     lines = [COLUMNS, ("---",) * len(COLUMNS)]
     for study in studies:
         lines += [
@@ -31,14 +31,15 @@ def table(studies: Sequence[StoredStudy]) -> str:
                 f"[{study.name}](reports/studies/{study.name}/summary.md)",
                 escape_markdown(claim.statement),
                 escape_markdown(claim.source or ""),
-                claim.outcome,
+                f"{claim.outcome} (note below)" if study.note else claim.outcome,
                 escape_markdown("; ".join(claim.figures)),
                 units.duration(study.seconds),
                 escape_markdown(study.machine),
             )
             for claim in study.claims
         ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    notes = [f"\n{study.name}: {escape_markdown(study.note)}\n" for study in studies if study.note]
+    return "".join([*(f"| {' | '.join(line)} |\n" for line in lines), *notes])
 
 
 def with_table(text: str) -> str:
@@ -48,10 +49,17 @@ def with_table(text: str) -> str:
 
 
 def compare(runs: Sequence[Path], folder: Path = FOLDER) -> int:
-    """Says of each run which claims come out otherwise than they are stored; the exit code."""
+    """Says of each run which claims come out otherwise than they are stored, and of each that can't be compared why;
+    the exit code.
+    """
     stored, wrong = stored_studies(folder), False
     for run in runs:
-        again, _ = study_of(run)
+        try:
+            again, _ = study_of(run)
+        except (ValueError, FileNotFoundError) as error:
+            print(f"not compared: {error}")
+            wrong = True
+            continue
         before = stored.get(again.name)
         sentences = ["nothing is stored"] if before is None else list(differences(before, again))
         wrong |= bool(sentences)
@@ -61,11 +69,14 @@ def compare(runs: Sequence[Path], folder: Path = FOLDER) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    command, runs = arguments[:1], [Path(argument) for argument in arguments[1:]]
+    command, note = arguments[:1], None
+    if command == ["store"] and arguments[-2:-1] == ["--note"]:
+        *arguments, _, note = arguments
+    runs = [Path(argument) for argument in arguments[1:]]
     try:
         if command == ["store"] and runs:
             for run in runs:
-                study = store(run, FOLDER)
+                study = store(run, FOLDER, note)
                 print(f"{study.name}: {', '.join(claim.outcome for claim in study.claims)}")
             return 0
         if command == ["compare"] and runs:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from reports.claims.wording import claim_sentences
+from reports.text import translated
 from tests.helpers.claimed_runs import found
 from tests.helpers.run_folders import MIB, record, write_run
 
@@ -71,3 +73,10 @@ def test_larger_weights_save_nothing_to_compare_with(tmp_path: Path) -> None:
     turned = SAVED | {"a": "full", "b": "lora", "at_most": 1.2}
     (claim,) = found(run(tmp_path / "run", turned))
     assert claim.reason == "the weights of full are not smaller than those of lora"
+
+
+def test_bounds_and_ranges_are_said_in_chinese(tmp_path: Path) -> None:
+    (claim,) = found(run(tmp_path / "run", SAVED | {"at_least": 0.8, "at_most": 1.2}))
+    said = translated(claim_sentences([claim])[0], "zh")
+    assert "与 lora 相比，qlora-4bit 节省的内存为其权重缩小量的至少 80 % 且至多 120 %" in said
+    assert "在峰值的可重复范围内为" in said

@@ -9,6 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from reports.analysis.cells import collect_cells
 from reports.claims.setting_values import domain_values
+from reports.text import translated
 from tests.helpers.claimed_runs import ROWS, found
 from tests.helpers.run_folders import record, write_journal, write_run, write_scores
 from trainables import results
@@ -47,6 +48,7 @@ def test_flat_over_a_setting_compares_the_best_trial_at_each_value(tmp_path: Pat
     flat, unknown = found(run)
     assert flat.outcome == "supported"
     assert flat.statement == "lora's quality differs by at most 5.0 points over rank 4, 8 and 16"
+    assert "随 rank 4、8 和 16 的变化" in translated(flat.statement, "zh")
     assert flat.figures[0].value == pytest.approx(1 / ROWS)
     assert "recorded no list of values" in (unknown.reason or "")
     (run / "study-sft-lora.journal").unlink()

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import hashlib
 
-from reports.studies.stored_study import stored_studies
+from reports.studies.stored_study import FILE, stored_studies
+from reports.studies.storing import SUMMARY, without_paths
 from sweeps.spec.spec import SHIPPED, read
 from tests.helpers import studies
+
+
+def test_studies_are_stored_without_paths_of_the_machine_that_ran_them() -> None:
+    folders = [studies.FOLDER / name for name in stored_studies()]
+    assert folders
+    for folder in folders:
+        texts = [(folder / name).read_text(encoding="utf-8") for name in (FILE, SUMMARY)]
+        assert not [text for text in texts if without_paths(text) != text], folder
 
 
 def test_each_stored_study_is_of_the_shipped_spec_as_it_is() -> None:

@@ -43,14 +43,23 @@ def test_a_stored_study_has_its_claims_with_source_outcome_and_interval(tmp_path
     assert within.results[0]["low"] < within.results[0]["estimate"] < within.results[0]["high"]
 
 
-def test_what_is_stored_names_no_host(tmp_path: Path) -> None:
-    store(study_run(tmp_path / "run"), tmp_path / "studies")
+def test_what_is_stored_names_no_host_and_no_folder(tmp_path: Path) -> None:
+    run = study_run(tmp_path / "run")
+    file = min(run.glob("trials/*/record.json"))
+    failed = json.loads(file.read_text()) | {"status": "failed", "error": f"no {run}/spec.yaml; see {run}"}
+    file.write_text(json.dumps(failed))
+    store(run, tmp_path / "studies")
     folder = tmp_path / "studies" / "study-a"
     assert {path.name for path in folder.iterdir()} == {"trials.parquet", "summary.md", FILE}
-    assert HOST not in (folder / "summary.md").read_text() + (folder / FILE).read_text()
+    texts = (folder / "summary.md").read_text() + (folder / FILE).read_text()
+    assert HOST not in texts
+    assert str(tmp_path) not in texts
     trials = pq.read_table(folder / "trials.parquet")
     assert trials.num_rows == 12
     assert HOST not in str(trials.to_pylist())
+    assert str(tmp_path) not in str(trials.to_pylist())
+    assert "no spec.yaml; see run" in str(trials["error"].to_pylist())
+    assert "no spec.yaml; see run" in texts
     assert "Supported: lora is at most 5.0 points worse than full" in (folder / "summary.md").read_text()
 
 
@@ -119,3 +128,47 @@ def test_the_table_has_a_row_for_each_claim(tmp_path: Path) -> None:
     assert head.startswith("| study | claim | published by | what came out |")
     assert "| lora is at most 5.0 points worse than full | Hu and others, 2021 | supported |" in within
     assert "| 1 min 30 s | 2 cores, Intel Xeon CPU |" in better
+
+
+def test_a_note_stands_beside_the_outcomes_as_long_as_these_are_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "studies"
+    study = store(study_run(tmp_path / "run"), folder, "small models | differ")
+    assert studies.table([study]).endswith("\nstudy-a: small models \\| differ\n")
+    assert "| supported (note below) |" in studies.table([study])
+    assert "\nNote: small models \\| differ\n" in (folder / "study-a" / "summary.md").read_text()
+    assert store(study_run(tmp_path / "again"), folder).note == study.note
+    assert store(study_run(tmp_path / "other", WITHIN), folder).note is None
+
+
+def test_a_run_of_another_spec_or_with_other_settings_is_not_as_stored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(study_run(tmp_path / "run"), tmp_path / "studies")
+    again = study_run(tmp_path / "again")
+    environment = json.loads((again / "environment.json").read_text())
+    changes = {"overrides": ["resources.cpus=1", "train.steps=4"]}
+    (again / "environment.json").write_text(json.dumps(environment | changes))
+    (again / "spec.yaml").write_text("name: study-a\n# longer\n")
+    assert studies.compare([again], tmp_path / "studies") == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "study-a: its spec is another one than when it was stored: run it anew",
+        "study-a: stored with nothing changed by --set, now train.steps=4",
+    ]
+
+
+def test_a_run_with_a_damaged_file_is_not_stored(tmp_path: Path) -> None:
+    run = study_run(tmp_path / "run")
+    min(run.glob("trials/*/record.json")).write_text("{")
+    with pytest.raises(ValueError, match=r"record\.json is damaged"):
+        store(run, tmp_path / "studies")
+
+
+def test_a_run_that_is_missing_does_not_keep_the_next_from_being_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = study_run(tmp_path / "run")
+    store(run, tmp_path / "studies")
+    assert studies.compare([tmp_path / "missing", run], tmp_path / "studies") == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("not compared: ")
+    assert said[1].startswith("study-a: as stored")

@@ -28,7 +28,12 @@ def stored(name: str) -> dict[str, Any]:
         }
         for place, claim in enumerate(read(name).claims)
     ]
-    return {"seconds": 720.0, "machine": "2 cores, Intel Xeon CPU", "claims": claims}
+    return {
+        "seconds": 720.0,
+        "machine": "2 cores, Intel Xeon CPU",
+        "claims": claims,
+        "note": f"of {name}",
+    }
 
 
 def listed(*arguments: str, without: str | None = None) -> str:
@@ -66,6 +71,7 @@ def test_the_list_says_what_came_out_and_what_would_settle_the_rest() -> None:
     assert lines[place + 2] == f"  not settled: statement 0 (figure 0); {published}"
     assert lines[place + 3] == "    9 seeds would settle it"
     assert lines[place + 4] == f"  supported: statement 1 (figure 1); {published}"
+    assert lines[place + 5] == "  note: of study-learning-rates"
 
 
 def test_a_study_that_was_not_run_has_its_claims_in_words_and_the_minutes_of_a_plan(
