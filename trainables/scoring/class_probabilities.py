@@ -11,31 +11,30 @@ import numpy as np
 from trainables.auc import auc
 from trainables.scoring.label_scores import label_scores, macro_f1
 
-NEARLY_ONE = -1e-12  # the largest log-probability, so that the log of what is missing to 1 is finite
-
 
 @dataclass(frozen=True)
 class ClassProbabilities:
-    """``logprobs`` (rows, labels): the log-probability of each of the ``labels`` for each row.
+    """``logits`` (rows, labels): the head's output for each of the ``labels`` for each row.
 
-    They sum to a probability of 1 in each row or, where ``several`` may apply, each is of that label alone.
-
-    >>> found = ClassProbabilities.of_logits(np.array([[2.0, 0.0], [0.0, 1.0]]), ("a", "b"), several=False)
+    >>> found = ClassProbabilities(np.array([[2.0, 0.0], [0.0, 1.0]]), ("a", "b"), several=False)
     >>> found.given, found.measures([("a",), ("a",)])["accuracy"]
     ([('a',), ('b',)], 0.5)
     """
 
-    logprobs: np.ndarray
+    logits: np.ndarray
     labels: tuple[str, ...]
     several: bool
 
-    @classmethod
-    def of_logits(cls, logits: np.ndarray, labels: tuple[str, ...], several: bool) -> ClassProbabilities:
-        """By softmax, or by a sigmoid of each where ``several`` may apply. ``logits``: (rows, labels)."""
-        if several:
-            return cls(-np.logaddexp(0, -logits), labels, several)
-        shifted = logits - logits.max(1, keepdims=True)
-        return cls(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)), labels, several)
+    @cached_property
+    def logprobs(self) -> np.ndarray:
+        """The log-probability of each label for each row, (rows, labels): by softmax, so that a row's probabilities sum
+        to 1, or by a sigmoid of each where ``several`` may apply, each of that label alone.
+        """
+        if self.several:
+            alone: np.ndarray = -np.logaddexp(0, -self.logits)
+            return alone
+        shifted: np.ndarray = self.logits - self.logits.max(1, keepdims=True)
+        return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 
     @cached_property
     def given(self) -> list[tuple[str, ...]]:
@@ -51,8 +50,8 @@ class ClassProbabilities:
         if not self.several:
             chosen: np.ndarray = np.where(has, self.logprobs, 0.0).sum(1)
             return chosen
-        others = np.log(-np.expm1(np.minimum(self.logprobs, NEARLY_ONE)))  # log(1 - p)
-        mean: np.ndarray = np.where(has, self.logprobs, others).mean(1)
+        # log(1 - p) of the logit, as p itself is rounded to 1 where the model is sure.
+        mean: np.ndarray = np.where(has, self.logprobs, -np.logaddexp(0, self.logits)).mean(1)
         return mean
 
     def is_right(self, right: Sequence[Sequence[str]]) -> list[float]:

@@ -18,22 +18,28 @@ from transformers import Trainer
 class ClassTrainer(Trainer):
     """Cross-entropy of each row's class, or binary cross-entropy of every class where several may apply.
 
-    ``class_weights`` (classes,) multiply the loss of a row by the weight of its class. The loss is a plain mean over
-    rows, so that it is the same however a step's rows are divided.
+    ``class_weights`` (classes,) multiply the loss of a row by the weight of its class. The loss of a step is a plain
+    mean over its rows, however these are divided into batches.
     """
 
     def __init__(self, *args: Any, class_weights: Sequence[float] | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
         self.class_weights = None if class_weights is None else torch.tensor(class_weights)
-        # The mean of each batch, which transformers then divides by the number of batches in a step.
-        self.model_accepts_loss_kwargs = False
+        # What `compute_loss` returns is divided by the rows of the step already, not of the batch.
+        self.model_accepts_loss_kwargs = True
+
+    def get_batch_samples(self, *args: Any) -> tuple[list[dict[str, Any]], int]:
+        """The batches of a step, and how many rows they have. Each worker has as many: their gradients are averaged."""
+        batches, _ = super().get_batch_samples(*args)
+        return batches, sum(len(batch["targets"]) for batch in batches)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
+        """The sum of the batch's losses by ``num_items_in_batch``, the rows of the step; without it, their mean."""
         targets = inputs["targets"]
         outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-        loss = self._losses(outputs.logits.float(), targets).mean()
+        loss = self._losses(outputs.logits.float(), targets).sum() / (num_items_in_batch or len(targets))
         return (loss, outputs) if return_outputs else loss
 
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:

@@ -14,7 +14,15 @@ from trainables.data.label_counts import count_labels, have_several
 from trainables.data.rows import Classified, Conversation
 from trainables.stages.base import Gives, Metric, ScoredRow, Scores, Task, TrainingStage, TrialParts
 from trainables.stages.forward_pass import Batch, RowLength
-from trainables.stages.label_problems import training_problems, unknown_labels, weight_problem
+from trainables.stages.label_problems import (
+    labels_of_setting,
+    labels_to_learn,
+    lists_problem,
+    training_problems,
+    unknown_labels,
+    weight_problem,
+    weights_of_setting,
+)
 from trainables.tokenization import batching
 from trainables.tokenization.encode import IGNORED, Encoded, encode, encode_prompt
 
@@ -58,11 +66,13 @@ class Classification(TrainingStage):
     @field_validator("labels", mode="before")
     @classmethod
     def _as_texts(cls, value: Any) -> Any:
-        """Labels that YAML reads as numbers or truth values, as rows have them: as texts."""
-        if not isinstance(value, list | tuple):
-            return value
         # A tuple, as strict validation takes no list from here.
-        return tuple(str(each).lower() if isinstance(each, bool) else str(each) for each in value)
+        return labels_of_setting(value) if isinstance(value, list | tuple) else value
+
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _by_text(cls, value: Any) -> Any:
+        return weights_of_setting(value) if isinstance(value, dict) else value
 
     @field_validator("labels")
     @classmethod
@@ -84,9 +94,8 @@ class Classification(TrainingStage):
 
     def filled_by(self, data: Data) -> dict[str, Any]:
         filled: dict[str, Any] = {}
-        # Of one label alone, the check of the rows says what is wrong.
-        if self.labels is None and len(counts := count_labels(data.train)) > 1:
-            filled["labels"] = sorted(counts)
+        if self.labels is None and (labels := labels_to_learn(data.train)) is not None:
+            filled["labels"] = labels
         if self.multi_label is None:
             filled["multi_label"] = have_several(data.train)
         return filled
@@ -109,11 +118,13 @@ class Classification(TrainingStage):
         for name, rows in zip(PART_NAMES, (data.train, data.validation, data.test), strict=True):
             if what := unknown_labels(rows, self.labels):
                 yield "labels", f"{name} rows have {what}"
+            if rows is not data.train and (what := lists_problem(rows, self.multi_label)):
+                yield "multi_label", f"{name} rows have {what}"
         if what := weight_problem(self.class_weights, self.labels, self.multi_label):
             yield "class_weights", what
 
     def set_problem(self, rows: Sequence[Any]) -> str | None:
-        what = unknown_labels(rows, self.labels)
+        what = unknown_labels(rows, self.labels) or lists_problem(rows, self.multi_label)
         return None if what is None else f"rows have {what}"
 
     def forward_pass(self, rows: int, length: RowLength) -> Batch:
@@ -197,14 +208,16 @@ class Classification(TrainingStage):
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
         """Per row 1 where exactly its labels were given, else 0; the labels that were given are its prediction."""
         probabilities, right = self.probabilities(policy, rows, cutoff), [row.labels for row in rows]
-        texts = [
-            replace(row, labels=given).label for row, given in zip(rows, probabilities.given, strict=True)
-        ]
-        scored = zip(rows, texts, probabilities.is_right(right), strict=True)
+
+        def text(row: Classified, labels: tuple[str, ...]) -> str:
+            # In the form of the stage: rows of one label, too, are given any number by a head of several.
+            return replace(row, labels=labels, several=bool(self.multi_label)).label
+
+        scored = zip(rows, probabilities.given, probabilities.is_right(right), strict=True)
         return Scores(
             tuple(
-                ScoredRow(number, row.prompt_json(), row.label, text, is_right)
-                for number, (row, text, is_right) in enumerate(scored)
+                ScoredRow(number, row.prompt_json(), text(row, row.labels), text(row, given), is_right)
+                for number, (row, given, is_right) in enumerate(scored)
             ),
             probabilities.measures(right),
         )
@@ -220,7 +233,7 @@ class Classification(TrainingStage):
             )
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
         logits = np.array(map_in_batches(policy, tokens, self.eval_batch, _batch_logits))
-        return ClassProbabilities.of_logits(logits, self.labels, bool(self.multi_label))
+        return ClassProbabilities(logits, self.labels, bool(self.multi_label))
 
 
 def _batch_logits(policy: Policy, rows: Sequence[Encoded]) -> Iterator[list[float]]:

@@ -43,7 +43,8 @@ class CellRows:
 def mixed_rows(
     draft: Draft, configs: Sequence[TrialConfig], data: Data, finder: InputFinder
 ) -> tuple[CellRows, list[Problem]]:
-    """The rows for each of the weights that a cell's search may choose, and those that can't be mixed so.
+    """The rows for each of the weights that a cell's search may choose, and those that can't be mixed so, or that the
+    stage can't learn from: of a classifier, a mixture may lack a label, or have one that the head has no output for.
 
     Which rows are held out does not depend on the weights, and neither does by what answers are judged.
     """
@@ -58,15 +59,25 @@ def mixed_rows(
         if isinstance(found, MissingInput):
             problems.append(draft.problem(("data", *found.setting), found.what))
         else:
-            by_weights[config.data.weights] = replace(found, quality=data.quality, sets=data.sets)
+            mixed = replace(found, quality=data.quality, sets=data.sets)
+            by_weights[config.data.weights] = mixed
+            known = set(config.stage.problems(config, data))  # of the rows that a rule has looked at
+            problems += [
+                draft.problem(("stage", key), f"with data.weights {_written(config.data.weights)}, {what}")
+                for key, what in config.stage.problems(config, mixed)
+                if (key, what) not in known
+            ]
     return CellRows(data, by_weights), problems
 
 
 def mixture_notes(rows: CellRows) -> Iterator[str]:
     """The rows that are really drawn by each of the weights that are searched."""
     for weights, mixture in rows.mixtures:
-        written = ", ".join(f"{weight:g}" for weight in weights or ())
-        yield f"with data.weights [{written}], {mixture_text(mixture)}"
+        yield f"with data.weights {_written(weights)}, {mixture_text(mixture)}"
+
+
+def _written(weights: Weights) -> str:
+    return f"[{', '.join(f'{weight:g}' for weight in weights or ())}]"
 
 
 def mixture_text(mixture: Mapping[str, int]) -> str:

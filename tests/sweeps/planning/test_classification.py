@@ -54,7 +54,8 @@ def test_one_label_alone_and_labels_that_only_held_out_rows_have_are_refused(fol
     )
     unknown = CLASSIFYING.replace("eval_fraction: 0.4", "eval: eval.jsonl")
     assert any(
-        "rows have the label wet, and the head has 2 labels" in each for each in problems(folder, unknown)
+        "the label wet (" in each and "and the head has 2 labels" in each
+        for each in problems(folder, unknown)
     )
     write(folder, "hot")
     assert any("every training row has the label hot" in each for each in problems(folder, CLASSIFYING))
@@ -63,6 +64,29 @@ def test_one_label_alone_and_labels_that_only_held_out_rows_have_are_refused(fol
 def test_texts_that_are_no_labels_are_refused(folder: Path) -> None:
     write(folder, *(f"answer {n}" for n in range(60)))
     assert any("these are texts of their own and no labels" in each for each in problems(folder, CLASSIFYING))
+
+
+def test_a_mixture_that_lacks_a_label_or_has_others_is_refused_where_weights_are_searched(
+    folder: Path,
+) -> None:
+    write(folder, *["hot"] * 9, "cold")
+    rows = [json.dumps({"text": f"ask {n}", "label": ["hot", "cold", "wet"][n % 3]}) for n in range(60)]
+    (folder / "b.jsonl").write_text("\n".join(rows))
+    both = "train: [rows.jsonl, b.jsonl], mix: interleave_over"
+    text = CLASSIFYING.replace("train: rows.jsonl", f"{both}, weights: {{choice: [[1, 1], [60, 1]]}}")
+    assert problems(folder, text) == []
+    # One row in 600 is of the second data set, which alone has the label wet.
+    text = text.replace("interleave_over", "interleave_under").replace("[60, 1]", "[600, 1]")
+    (said,) = problems(folder, text)
+    assert "with data.weights [600, 1], no training row has the label wet; leave it out" in said
+
+
+def test_weights_of_labels_that_are_numbers_are_given_by_these_numbers(folder: Path) -> None:
+    rows = [json.dumps({"text": f"say {n}", "label": n % 2}) for n in range(60)]
+    (folder / "rows.jsonl").write_text("\n".join(rows))
+    weighted = "{kind: classification, class_weights: {0: 1.0, 1: 5.0}}"
+    stage = planned_stage(folder, CLASSIFYING.replace("{kind: classification}", weighted))
+    assert (stage.labels, stage.class_weights) == (("0", "1"), {"0": 1.0, "1": 5.0})
 
 
 def test_no_stage_continues_from_a_classifier_and_none_is_rewarded_by_one(folder: Path) -> None:

@@ -18,7 +18,7 @@ from trainables.data.embedded.command_kinds import KINDS
 from trainables.data.rows import Classified
 from trainables.memory.measurement import measure
 from trainables.scoring.class_probabilities import ClassProbabilities
-from trainables.scoring.label_scores import are_labels, label_scores, macro_f1
+from trainables.scoring.label_scores import are_labels, label_scores, macro_f1, written_label_scores
 from trainables.stages import Classification
 from trainables.tokenization.encode import IGNORED
 from trainables.training.policy import Policy
@@ -223,6 +223,12 @@ def test_macro_f1_is_the_mean_over_the_labels_that_rows_have() -> None:
     assert (scores["a"].precision, scores["a"].recall) == (2 / 3, 2 / 3)
     assert macro_f1(scores) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
     assert macro_f1({}) == 0.0
+    assert label_scores([("a",)], [("b",)])["a"].precision is None
+
+
+def test_thoughts_are_no_part_of_a_written_label() -> None:
+    scores = written_label_scores(["a", "b"], ["<think>It is.</think> a", "<think>Perhaps.</think>a"])
+    assert (scores["a"].hits, scores["a"].given, scores["b"].given) == (1, 2, 0)
 
 
 def test_answers_are_labels_where_few_values_are_shared_by_many_rows() -> None:
@@ -233,7 +239,7 @@ def test_answers_are_labels_where_few_values_are_shared_by_many_rows() -> None:
 
 def test_probabilities_stay_finite_for_extreme_logits() -> None:
     for several in (False, True):
-        found = ClassProbabilities.of_logits(np.array([[900.0, -900.0]]), ("a", "b"), several)
+        found = ClassProbabilities(np.array([[900.0, -900.0]]), ("a", "b"), several)
         assert np.isfinite(list(found.measures([("b",)]).values())).all()
         assert found.given == [("a",)]
 
@@ -303,7 +309,12 @@ TWO = some_rows(*"aabb")
     ("train", "test", "settings", "message"),
     [
         (some_rows(*"aaa"), None, {}, "kind: every training row has the label a, and there are two or more"),
-        (TWO, some_rows("z"), {}, "labels: test rows have the label z, and the head has 2 labels: a, b"),
+        (
+            TWO,
+            some_rows("z"),
+            {},
+            "labels: test rows have the label z (1 row), and the head has 2 labels: a, b",
+        ),
         (TWO, None, {"labels": ["a", "b", "c"]}, "labels: no training row has the label c"),
         (some_rows(*"abcd"), None, {}, "kind: the 4 training rows have 4 different labels"),
         (TWO, None, {"class_weights": {"a": 1.0}}, "class_weights: give each label one weight"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -39,15 +40,31 @@ def parse_classes(value: Any, name: str) -> tuple[tuple[str, ...], bool]:
     return (_label(value, name),), False
 
 
-def _label(value: Any, name: str) -> str:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise SkippedRow("it has no label")
+def label_text(value: Any) -> str | None:
+    """The name of a label that is given as a text, a whole number or a truth value; ``None`` where there is none, which
+    a blank text and NaN say, too. Raises ``ValueError`` for a value that is no label.
+
+    >>> label_text(" a "), label_text(1.0), label_text(True), label_text("True"), label_text(float("nan"))
+    ('a', '1', 'true', 'True', None)
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):  # pandas writes NaN for a gap
+        return None
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():  # pandas writes integers with gaps as floats
         return str(int(value))
     if isinstance(value, str | int):
-        return str(value).strip()
-    raise InvalidRow(
-        f"{name} must be a label, which is a text or a whole number, or a list of labels, got {abbreviated(value)}"
-    )
+        return str(value).strip() or None
+    raise ValueError(f"a label is a text or a whole number, got {abbreviated(value)}")
+
+
+def _label(value: Any, name: str) -> str:
+    try:
+        text = label_text(value)
+    except ValueError:
+        raise InvalidRow(
+            f"{name} must be a label, which is a text or a whole number, or a list of labels, got {abbreviated(value)}"
+        ) from None
+    if text is None:
+        raise SkippedRow("it has no label")
+    return text
