@@ -24,6 +24,7 @@ from starlette.exceptions import HTTPException
 from sweeps.serving.access import Access
 from sweeps.serving.api_error import ApiError
 from sweeps.serving.classification import ClassifyRequest, classify_response
+from sweeps.serving.classification_queue import ClassificationQueue
 from sweeps.serving.engine import Engine, GenerationJob, generate_all, stream_all
 from sweeps.serving.openai_api import ChatRequest, CompletionRequest, ResponseBuilder, usage
 from sweeps.serving.request_body import read_body
@@ -47,7 +48,7 @@ class ReplicaConfig:
     """What a replica serves: ``models``, each its name in requests and the result, as ``resolve`` takes it.
 
     At most ``max_concurrent`` answers of at most ``max_new_tokens`` tokens are generated at a time, and ``max_waiting``
-    more may wait.
+    more may wait; together, that many texts may be classified or wait for it.
     """
 
     models: tuple[tuple[str, str], ...]
@@ -149,8 +150,7 @@ class Api:
             torch.set_num_threads(config.cpus)
         self.config, self.engine = config, Engine(config.max_concurrent)
         self.encoding = ThreadPoolExecutor(1)  # one thread, as tokenizers aren't safe for several
-        self.classifying = ThreadPoolExecutor(1)  # nor are models
-        self.classified = 0  # requests that are being classified or wait
+        self.classifying = ClassificationQueue(config.max_concurrent + config.max_waiting)
         self.started_at = int(time.time())
         self.loaded = _load_models(config)
 
@@ -205,16 +205,13 @@ class Api:
         if not loaded.result.classifies:
             what = f"{body.model} is no classifier; ask it for chat completions or completions"
             raise ApiError(what, param="model")
-        if self.classified >= self.config.max_concurrent + self.config.max_waiting:
+        conversations = body.conversations()
+        if not self.classifying.has_room(len(conversations)):
             raise _too_many()
-        self.classified += 1
         try:
-            work = partial(classify, loaded, body.conversations())
-            found = await asyncio.get_running_loop().run_in_executor(self.classifying, work)
+            found = await self.classifying.run(len(conversations), partial(classify, loaded, conversations))
         except TemplateError as error:
             raise ApiError(str(error), param="messages" if body.messages else "input") from None
-        finally:
-            self.classified -= 1
         several = bool(getattr(loaded.result.config.stage, "multi_label", False))
         return classify_response(body.model, found, several)
 

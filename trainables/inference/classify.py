@@ -16,8 +16,8 @@ from trainables.stages import Classification
 @dataclass(frozen=True)
 class GivenLabels:
     """``labels``: those that a text is given, one or, where several may apply, any number. ``probabilities``: of each
-    label by name. ``tokens``: how many were read; ``truncated``: whether the text has more than the classifier was
-    trained with.
+    label by name. ``tokens``: how many were read; ``truncated``: whether the text has more than the tokens that
+    rows were cut to when the classifier was scored.
     """
 
     labels: tuple[str, ...]
@@ -27,7 +27,7 @@ class GivenLabels:
 
 
 def classify(loaded: LoadedModel, conversations: Sequence[Sequence[Message]]) -> list[GivenLabels]:
-    """The labels of each conversation, cut as in training.
+    """The labels of each conversation, cut as the rows were by which the classifier was scored.
 
     Raises ``TemplateError`` for one that can't be rendered, and ``ModelError`` for a model that is no classifier.
     """
