@@ -41,7 +41,7 @@ OTHERS: dict[str, dict[str, tuple[str, ...]]] = {
         "template": (*NAMES, *ALIASES, "a path"),
     },
 }
-DESCRIBED = ("a path", "a number")  # words, and no values
+DESCRIBED = ("a path", "a number", "a number for each label")  # words, and no values
 
 
 def table(document: str) -> str:
@@ -91,6 +91,9 @@ def values_of(annotation: Any) -> Iterator[Any]:
     """The values of a type's literals; with them, what else the type allows."""
     if get_origin(annotation) is Literal:
         yield from get_args(annotation)
+        return
+    if get_origin(annotation) is dict and get_args(annotation)[1] in (int, float):
+        yield "a number for each label"  # no setting has numbers by other names
         return
     for member in get_args(annotation):
         if member is bool:
