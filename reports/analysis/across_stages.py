@@ -19,6 +19,7 @@ from reports.analysis.comparison import group_of
 from reports.analysis.group import Group
 from reports.analysis.row import Row
 from reports.analysis.yardsticks import measured_by
+from reports.text import text
 
 PAIRS, ANY_ANSWERS = (
     "pair_accuracy",
@@ -26,8 +27,8 @@ PAIRS, ANY_ANSWERS = (
 )  # what they share: policies have both, where a prompt has both kinds
 ACCURACY = "accuracy"
 UNITS = {PAIRS: "fraction", ANY_ANSWERS: "", ACCURACY: "fraction"}
-STAGE_NAME, LABELS_NAME = "preference stages", "head or generation"
-LABELS_NOTE = (
+STAGE_NAME, LABELS_NAME = text("preference stages"), text("classified and written labels")
+LABELS_NOTE = text(
     "A classifier has a head with an output for each label; the other cells write the label as a text. Both are judged "
     "by accuracy on the same rows: the share that got exactly the right label, so that any other text is wrong. The "
     "best trial of each cell is the one with the best objective of its own stage."
@@ -48,10 +49,10 @@ def _labelling_stages(groups: Sequence[Group]) -> Iterator[Group]:
             by_model_and_data.setdefault((group.model, group.data), []).append(group)
     for (model, data), several in by_model_and_data.items():
         if len({group.stage for group in several}) > 1 and any(_is_classified(group) for group in several):
-            cells = [row.cell for group in several for row in group.rows]
-            measured = [
-                measured_by(cell, ACCURACY, UNITS[ACCURACY]) for cell in cells if _has(cell, ACCURACY)
-            ]
+            cells = [row.cell for group in several for row in group.rows if _has(row.cell, ACCURACY)]
+            if len({cell.records[0].stage for cell in cells}) < 2:
+                continue
+            measured = [measured_by(cell, ACCURACY, UNITS[ACCURACY]) for cell in cells]
             # Without the models before training: that of each stage is another, a new head and a model that writes.
             yield replace(group_of(LABELS_NAME, model, data, measured), note=LABELS_NOTE)
 
@@ -61,9 +62,11 @@ def _is_classified(group: Group) -> bool:
 
 
 def _has(cell: Cell, measure: str) -> bool:
-    """Whether all of a cell's results have a measure."""
+    """Whether a cell has results, and all of them have a measure."""
     results = [record for record in cell.records if record.quality is not None]
-    return all(record.quality_name == measure or measure in record.metrics for record in results)
+    return bool(results) and all(
+        record.quality_name == measure or measure in record.metrics for record in results
+    )
 
 
 def _preference_stages(groups: Sequence[Group]) -> list[Group]:

@@ -1,7 +1,8 @@
 """Which labels the best trial of a cell gave to the test rows: a confusion matrix, and each label's precision, recall
 and F1.
 
-A language model that writes the label as a text is judged alike: what it wrote is the label that it gave.
+A language model that writes the label as a text is judged alike: what it wrote after its thoughts is the label that it
+gave.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 from reports.analysis.group import Group
 from reports.analysis.row import Row
+from trainables.data.thinking import without_thinking
 from trainables.results import reading
 
 MACRO_F1 = "macro_f1"  # recorded where rows have labels
@@ -61,12 +63,12 @@ def label_results(row: Row) -> LabelResults | None:
     with reading(path):
         table = pq.read_table(path, columns=["reference", "prediction"])
     several = bool((row.best.config.get("stage") or {}).get("multi_label"))
-    rows = [(right, given or "") for right, given in zip(*map(list, table.to_pydict().values()), strict=True)]
-    return counted(rows, several)
+    return counted(zip(*table.to_pydict().values(), strict=True), several)
 
 
-def counted(rows: Iterable[tuple[str, str]], several: bool) -> LabelResults:
-    """The results of (reference, prediction) of each row; where ``several`` may apply, each is a JSON list.
+def counted(rows: Iterable[tuple[str | None, str | None]], several: bool) -> LabelResults:
+    """The results of (reference, prediction) of each row, ``None`` or empty where it has none; where ``several`` may
+    apply, each is a JSON list.
 
     >>> found = counted([("a", "a"), ("a", "b"), ("b", "b")], several=False)
     >>> found.labels, found.precision("a"), found.recall("a"), found.pairs["a", "b"]
@@ -77,15 +79,18 @@ def counted(rows: Iterable[tuple[str, str]], several: bool) -> LabelResults:
     given: Counter[str] = Counter()
     hits: Counter[str] = Counter()
     for reference, prediction in rows:
-        right, found = (
-            set(json.loads(text)) if several else {text.strip()} for text in (reference, prediction)
-        )
+        right, found = (_labels(text or "", several) for text in (reference, prediction))
         has.update(right)
         given.update(found)
         hits.update(right & found)
-        if not several:
-            pairs[reference.strip(), prediction.strip()] += 1
+        if not several and right:
+            pairs["".join(right), "".join(found)] += 1
     return LabelResults(None if several else pairs, has, given, hits)
+
+
+def _labels(text: str, several: bool) -> set[str]:
+    found = json.loads(text or "[]") if several else [without_thinking(text)]
+    return {label for label in found if label}
 
 
 def labelled(groups: Iterable[Group]) -> list[Group]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reports import units
 from reports.analysis.across_stages import LABELS_NAME, LABELS_NOTE
 from reports.analysis.group import Group
@@ -9,23 +11,33 @@ from reports.analysis.label_results import LabelResults, label_results, labelled
 from reports.analysis.row import Row
 from reports.pages.tables import Table
 
-__all__ = ["LABELS_NAME", "LABELS_NOTE", "NOTE", "confused_cell", "confusion", "label_scores", "labelled"]
+__all__ = [
+    "LABELS_NAME",
+    "LABELS_NOTE",
+    "NOTE",
+    "confused_cell",
+    "confusion",
+    "label_scores",
+    "labelled",
+    "stored_results",
+]
 
+SHOWN_CELLS = 6  # the best
+SHOWN_LABELS = 20  # of the table of which were taken for which: the most frequent
+OTHER = "any other"  # a text that is no label, a label that no row has, or one that is too rare to be shown
 NOTE = (
     "Of the test rows, by the best trial of each cell. Precision is the share of the rows given a label that have it, "
     "recall the share of the rows with a label that were given it, F1 their harmonic mean. Macro-F1 is the mean of the "
     "labels' F1, in which rare labels count as much as frequent ones; it has no interval here, as tests and intervals "
-    "are of accuracy. The last table is of the cell with the best quality: rows by the label that they have, columns "
-    "by the label that they were given."
+    "are of accuracy. The last table is of the best cell whose predictions are stored: rows by the label that they "
+    f"have, columns by the label that they were given, of the {SHOWN_LABELS} most frequent labels. "
+    f"'{OTHER.capitalize()}' counts rarer labels, labels that no row has, and texts that are no label."
 )
-SHOWN_CELLS = 6  # the best
-SHOWN_LABELS = 20  # of the table of which were taken for which: the most frequent
-OTHER = "no label"  # a text that is none of the rows' labels, or a label that no row has
+Known = Sequence[tuple[Row, LabelResults]]
 
 
-def label_scores(group: Group) -> Table:
+def label_scores(known: Known) -> Table:
     """A row for each label: how many test rows have it, and what each cell reaches."""
-    known = _results(group)
     if not known:
         return Table((), [])
     best, first = known[0]
@@ -50,9 +62,8 @@ def label_scores(group: Group) -> Table:
     return Table(columns, rows, frozenset({"label"}))
 
 
-def confusion(group: Group) -> Table:
-    """The confusion matrix of the cell with the best quality; empty where several labels may apply to a row."""
-    known = _results(group)
+def confusion(known: Known) -> Table:
+    """The confusion matrix of the best of these cells; empty where several labels may apply to a row."""
     pairs = known[0][1].pairs if known else None
     if pairs is None:
         return Table((), [])
@@ -66,13 +77,12 @@ def confusion(group: Group) -> Table:
     return Table(("has", *labels, OTHER), rows, frozenset({"has"}))
 
 
-def confused_cell(group: Group) -> str:
+def confused_cell(known: Known) -> str:
     """The name of the cell that :func:`confusion` is of."""
-    known = _results(group)
     return known[0][0].display_name if known else ""
 
 
-def _results(group: Group) -> list[tuple[Row, LabelResults]]:
-    """The best trained cells that have labels, the best first."""
+def stored_results(group: Group) -> Known:
+    """The best trained cells whose labels are stored, the best first: what the tables are made of."""
     found = ((row, label_results(row)) for row in group.rows[:SHOWN_CELLS])
     return [(row, results) for row, results in found if results is not None]

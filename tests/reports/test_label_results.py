@@ -12,8 +12,9 @@ from reports.analysis.comparison import compare
 from reports.analysis.label_results import counted
 from reports.analysis.recommendation.row_caveats import different_rows
 from reports.pages import label_tables
+from reports.values import current_values
 from reports.write import write
-from tests.helpers.run_folders import record, write_run
+from tests.helpers.run_folders import failed, record, write_run
 from trainables import results
 from trainables.results import Record
 
@@ -76,6 +77,31 @@ def test_where_several_labels_may_apply_each_is_counted_on_its_own() -> None:
     assert (found.f1("a"), found.f1("b")) == (1.0, 0.0)
 
 
+def test_a_row_without_an_answer_is_given_no_label() -> None:
+    found = counted([('["a"]', ""), ('["a"]', None), (None, '["a"]')], several=True)
+    assert (found.has["a"], found.given["a"], found.hits["a"]) == (2, 1, 0)
+    found = counted([("a", None), ("a", ""), (None, "a")], several=False)
+    assert (found.recall("a"), found.precision("a")) == (0.0, 0.0)
+
+
+def test_thoughts_are_no_part_of_a_written_label() -> None:
+    found = counted([("a", "<think>\nIt is.\n</think>\n\na"), ("b", "perhaps a</think>a")], several=False)
+
+    assert (found.given["a"], found.hits["a"], found.pairs) == (2, 1, {("a", "a"): 1, ("b", "a"): 1})
+
+
+def test_labels_beyond_those_that_are_shown_are_called_others(tmp_path: Path) -> None:
+    labels = [f"label {number:02d}" for number in range(label_tables.SHOWN_LABELS + 1)]
+    rows = [(label, label) for label in labels] + [(labels[0], labels[-1]), (labels[0], "a new one")]
+    row = compare([results.read_run(run_of(tmp_path / "run"))])[0].rows[0]
+
+    table = label_tables.confusion([(row, counted(rows, several=False))])
+
+    assert table.columns[-2:] == (labels[-2], "any other")
+    assert table.rows[0][-1] == "2"
+    assert len(table.rows) == label_tables.SHOWN_LABELS
+
+
 def test_a_head_and_a_written_label_are_compared_row_by_row_by_accuracy(tmp_path: Path) -> None:
     (group,) = compare_across_stages(compare([results.read_run(run_of(tmp_path / "run"))]))
 
@@ -89,6 +115,25 @@ def test_a_head_and_a_written_label_are_compared_row_by_row_by_accuracy(tmp_path
     assert "the cells did not train on the same rows" not in list(different_rows(group))
 
 
+def test_cells_without_a_scored_trial_are_not_compared_by_accuracy(tmp_path: Path) -> None:
+    head = [labelled("classification", "lora", BY_HEAD), failed("x", "full", stage="classification")]
+    written = [labelled("sft", "lora", BY_TEXT), failed("y", "full", cell="sft-full")]
+    run = write_run(tmp_path / "run", [*head, *written])
+
+    (group,) = compare_across_stages(compare([results.read_run(run)]))
+
+    assert {row.name for row in group.rows} == {"classification-lora", "sft-lora"}
+
+
+def test_the_comparison_of_a_head_with_written_labels_is_said_in_other_languages(tmp_path: Path) -> None:
+    values = current_values([run_of(tmp_path / "run")])
+
+    said = [*values["translations"]["zh"]["answers"][0]["sentences"]]
+
+    assert values["answers"][0]["title"] == "classified and written labels of smollm2-135m on commands"
+    assert any("分类头" in sentence for sentence in said)
+
+
 def test_a_classifier_alone_is_in_no_such_comparison(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [labelled("classification", "lora", BY_HEAD)])
 
@@ -99,9 +144,9 @@ def test_the_report_shows_which_labels_were_taken_for_which(tmp_path: Path) -> N
     folder = run_of(tmp_path / "run")
     groups = compare([results.read_run(folder)])
 
-    head, text = (label_tables.confusion(group) for group in groups)
+    head, text = (label_tables.confusion(label_tables.stored_results(group)) for group in groups)
 
-    assert head.columns == ("has", "a", "b", "c", "no label")
+    assert head.columns == ("has", "a", "b", "c", "any other")
     assert head.rows == [("a", "5", "1", "0", "0"), ("b", "1", "2", "0", "0"), ("c", "0", "1", "0", "0")]
     assert text.rows[1] == ("b", "0", "0", "0", "3")
     page = write([folder])

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from trainables.data.thinking import without_thinking
+
 MIN_ROWS_PER_LABEL = 5  # in the mean, where answers are taken for labels
 
 
@@ -22,9 +24,9 @@ class LabelScore:
     given: int
 
     @property
-    def precision(self) -> float:
-        """The share of the rows that were given the label which have it; 0 where none was given it."""
-        return self.hits / self.given if self.given else 0.0
+    def precision(self) -> float | None:
+        """The share of the rows that were given the label which have it; ``None`` where none was given it."""
+        return self.hits / self.given if self.given else None
 
     @property
     def recall(self) -> float:
@@ -50,6 +52,12 @@ def label_scores(
                 counts[label] = counts.get(label, 0) + 1
     ordered = sorted(has, key=lambda label: (-has[label], label))
     return {label: LabelScore(hits.get(label, 0), has[label], given.get(label, 0)) for label in ordered}
+
+
+def written_label_scores(references: Sequence[str], answers: Sequence[str]) -> dict[str, LabelScore]:
+    """The scores of labels that a model writes: what it wrote after its thoughts is the label that it gave."""
+    right, given = ([{without_thinking(text)} for text in texts] for texts in (references, answers))
+    return label_scores(right, given)
 
 
 def macro_f1(scores: Mapping[str, LabelScore]) -> float:

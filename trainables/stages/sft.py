@@ -109,7 +109,7 @@ class SFT(TrainingStage):
         """Per row its score by the quality. Raises ``ScorerError`` for a function of the user's that fails."""
         from trainables.data.thinking import answer_matches
         from trainables.scoring.generation import generate_answers, preview_answers
-        from trainables.scoring.label_scores import are_labels, label_scores, macro_f1
+        from trainables.scoring.label_scores import are_labels, macro_f1, written_label_scores
         from trainables.scoring.likelihood import log_likelihoods, mean_logprobs
         from trainables.scoring.text_metrics import answer_similarity
 
@@ -128,12 +128,7 @@ class SFT(TrainingStage):
         by_row: dict[str, Sequence[float]] = {"loss": losses, "exact_match": matches}
         metrics["exact_match"] = sum(matches) / len(matches)
         if chosen == "exact_match" and are_labels(references):
-            # As of a classifier: what the model wrote is the label that it gave.
-            given = [
-                {right if match else text.strip()}
-                for right, match, text in zip(references, matches, answers, strict=True)
-            ]
-            by_label = label_scores([{right} for right in references], given)
+            by_label = written_label_scores(references, answers)
             metrics |= {"accuracy": metrics["exact_match"], "macro_f1": macro_f1(by_label)}
         if self.predict_with_generate or chosen in ("rouge_l", "chrf"):
             for measure in answer_similarity(answers, references)[0]:
