@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trainables.results import Record
-from trainables.system.wording import clock
+from trainables.system.wording import clock, percent
 
 PARTS = {"train_seconds": "training steps", "eval_seconds": "scoring", "setup_seconds": "setting up"}
 
@@ -21,7 +21,7 @@ def time_shares(records: Iterable[Record], seconds: float, at_once: int) -> str 
     total = at_once * seconds
     if not spent[PARTS["train_seconds"]] or total <= 0:
         return None
-    shares = [f"{amount / total:.0%} in {what}" for what, amount in spent.items()]
+    shares = [f"{percent(amount / total)} in {what}" for what, amount in spent.items()]
     rest = max(0.0, 1 - sum(spent.values()) / total)
     at_a_time = f"{at_once} trials at a time" if at_once > 1 else "one trial at a time"
-    return f"of {clock(seconds)} with {at_a_time}: {', '.join(shares)}, {rest:.0%} in all else"
+    return f"of {clock(seconds)} with {at_a_time}: {', '.join(shares)}, {percent(rest)} in all else"

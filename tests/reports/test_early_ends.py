@@ -43,8 +43,18 @@ def test_what_was_done_early_is_told_with_its_reason_its_step_and_the_share_of_t
     questions = [question for answer in report.answers for question in answer.questions]
     assert (
         "1 of 3 finished trials ended before the last step, as validations got no better (train.early_stopping), so "
-        "that these cells made fewer steps than were planned for these trials: lora 75%"
+        "that these cells made fewer steps than were planned for these trials: lora 75 %"
     ) in questions
+
+
+def test_a_share_of_the_budget_below_all_of_it_is_not_rounded_to_all_of_it(tmp_path: Path) -> None:
+    planned = {"train": {"steps": 1000, "learning_rate": 1e-3}}
+    found = [
+        record("a1", "lora", steps=996, kept_step=900, stop_reason=REASON, config=planned),
+        record("b1", "full", steps=1000, kept_step=1000, config=planned),
+    ]
+    report = build_report([results.read_run(write_run(tmp_path / "run", found))])
+    assert any("trials: lora 99.6 %" in question for question in report.answers[0].questions)
 
 
 def test_nothing_is_said_of_early_ends_where_all_ran_to_their_last_step(tmp_path: Path) -> None:

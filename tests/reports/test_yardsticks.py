@@ -181,6 +181,9 @@ def test_the_answer_says_how_many_test_rows_were_trained_on(tmp_path: Path) -> N
     (group,) = compare([results.read_run(run)])
     said = "12 of 64 test rows end with a user turn that was trained on, 9 with the same answer"
     assert said in answer(group).text
+    write_data(run, data_entry(trained_on=counts | {"turns": 1, "answers": 0}))
+    (group,) = compare([results.read_run(run)])
+    assert "1 of 64 test rows ends with a user turn that was trained on" in answer(group).text
     write_data(run, data_entry(trained_on=counts | {"turns": 0, "answers": 0}))
     (group,) = compare([results.read_run(run)])
     assert "user turn" not in answer(group).text
@@ -189,7 +192,7 @@ def test_the_answer_says_how_many_test_rows_were_trained_on(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("alike", "said"),
     [
-        (1, "1 test row shares 13 words in a row with a training row: it may be"),
+        (1, "1 test row shares 13 words in a row with a training row: it may be a near duplicate,"),
         (7, "7 test rows share 13 words in a row with a training row: they may be near duplicates"),
     ],
 )

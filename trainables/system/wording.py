@@ -14,6 +14,18 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def percent(share: float) -> str:
+    """A share as whole percent; one that would be rounded to 0 % or to 100 % keeps a decimal.
+
+    >>> percent(0.4), percent(0.996), percent(0.0)
+    ('40 %', '99.6 %', '0 %')
+    """
+    hundredths = 100 * share
+    if 0 < hundredths < 1 or 99 < hundredths < 100:
+        return f"{min(max(hundredths, 0.1), 99.9):.1f} %"
+    return f"{hundredths:.0f} %"
+
+
 def clock(seconds: float) -> str:
     """Minutes and seconds, or hours and minutes.
 

@@ -11,6 +11,7 @@ from reports.analysis.recommendation import caveats
 from reports.analysis.recommendation.cheaper_cells import cheaper_cells
 from reports.analysis.recommendation.expected_quality import expected_quality
 from reports.analysis.recommendation.full_precision import precision_of_full
+from reports.analysis.recommendation.trial_ends import OUTCOMES
 from reports.analysis.row import Row
 from reports.analysis.runs.differences import difference_sentence
 from reports.statistics.pareto import EQUAL_PEAKS
@@ -90,18 +91,10 @@ def _sentences(group: Group, recommended: Row | None) -> list[str]:
     return [part for part in parts if part]
 
 
-_ENDED = {
-    "stopped": text("stopped early"),
-    "out_of_memory": text("did not fit in memory"),
-    "failed": text("failed"),
-    "interrupted": text("interrupted"),
-}
-
-
 def _no_answer(group: Group) -> str:
-    counts = {status: sum(row.counts[status] for row in group.rows) for status in _ENDED}
+    counts = {status: sum(row.counts[status] for row in group.rows) for status in OUTCOMES}
     ended = [
-        text("{count} {outcome}", count=count, outcome=_ENDED[name])
+        text("{count} {outcome}", count=count, outcome=OUTCOMES[name])
         for name, count in counts.items()
         if count
     ]

@@ -9,6 +9,7 @@ from reports.analysis import studies
 from reports.analysis.group import Group
 from reports.analysis.recommendation import row_caveats, unsettled
 from reports.analysis.recommendation.early_ends import fewer_steps
+from reports.analysis.recommendation.trial_ends import outcome
 from reports.analysis.row import Row
 from reports.analysis.search.rate_search import LEARNING_RATE, rate_search
 from reports.text import text
@@ -55,22 +56,15 @@ def _not_settled(group: Group) -> Iterator[str]:
         )
 
 
-_ENDED = {
-    "failed": (text("failed"), text("failed")),
-    "out_of_memory": (text("did not fit in memory"), text("did not fit in memory")),
-    "interrupted": (text("was interrupted"), text("were interrupted")),
-}
-
-
 def _without_result(group: Group) -> Iterator[str]:
-    for status, (singular, plural) in _ENDED.items():
+    for status in ("failed", "out_of_memory", "interrupted"):
         rows = [row for row in group.rows if row.counts[status]]
         if rows:
             count = sum(row.counts[status] for row in rows)
             yield text(
                 "{trials} {outcome} ({cells})",
                 trials=units.count(count, "trial"),
-                outcome=singular if count == 1 else plural,
+                outcome=outcome(status, count),
                 cells=units.join([row.name for row in rows]),
             )
     # Apart from the counts above: a cell may have failed trials and a result, or neither.

@@ -32,7 +32,7 @@ def fewer_steps(group: Group) -> Iterator[str]:
         trials=units.count(trained, "finished trial"),
         used=text(
             ", so that these cells made fewer steps than were planned for these trials: {shares}",
-            shares=units.join([f"{name} {share:.0%}" for name, share in shares.items()]),
+            shares=units.join([f"{name} {units.percent(share)}" for name, share in shares.items()]),
         )
         if shares
         else "",

@@ -37,7 +37,10 @@ def trained_on(group: Group) -> Iterator[str]:
     most = max(found, key=lambda counts: int(counts["turns"]), default=None)
     if most is not None and most["turns"]:
         yield text(
-            "{turns} of {rows} end with a user turn that was trained on, {answers} with the same answer, so that "
+            "{turns} of {rows} ends with a user turn that was trained on, {answers} with the same answer, so that "
+            "qualities on new questions may be lower"
+            if int(most["turns"]) == 1
+            else "{turns} of {rows} end with a user turn that was trained on, {answers} with the same answer, so that "
             "qualities on new questions may be lower",
             turns=most["turns"],
             rows=units.count(most["test_rows"], "test row"),
@@ -46,8 +49,8 @@ def trained_on(group: Group) -> Iterator[str]:
     alike = max((int(counts.get("near_duplicates") or 0) for counts in found), default=0)
     if alike:
         yield text(
-            "{rows} shares 13 words in a row with a training row: it may be near duplicates, which data.group keeps on "
-            "one side of the split"
+            "{rows} shares 13 words in a row with a training row: it may be a near duplicate, which data.group keeps "
+            "on one side of the split"
             if alike == 1
             else "{rows} share 13 words in a row with a training row: they may be near duplicates, which data.group "
             "keeps on one side of the split",

@@ -14,9 +14,15 @@ def test_the_shares_of_training_scoring_and_setting_up_add_up_with_the_rest() ->
         record("a", train_seconds=20.0, eval_seconds=8.0, setup_seconds=None),
     ]
     assert time_shares(records, 100.0, 2) == (
-        "of 1 min 40 s with 2 trials at a time: 40% in training steps, 10% in scoring, 3% in setting up, "
-        "47% in all else"
+        "of 1 min 40 s with 2 trials at a time: 40 % in training steps, 10 % in scoring, 3 % in setting "
+        "up, 47 % in all else"
     )
+
+
+def test_a_share_is_neither_rounded_to_nothing_nor_to_all() -> None:
+    said = time_shares([record("a", train_seconds=99.6, eval_seconds=0.4, setup_seconds=0.0)], 100.0, 1)
+    assert said is not None
+    assert said.endswith(": 99.6 % in training steps, 0.4 % in scoring, 0 % in setting up, 0 % in all else")
 
 
 @pytest.mark.parametrize(("seconds", "at_once"), [(100.0, 0), (0.0, 2)])
