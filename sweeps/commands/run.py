@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -245,14 +246,16 @@ class Sweep:
                     options.force,
                 )
                 progress.end()
-                ended = [r for r in read_run(location.folder).records if (r.ended_at or "") >= began]
-                at_once = self.plan.spec.resources.concurrent or 0
-                if shares := time_shares(ended, time.monotonic() - clock, at_once):
-                    progress.log(shares)
                 report = final_report(write_report, location.folder, location.display_name, progress.log)
                 if report is not None:
                     looks.mark_reported(location.folder)
                     self.trackers.summarize()
+                seconds, at_once = time.monotonic() - clock, self.plan.spec.resources.concurrent or 0
+                # A line of the log must not cost what comes after it.
+                with suppress(OSError, ValueError):
+                    ended = [r for r in read_run(location.folder).records if (r.ended_at or "") >= began]
+                    if shares := time_shares(ended, seconds, at_once):
+                        progress.log(shares)
             except (KeyboardInterrupt, StorageError) as error:
                 progress.end()
                 self.trackers.hurry()

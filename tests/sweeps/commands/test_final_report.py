@@ -49,6 +49,18 @@ def test_a_report_that_cannot_be_written_costs_no_trial_and_what_writes_it_is_sa
     assert pushed == [True]  # a run at a URL gets its tables all the same
 
 
+def test_a_damaged_table_is_said_of_the_report_that_cannot_be_written_from_it(
+    spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(plan: Any, folder: Path, *others: Any) -> None:
+        (folder / "trials.parquet").write_bytes(b"damaged")
+
+    monkeypatch.setattr(launch, "run", end)
+    found = run(spec)
+    assert "The report could not be written (DamagedFile: " in found.stderr
+    assert "Traceback" not in found.stderr
+
+
 def test_an_error_that_ends_a_sweep_leaves_the_command_that_resumes_it(
     spec: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
