@@ -2,8 +2,9 @@
 
 A place of the table is one number, the time from which its network has all its attempts again (the generic cell rate
 algorithm, ITU-T I.371, 1993), so that an attack of any size leaves the memory as it is. A refused attempt costs
-nothing: once an attack ends, the next key is looked at within :data:`SECONDS_EACH`. Only places are slowed, so that
-an attacker's network locks out nobody who comes from another place.
+nothing: once an attack ends, the next key is looked at within :data:`SECONDS_EACH`. Networks share places: an attacker
+with one network slows, beside that, one in 256 of the others, and one with about 1,500 networks can slow all of them
+for as long as the attack lasts. Nobody's link or session is slowed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable
 AT_ONCE = 5  # attempts of a network that has not tried for a while
 SECONDS_EACH = 2.0  # between two attempts after those
 PLACES = 256  # so an attacker with many networks tries at most 128 keys a second
-IPV6_NETWORK = 64  # bits; the rest of an address is for its owner to choose
+IPV6_NETWORK = 48  # bits: the most that a site usually gets (RFC 6177), which chooses the rest itself
 
 
 class KeyAttempts:

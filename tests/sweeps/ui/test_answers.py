@@ -40,6 +40,7 @@ def test_the_frequent_reasons_of_failures_have_words_and_rare_ones_stay_as_they_
         "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB": "failures.no_memory",
         f"{NOTHING_TO_START_FROM} sft-lora, and no trial of that cell is done": "failures.nothing_to_start_from",
         "stopped by hand at step 12": "failures.by_hand",
+        "its worker died 3 times before it reached another checkpoint, or was ended": "failures.worker_died",
     }
     for sentence, key in sentences.items():
         found = failure_kind(sentence)
@@ -49,5 +50,7 @@ def test_the_frequent_reasons_of_failures_have_words_and_rare_ones_stay_as_they_
     assert {f"failures.{key}" for key, _ in KINDS} == {
         key for key in catalogue("zh") if key.startswith("failures.")
     }
+    assert "no sign of life" in Translator("en")("failures.worker_died", count="3")
+    assert "没有响应" in Translator("zh")("failures.worker_died", count="3")
     assert failure_kind("RuntimeError: something else") is None
     assert failure_kind(None) is None
