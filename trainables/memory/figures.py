@@ -12,6 +12,7 @@ from trainables.config.base import Frozen
 from trainables.config.optimizers.unwrapped import unwrapped
 from trainables.memory.predicted_model import PredictedModel
 from trainables.models.architecture.decoder_shape import MemoryNotPredictable
+from trainables.models.cpu_products import multiplies_in_32_bits
 from trainables.quantizers import QUANTIZERS
 from trainables.training import fsdp
 from trainables.training.worker_group import worker_count
@@ -51,8 +52,9 @@ def predicted_peak(
     if batch is None:
         return None
     attention = policy.causal.config._attn_implementation
+    in_32_bits = multiplies_in_32_bits(policy.dtypes.compute)
     try:
-        return model.predict(config, batch, policy.device, attention, worker_count())[0].total
+        return model.predict(config, batch, policy.device, attention, worker_count(), in_32_bits)[0].total
     except MemoryNotPredictable:
         return None
 

@@ -115,12 +115,13 @@ def _gpu_head_moments(sizes: StepSizes) -> list[MemoryPrediction]:
 def _cpu_head_moments(sizes: StepSizes) -> list[MemoryPrediction]:
     """While the head of ``training.label_head`` computes the loss with its gradients, and when the latter are used.
 
-    Processors multiply 16 bits as they are, with a cast of the whole head where it trains, or in 32 bits, with casts of
-    parts: the larger one counts.
+    Some processors multiply 16 bits as they are, and on others it is done in 32 bits. Where it isn't known which one
+    trains, the larger counts.
     """
     widths, labels, kept = sizes.widths, sizes.batch.labels, sizes.kept
-    logits = FP32 * sizes.vocab * cpu_chunk_tokens(labels, sizes.vocab, FP32)
-    in_parts = FP32 * min(CAST_PIECE, sizes.head_params) if widths.compute != FP32 else 0
+    known = sizes.multiplies_in_32_bits
+    ways = (widths.compute, FP32) if known is None else (FP32 if known else widths.compute,)
+    logits = max(_cpu_logits(sizes, width) for width in ways)
     hidden_gradient = (widths.compute + FP32) * labels * sizes.hidden
     layer_casts = sizes.layer_casts if sizes.checkpointing else 0
     head_sum = FP32 * sizes.head_params * sizes.head_trains
@@ -130,10 +131,21 @@ def _cpu_head_moments(sizes: StepSizes) -> list[MemoryPrediction]:
             sizes,
             head_sum,
             kept + layer_casts,
-            logits + max(in_parts, sizes.head_cast) + hidden_gradient,
+            logits + hidden_gradient,
         ),
         _head_moment(sizes, gradient, kept, hidden_gradient + _head_sum(sizes)),
     ]
+
+
+def _cpu_logits(sizes: StepSizes, width: int) -> int:
+    """The logits (tokens, vocab) of a chunk and what is beside them, where products have numbers of ``width`` bytes."""
+    head, piece = sizes.head_params, min(CAST_PIECE, sizes.head_params)
+    is_cast = width != (sizes.widths.trainable if sizes.head_trains else sizes.widths.frozen)
+    logits = width * sizes.vocab * cpu_chunk_tokens(sizes.batch.labels, sizes.vocab, width)
+    if width == FP32:
+        return logits + FP32 * piece * is_cast  # a part of the head at a time
+    # The head as a whole, and a part of its gradient at a time.
+    return logits + width * (head * is_cast + piece * sizes.head_trains)
 
 
 def _head_sum(sizes: StepSizes) -> int:

@@ -56,18 +56,25 @@ class PredictedModel:
         return cls(shape, config)
 
     def predict(
-        self, config: TrialConfig, batch: Batch, device: str, attention: str, workers: int = 1
+        self,
+        config: TrialConfig,
+        batch: Batch,
+        device: str,
+        attention: str,
+        workers: int = 1,
+        multiplies_in_32_bits: bool | None = None,
     ) -> tuple[MemoryPrediction, Source]:
         """The peak of a training step, as ``prediction.predict`` gives it, and how it was predicted.
 
         Raises ``MemoryNotPredictable``, which says why.
         """
+        how = (batch, device, attention, workers, multiplies_in_32_bits)
         if self.shape is not None:
             try:
-                return predict(config, self.shape, batch, device, attention, workers), "formula"
+                return predict(config, self.shape, *how), "formula"
             except MemoryNotPredictable:
                 if self.config is None or batch.rollout is not None:
                     raise
         if self.config is None:
             raise MemoryNotPredictable("its config.json is unknown")
-        return predict_by_trace(config, self.config, batch, device, attention, workers), "traced"
+        return predict_by_trace(config, self.config, *how), "traced"

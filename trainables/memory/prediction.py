@@ -34,19 +34,29 @@ if TYPE_CHECKING:
 
 
 def predict(
-    config: TrialConfig, shape: DecoderShape, batch: Batch, device: str, attention: str, workers: int = 1
+    config: TrialConfig,
+    shape: DecoderShape,
+    batch: Batch,
+    device: str,
+    attention: str,
+    workers: int = 1,
+    multiplies_in_32_bits: bool | None = None,
 ) -> MemoryPrediction:
     """The peak while training one step after the first, above the process's baseline, in bytes.
 
     ``batch`` is one worker's share of a forward pass, and the peak is that of one worker. ``device`` is "cpu" or
-    "cuda", ``attention`` transformers' name of the implementation. The base model's config, which has no method, has
-    no training step to predict. Raises ``MemoryNotPredictable`` for a method that the formula doesn't cover.
+    "cuda", ``attention`` transformers' name of the implementation; ``multiplies_in_32_bits`` as in ``TrainingStep``.
+    The base model's config, which has no method, has no training step to predict. Raises ``MemoryNotPredictable`` for a
+    method that the formula doesn't cover.
     """
     assert config.method is not None
     if batch.outputs is not None:  # another head stands in the place of the one that predicts tokens
         shape = replace(shape, outputs=batch.outputs)
     footprint = config.method.footprint(shape)
-    step = TrainingStep(config.train, shape, footprint, batch, device, attention, config.model.dtype, workers)
+    dtype = config.model.dtype
+    step = TrainingStep(
+        config.train, shape, footprint, batch, device, attention, dtype, workers, multiplies_in_32_bits
+    )
     sizes = formula_sizes(step)
     if batch.rollout is not None:
         kept = None if config.method.reference_stays else config.method.footprint_over_time(shape)
@@ -61,6 +71,7 @@ def predict_by_trace(
     device: str,
     attention: str,
     workers: int = 1,
+    multiplies_in_32_bits: bool | None = None,
 ) -> MemoryPrediction:
     """The same for any model, given by its ``config.json``, by a traced step in place of the formula.
 
@@ -69,7 +80,8 @@ def predict_by_trace(
     if batch.rollout is not None:
         raise MemoryNotPredictable("no formula covers it, and the sampling of answers can't be traced")
     trace = traced(TracedCase.of_trial(config, model, batch, attention))
-    return _highest(training_moments(traced_sizes(config, trace, batch, device, workers)))
+    sizes = traced_sizes(config, trace, batch, device, workers, multiplies_in_32_bits)
+    return _highest(training_moments(sizes))
 
 
 def _highest(moments: list[MemoryPrediction]) -> MemoryPrediction:

@@ -49,7 +49,8 @@ class StepSizes:
     ``head_params``: weights of the head that predicts tokens, (vocab, ``hidden``); ``head_trains``: whether it trains.
     ``embedding``: what is there for a moment, beside all gradients, while the embedding's is computed.
     ``update``: what the optimizer's step takes for a moment. ``before_layers``: for a moment between the head and the
-    layers of the backward pass; ``forward``: in the forward pass, before the head.
+    layers of the backward pass; ``forward``: in the forward pass, before the head. ``multiplies_in_32_bits``: as in
+    ``TrainingStep``.
     """
 
     batch: Batch
@@ -75,6 +76,7 @@ class StepSizes:
     update: int = 0
     before_layers: float = 0
     forward: float = 0
+    multiplies_in_32_bits: bool | None = None
 
     @property
     def vocab(self) -> int:
@@ -125,6 +127,7 @@ def formula_sizes(step: TrainingStep) -> StepSizes:
         head_trains=footprint.head,
         embedding=step.widths.trainable * shape.embedding_params if added else 0,
         update=update_bytes(step),
+        multiplies_in_32_bits=step.multiplies_in_32_bits,
     )
 
 

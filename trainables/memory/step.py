@@ -41,7 +41,9 @@ class TrainingStep:
     """The inputs of a formula's prediction for one worker.
 
     ``batch`` is one worker's share of a forward pass. ``attention`` is transformers' name of the implementation,
-    ``dtype`` the type that the model is loaded in, ``device`` "cpu" or "cuda".
+    ``dtype`` the type that the model is loaded in, ``device`` "cpu" or "cuda". ``multiplies_in_32_bits``: whether the
+    processor that trains has its 16-bit products computed in 32 bits (``models.cpu_products``), which takes more
+    memory at the head; ``None`` where it isn't known.
     """
 
     train: TrainConfig
@@ -52,6 +54,7 @@ class TrainingStep:
     attention: str
     dtype: str
     workers: int = 1
+    multiplies_in_32_bits: bool | None = None
 
     @property
     def widths(self) -> ByteWidths:

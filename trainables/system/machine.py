@@ -57,6 +57,12 @@ def _bf16_products() -> str:
     return "no bfloat16 in hardware: Paretune computes products of it in 32 bits"
 
 
+def multiplies_bf16_in_32_bits() -> bool | None:
+    """``models.cpu_products.multiplies_in_32_bits`` of bfloat16, without torch; ``None`` if the system doesn't say."""
+    flags = _cpu_flags()
+    return not (flags & {*FAST_BF16} or flags >= CONVERTED_BF16) if flags else None
+
+
 def cpu_features() -> Capability:
     """The features of the processor that speed up training."""
     features = [feature for feature in FEATURES if feature in _cpu_flags()]

@@ -113,7 +113,7 @@ def check_draft(
     if not (draft.placeholder or search is None or rows is None or has_errors):
         predicted: CellMemory | str
         try:
-            predicted = predict_cell_memory(resources, configs, inputs.architecture, rows.of)
+            predicted = predict_cell_memory(resources, configs, inputs.architecture, rows.of, local)
         except MemoryNotPredictable as error:
             predicted = str(error)
         compared = partial(rungs.comparisons, data=rows.data, conventions=finder.conventions)

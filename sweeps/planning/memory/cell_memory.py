@@ -15,6 +15,7 @@ from trainables.models.architecture.model_classes import ALL_ATTENTION, supporte
 from trainables.models.catalog import find_shape
 from trainables.models.kernels import choose_attention
 from trainables.stages.forward_pass import RowLength
+from trainables.system import machine
 
 if TYPE_CHECKING:
     from sweeps.spec.settings import ResourcesConfig
@@ -37,6 +38,7 @@ class ConfigMemory:
     correction: Correction = UNCORRECTED  # learned from earlier measurements
     attention: frozenset[str] = ALL_ATTENTION  # the implementations that the model's class supports
     labels: int | None = None  # of the row that has the most; as many as its tokens where it isn't known
+    local: bool = False  # whether it trains on this machine, whose processor is known
 
     @property
     def prediction(self) -> MemoryPrediction:
@@ -64,7 +66,9 @@ class ConfigMemory:
             self.attention,
             self.config.attends_in_16_bits,
         )
-        return self.model.predict(self.config, batch, self.device, implementation, self.workers)
+        known = self.local and self.config.train.precision in ("bf16", "pure_bf16")
+        in_32_bits = machine.multiplies_bf16_in_32_bits() if known else None
+        return self.model.predict(self.config, batch, self.device, implementation, self.workers, in_32_bits)
 
     @property
     def peak_bytes(self) -> int:
@@ -123,11 +127,12 @@ def predict_cell_memory(
     configs: Sequence[TrialConfig],
     architecture: Architecture | None,
     data_of: Callable[[TrialConfig], Data],
+    local: bool = False,
 ) -> CellMemory:
     """Predicts the peaks of trials with these configs.
 
     ``architecture``: ``None`` for a model that is not on this machine yet; its dimensions may be in the catalog.
-    ``data_of``: the rows of each trial.
+    ``data_of``: the rows of each trial. ``local``: they run on this machine.
 
     Raises ``MemoryNotPredictable``, which says why, if one of them can't be predicted: the range would be open.
     """
@@ -138,7 +143,9 @@ def predict_cell_memory(
         model, attention = PredictedModel(shape), ALL_ATTENTION
     else:
         model, attention = PredictedModel.of_files(architecture), supported_attention(architecture.config)
-    predicted = [_config_memory(resources, config, model, data_of(config), attention) for config in configs]
+    predicted = [
+        _config_memory(resources, config, model, data_of(config), attention, local) for config in configs
+    ]
     # Only here each is predicted.
     by_size = sorted(predicted, key=lambda memory: memory.peak_bytes)
     labels = [memory.labels for memory in predicted if memory.labels is not None]
@@ -156,6 +163,7 @@ def _config_memory(
     model: PredictedModel,
     data: Data,
     attention: frozenset[str],
+    local: bool,
 ) -> ConfigMemory:
     # Counting tokens imports a tokenizer, which takes seconds.
     from trainables.trial.preview import largest_row
@@ -166,7 +174,9 @@ def _config_memory(
     device = "cuda" if resources.gpus else "cpu"
     correction = correction_for(config, model, device, workers)
     length = largest_row(config, data)
-    return ConfigMemory(config, model, length.tokens, workers, device, correction, attention, length.labels)
+    return ConfigMemory(
+        config, model, length.tokens, workers, device, correction, attention, length.labels, local
+    )
 
 
 def with_fewest_workers(memory: ConfigMemory, capacity: int) -> ConfigMemory:

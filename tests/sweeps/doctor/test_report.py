@@ -269,6 +269,7 @@ def test_the_words_on_bfloat16_agree_with_torch_on_this_processor() -> None:
     from trainables.models.cpu_products import multiplies_in_32_bits
 
     assert ("Paretune computes" in machine.processor().detail) == multiplies_in_32_bits(torch.bfloat16)
+    assert machine.multiplies_bf16_in_32_bits() == multiplies_in_32_bits(torch.bfloat16)
 
 
 def test_the_machine_is_described_where_proc_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ from trainables.models import locate
 from trainables.models.architecture import decoder_shape
 from trainables.stages import DPO, ORPO, SFT, SimPO
 from trainables.stages.forward_pass import Batch, Rollout, RowLength, WholeLogits
+from trainables.system import machine
 from trainables.tokenization.encode import IGNORED
 from trainables.training.trainer_setup import training_arguments
 from trainables.trial.config import TrialConfig
@@ -335,6 +336,57 @@ def test_every_token_has_logits_where_labels_are_unknown_or_all_logits_are_compu
     )
     assert unknown == [128, 256, 256, 256]
     assert known == [20, 20, 256, 256]
+
+
+# The head on a CPU
+
+
+def at_the_head(method: dict[str, Any], in_32_bits: bool | None, **train: Any) -> int:
+    """Bytes of logits, and of what is beside them, for 256 labels of SmolLM2's first 4 layers."""
+    config = make_config(Path("/m"), "rows.jsonl", method, **train)
+    assert config.method is not None
+    shape = decoder_shape.from_config({**SMOLLM2, "num_hidden_layers": 4})
+    step = TrainingStep(
+        config.train, shape, config.method.footprint(shape), Batch(2, 128, 256), "cpu", "sdpa", "bfloat16",
+        multiplies_in_32_bits=in_32_bits,
+    )  # fmt: skip
+    return max(moment.logits for moment in training_moments(formula_sizes(step)))
+
+
+@pytest.mark.parametrize(
+    ("method", "precision", "in_16_bits", "in_32_bits"),
+    [
+        # The head as it is; a part of it of 16 MiB in 32 bits at a time.
+        ("lora", "bf16", 2 * 256 * 49152, 4 * 256 * 49152 + 4 * 2**22),
+        # A copy of the whole head, and a part of its gradient; the head, which is in 32 bits, as it is.
+        ("full", "bf16", 2 * 49152 * (256 + 576) + 2 * 2**22, 4 * 256 * 49152),
+        ("full", "fp32", 4 * 256 * 49152, 4 * 256 * 49152),
+    ],
+)
+def test_the_logits_of_a_cpu_are_in_the_type_that_its_products_have(
+    method: str, precision: str, in_16_bits: int, in_32_bits: int
+) -> None:
+    in_16, in_32, unknown = (
+        at_the_head({"kind": method}, processor, precision=precision) for processor in (False, True, None)
+    )
+    hidden = 256 * 576 * (4 + (4 if precision == "fp32" else 2))  # the hidden states' gradient, and its copy
+    assert (in_16 - hidden, in_32 - hidden) == (in_16_bits, in_32_bits)
+    assert unknown == max(in_16, in_32)
+
+
+@pytest.mark.parametrize("flags", ["avx2 fma", "avx2 avx512_bf16 amx_bf16"])
+def test_a_plan_for_this_machine_knows_its_processor_and_another_one_takes_the_larger_peak(
+    monkeypatch: pytest.MonkeyPatch, flags: str
+) -> None:
+    monkeypatch.setattr(machine, "_proc", lambda name: f"flags\t: {flags}\n" if name == "cpuinfo" else "")
+    model = PredictedModel(decoder_shape.from_config({**SMOLLM2, "num_hidden_layers": 4}))
+    peaks = [
+        ConfigMemory(
+            make_config(Path("/m"), "rows.jsonl", "lora"), model, 128, 1, "cpu", local=local
+        ).peak_bytes
+        for local in (True, False)
+    ]
+    assert (peaks[0] < peaks[1]) == ("bf16" in flags)
 
 
 # Where answers are sampled

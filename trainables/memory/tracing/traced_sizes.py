@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 OWN_LOGITS = WholeLogits(kept=4, forward=14, backward=8)
 
 
-def traced_sizes(config: TrialConfig, trace: Trace, batch: Batch, device: str, workers: int) -> StepSizes:
+def traced_sizes(
+    config: TrialConfig,
+    trace: Trace,
+    batch: Batch,
+    device: str,
+    workers: int,
+    multiplies_in_32_bits: bool | None = None,
+) -> StepSizes:
     """The sizes of a step of a trial whose forward and backward pass was traced."""
     widths = byte_widths(config.train.precision, config.model.dtype)
     sharded = config.train.sharding == "fsdp" and workers > 1
@@ -58,6 +65,7 @@ def traced_sizes(config: TrialConfig, trace: Trace, batch: Batch, device: str, w
         embedding=_embedding_peak(trace, widths, embedding_gradient_is_added(accumulates, group)),
         before_layers=trace.last_norm_peak,
         forward=_forward_peak(trace, layers),
+        multiplies_in_32_bits=multiplies_in_32_bits,
     )
 
 
