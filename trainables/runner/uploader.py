@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from trainables.storage.url_store import Store
-from trainables.training.checkpoints import COMPLETE, LOGPROBS_BEFORE, step_of
+from trainables.training.checkpoints import COMPLETE, LOGPROBS_BEFORE, kept_beside, step_of
 
 POLL_SECONDS = 1.0
 CURVE_PAUSE = 10  # pause between uploads of the curve, as a multiple of the time that the last one took
@@ -28,7 +28,8 @@ class Uploader:
         self.store, self.folder = store, folder
         # The dot keeps it out of the trial's results, which a workspace uploads.
         self._links = folder / ".leaving"
-        self._uploaded = set(uploaded)  # names of checkpoints
+        # Names of checkpoints, each with that of the one that it needs beside it.
+        self._uploaded = {name: _needed_beside(folder / name) for name in uploaded}
         self._curve_size, self._curve_due = 0, 0.0
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -80,7 +81,7 @@ class Uploader:
             self.store.push(self.folder, [LOGPROBS_BEFORE])
         self._upload_curve()
         checkpoint.push(linked, [COMPLETE])
-        self._uploaded.add(linked.name)
+        self._uploaded[linked.name] = _needed_beside(linked)
         shutil.rmtree(linked)
 
     def _upload_curve(self) -> None:
@@ -95,10 +96,25 @@ class Uploader:
         self._curve_due = time.monotonic() + CURVE_PAUSE * (time.monotonic() - started)
 
     def _remove_deleted(self) -> None:
-        """Removes checkpoints from the URL that the trainer has removed here; last, so that a newer one is there."""
-        for name in [name for name in self._uploaded if not (self.folder / name).exists()]:
-            remove_checkpoint(self.store, name)
-            self._uploaded.discard(name)
+        """Removes checkpoints from the URL that the trainer has removed here, and that are older than the newest one at
+        the URL to resume from, which needs none of them beside it.
+        """
+        whole = [
+            name for name, beside in self._uploaded.items() if beside is None or beside in self._uploaded
+        ]
+        if not whole:
+            return
+        steps = {name: step_of(Path(name)) for name in self._uploaded}
+        newest = max(whole, key=steps.__getitem__)
+        for name in [name for name, step in steps.items() if step < steps[newest]]:
+            if name != self._uploaded[newest] and not (self.folder / name).exists():
+                remove_checkpoint(self.store, name)
+                del self._uploaded[name]
+
+
+def _needed_beside(checkpoint: Path) -> str | None:
+    beside = kept_beside(checkpoint)
+    return beside.name if beside is not None else None
 
 
 def remove_checkpoint(store: Store, checkpoint: str) -> None:

@@ -251,11 +251,11 @@ def test_memory_that_one_node_measured_is_not_measured_by_another(
 # Checkpoints that come and go
 
 
-def checkpoint(folder: Path, step: int) -> Path:
+def checkpoint(folder: Path, step: int, kept: int = 0) -> Path:
     made = folder / f"checkpoint-{step}"
     made.mkdir(parents=True)
     (made / "weights").write_text(str(step))
-    (made / COMPLETE).write_text("{}")
+    (made / COMPLETE).write_text(json.dumps({"kept_step": kept}))
     return made
 
 
@@ -269,6 +269,48 @@ def test_a_checkpoint_that_the_trainer_removed_is_removed_from_the_url_once_a_ne
     shutil.rmtree(tmp_path / "checkpoint-2")
     uploads.upload_new()
     assert sorted(store.list()) == [f"checkpoint-4/{COMPLETE}", "checkpoint-4/weights"]
+
+
+def test_a_checkpoint_stays_at_the_url_until_the_one_that_superseded_it_has_arrived(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads = Uploader(store, tmp_path)
+    checkpoint(tmp_path, 10, kept=10)
+    push = Store.push
+
+    def superseding(self: Store, folder: Path, names: Any) -> None:
+        push(self, folder, names)
+        if (tmp_path / "checkpoint-10").exists():
+            checkpoint(tmp_path, 40, kept=40)
+            shutil.rmtree(tmp_path / "checkpoint-10")
+
+    monkeypatch.setattr(Store, "push", superseding)
+    uploads.upload_new()
+    assert workspace.checkpoints(store.list()) == ["checkpoint-10"]
+    uploads.upload_new()
+    assert workspace.checkpoints(store.list()) == ["checkpoint-40"]
+
+
+def test_a_checkpoint_stays_at_the_url_while_the_newest_one_there_needs_it_beside(
+    store: Store, tmp_path: Path
+) -> None:
+    uploads = Uploader(store, tmp_path)
+    for step in (10, 20):
+        checkpoint(tmp_path, step, kept=10)
+    uploads.upload_new()
+    for step in (10, 20):
+        shutil.rmtree(tmp_path / f"checkpoint-{step}")
+    uploads.upload_new()
+    assert workspace.checkpoints(store.list()) == ["checkpoint-10", "checkpoint-20"]
+    # One without its best weights at the URL is nothing to resume from.
+    shutil.rmtree(checkpoint(tmp_path, 30, kept=30))
+    checkpoint(tmp_path, 40, kept=30)
+    uploads.upload_new()
+    assert workspace.checkpoints(store.list()) == ["checkpoint-10", "checkpoint-20", "checkpoint-40"]
+    checkpoint(tmp_path, 50, kept=50)
+    shutil.rmtree(tmp_path / "checkpoint-40")
+    uploads.upload_new()
+    assert workspace.checkpoints(store.list()) == ["checkpoint-50"]
 
 
 def test_a_checkpoint_that_is_removed_while_it_is_uploaded_arrives_whole(
