@@ -14,7 +14,7 @@ from sweeps.planning.plan import Cell, Plan
 from sweeps.search.dominance import dominated
 from trainables import results
 from trainables.storage.damaged_files import read_object, reading
-from trainables.training.checkpoints import newest_complete, step_of
+from trainables.training.checkpoints import last_checkpoint, step_of
 
 
 class CellAsha(FIFOScheduler):
@@ -44,11 +44,15 @@ class CellAsha(FIFOScheduler):
             # An unfinished trial will repeat, and report again, the steps after its last checkpoint.
             record = results.read_record(folder)
             ended = record is not None and record.status != "interrupted"
-            until = math.inf if ended else _saved_step(folder)
-            # The last step is no comparison, here as in `on_trial_result`; nor is that of a trial which was done early.
+            saved, done_early = (0, False) if ended else _saved_step(folder)
+            until = math.inf if ended else saved
+            # The last step is no comparison, here as in `on_trial_result`; nor is that of a trial which was done early,
+            # of which the checkpoint tells while it is not scored yet.
             last = self.cells[cell].steps
             if record is not None and record.ended_early:
                 last = record.steps or 0
+            elif done_early:
+                last = saved
             # Ray's scheduler looks trials up by id, and must hear of one before its first result.
             self._add_trial(cell, folder.name)
             for step, objective in results.rung_values(folder, self.cells[cell].comparisons).items():
@@ -109,7 +113,7 @@ def _make_halving(cell: Cell) -> AsyncHyperBandScheduler:
     )
 
 
-def _saved_step(folder: Path) -> int:
-    """The step of a trial's newest complete checkpoint; 0 without one."""
-    checkpoint = newest_complete(folder)
-    return step_of(checkpoint) if checkpoint is not None else 0
+def _saved_step(folder: Path) -> tuple[int, bool]:
+    """The step of a trial's newest complete checkpoint, 0 without one, and whether the trial was done early there."""
+    saved = last_checkpoint(folder)
+    return (step_of(saved[0]), saved[1].finished) if saved is not None else (0, False)

@@ -74,11 +74,16 @@ class PausedTrials:
         values = results.values_at(points, study.cell.comparisons)
         last = max((point["step"] for point in points), default=0)
         step = max(last, (record.steps or 0) if record is not None else 0)
-        if record is not None and record.status != "interrupted":
-            self._ended[trial_id] = Standing(trial_id, values, step, ended=True)
-            return self._ended[trial_id]
-        # One that was done early at a rung was not compared there, though it may still be scored.
-        return Standing(trial_id, values, step, _is_done_early(study, trial_id, points))
+        final = record is not None and record.status != "interrupted"
+        early = (
+            record.ended_early if record is not None and final else _is_done_early(study, trial_id, points)
+        )
+        if early:  # at a rung it was not compared, though it may still be scored
+            values.pop(step, None)
+        standing = Standing(trial_id, values, step, ended=final or early)
+        if final:
+            self._ended[trial_id] = standing
+        return standing
 
     def stop(self, study: CellStudy, config: TrialConfig) -> Record:
         """Gives a paused trial that is behind its final record: it trained up to its rung, and is not scored."""
@@ -102,6 +107,8 @@ def _is_done_early(study: CellStudy, trial_id: str, points: Sequence[Mapping[str
     if given is None and "train.early_stopping" not in cell.space:  # most cells: no config is built
         return False
     train = study.config_of(trial_id).train
+    # Of one that trains for epochs the length is not known here. If it is shorter, and the rule holds at its last step,
+    # it has nothing left to train either.
     steps = train.steps or cell.steps
     best = BestValidation(train, steps, Progress())
     for point in points:

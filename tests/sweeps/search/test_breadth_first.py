@@ -290,6 +290,13 @@ def test_a_trial_that_was_done_early_at_a_rung_is_neither_paused_there_nor_in_th
         lines = [dict(zip(("step", "name", "value"), point, strict=True)) for point in (*points, last)]
         curve.write_text("".join(json.dumps(line) + "\n" for line in lines))
         standing = paused.standing(study, trial_id)
-        assert (standing.values[4], standing.ended) == (0.5, expected)
+        assert (4 in standing.values, standing.ended) == (not expected, expected)
         assert paused.take(study, config_of(workers.run, trial_id)) is not expected
         paused.drop(config_of(workers.run, trial_id))
+    # Once it has been scored, too.
+    facts: dict[str, Any] = {"steps": 4, "objective": -1.25, "stop_reason": "its validations got no better"}
+    write_record(
+        run / "trials" / trial_id, Record(**config_of(run, trial_id).identity(), status="done", **facts)
+    )
+    standing = paused.standing(study, trial_id)
+    assert (dict(standing.values), standing.ended) == ({}, True)

@@ -285,6 +285,23 @@ def test_a_resumed_asha_knows_the_trials_that_are_done(workdir: Path, run: Path,
     assert stops.ids == ["later"]
 
 
+def test_a_resumed_asha_knows_that_a_trial_which_was_done_early_was_not_compared_there(
+    workdir: Path, run: Path, stops: Stops
+) -> None:
+    planned = plan(workdir, SPEC, HALVES)
+    files.write_json(run / "trials" / "early" / "config.json", {"cell": "sft-full"})
+    curve(run, "early", (2, 1.0), (4, 9.0))
+    # Killed while it was scored: there is no record yet.
+    done = {"step": 4, "finished": True}
+    files.write_json(run / "trials" / "early" / "checkpoint-4" / "complete.json", done)
+    scheduler = asha(planned, run)
+    feed(scheduler, "sft-full", "better", 2, 3.0)
+    feed(scheduler, "sft-full", "better", 4, 3.5)
+    assert stops.ids == []
+    feed(scheduler, "sft-full", "worse", 2, 0.5)  # at step 2 it was compared
+    assert stops.ids == ["worse"]
+
+
 # How many trials at a time
 
 
