@@ -23,6 +23,7 @@ ALIKE = frozenset(
     f"train.{name}"
     for name in (
         "learning_rate", "scheduler", "warmup_steps", "warmup_ratio", "weight_decay", "max_grad_norm", "optimizer",
+        "keep", "early_stopping", "early_stopping.patience", "early_stopping.min_delta",
     )
 )  # fmt: skip
 # Stages whose objective is minus the loss, in the same or another unit. For others recorded sweeps leave it open which

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from sweeps.planning.cell import Cell
 from sweeps.planning.checkpoint_size import checkpoint_bytes
@@ -16,21 +17,27 @@ from trainables.trial.config import TrialConfig
 
 def notes(cells: Sequence[Cell]) -> Iterator[str]:
     """By which rule trials are done early, and what keeping the best weights takes."""
-    trains = [(cell, cell.first().train) for cell in cells if cell.holds_out]
-    early = [cell for cell, train in trains if train.early_stopping is not None]
+    holding_out = [cell for cell in cells if cell.holds_out]
+    early = [cell for cell in holding_out if _values(cell, "early_stopping") != [None]]
     if early:
         yield (
-            f"a trial{_of(early, cells)} is done early once its validations get no better (train.early_stopping), a "
+            f"a trial{_of(early, cells)} with train.early_stopping is done early once its validations get no better, a "
             "finalist too, so that a cell may use less than its budget"
         )
-    keeping = [cell for cell, train in trains if train.keep == "best"]
+    keeping = [cell for cell in holding_out if "best" in _values(cell, "keep")]
     if keeping:
         sizes = [size for cell in keeping if (size := checkpoint_bytes(cell)) is not None]
         most = f" of up to {gib(max(sizes))}" if len(sizes) == len(keeping) else ""
         yield (
-            f"the model of a trial{_of(keeping, cells)} is that of its best validation (train.keep: best); while it "
+            f"the model of a trial{_of(keeping, cells)} with train.keep: best is that of its best validation; while it "
             f"trains, it holds one more checkpoint{most} on disk, and each new best is written there"
         )
+
+
+def _values(cell: Cell, setting: str) -> list[Any]:
+    """The values of a setting of ``train`` that a cell's trials may have."""
+    searched = cell.space.get(f"train.{setting}")
+    return list(searched.probes()) if searched is not None else [getattr(cell.first().train, setting)]
 
 
 def _of(some: Sequence[Cell], cells: Sequence[Cell]) -> str:
@@ -43,12 +50,12 @@ def warnings(draft: Draft, configs: Sequence[TrialConfig], steps: int) -> Iterat
     """A warning where no trial can be done early, since none has so many validations before its last step. ``steps``:
     of the shortest trial.
     """
-    earliest = [_earliest_end(config.train) for config in configs]
-    latest = max((step for step in earliest if step is not None), default=0)
-    if latest >= steps and all(step is not None for step in earliest):
+    ends = [_earliest_end(config.train) for config in configs]
+    earliest = min((step for step in ends if step is not None), default=0)
+    if earliest >= steps and all(step is not None for step in ends):
         what = (
-            f"a trial is done early at step {latest} at the earliest, and may have only {counted(steps, 'step')}; give "
-            "a smaller patience, or fewer train.eval_steps"
+            f"a trial is done early at step {earliest} at the earliest, and may have only {counted(steps, 'step')}; "
+            "give a smaller patience, or fewer train.eval_steps"
         )
         yield draft.problem(("train", "early_stopping"), what, error=False)
 

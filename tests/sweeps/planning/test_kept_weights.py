@@ -21,16 +21,19 @@ def test_a_plan_says_that_trials_may_be_done_early_and_which_weights_they_keep(w
     assert not planned.problems
     found = " ".join(planned.notes)
     assert (
-        "a trial is done early once its validations get no better (train.early_stopping), a finalist too"
+        "a trial with train.early_stopping is done early once its validations get no better, a finalist too"
         in found
     )
-    assert "the model of a trial is that of its best validation (train.keep: best)" in found
+    assert "the model of a trial with train.keep: best is that of its best validation" in found
     assert "kept" not in " ".join(plan(workdir, sets=("train.eval_steps=2",)).notes)
 
 
 def test_the_settings_of_one_method_are_said_of_its_cells(workdir: Path) -> None:
     planned = plan(workdir, sets=("methods[0].train={eval_steps: 2, keep: best}",))
-    assert any("the model of a trial of sft-full is that of its best" in note for note in planned.notes)
+    assert any(
+        "the model of a trial of sft-full with train.keep: best is that of its best" in note
+        for note in planned.notes
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,3 +73,16 @@ def test_patience_and_the_weights_to_keep_can_be_searched(workdir: Path) -> None
     planned = plan(workdir, sets=sets)
     assert not planned.errors
     assert {"train.early_stopping.patience", "train.keep"} <= set(planned.cells[0].space)
+    # They change neither the batches nor the loss of a step.
+    assert set(planned.cells[0].comparisons.values()) == {"training"}
+    # Its first value is `last`.
+    assert "with train.keep: best is that of its best validation" in " ".join(planned.notes)
+
+
+def test_the_smallest_patience_of_a_search_says_whether_a_trial_can_be_done_early(workdir: Path) -> None:
+    def found(low: int) -> str:
+        patience = f"train.early_stopping={{patience: {{int: [{low}, 9]}}}}"
+        return " ".join(str(each) for each in plan(workdir, sets=("train.eval_steps=1", patience)).problems)
+
+    assert "is done early" not in found(1)
+    assert "a trial is done early at step 9 at the earliest, and may have only 8 steps" in found(8)
