@@ -155,10 +155,11 @@ class Record(Frozen):
     # Work and time
     tokens: int | None = None  # trained on, without padding
     steps: int | None = None
-    kept_step: int | None = None  # whose weights are the trial's model, and are scored; None: the last one's
-    best_step: int | None = (
-        None  # of the best validation, where train.keep or train.early_stopping asks for it
-    )
+    # Whose weights are the trial's model, and are scored: `steps` where those are the last ones. Earlier versions wrote
+    # none; those of a trial without it are the last ones.
+    kept_step: int | None = None
+    # Of the best validation, where train.keep or train.early_stopping asks for it.
+    best_step: int | None = None
     tokens_per_second: float | None = None  # tokens / train_seconds
     padding_share: float | None = None  # padding among all tokens of the batches, from 0 to 1
     setup_seconds: float | None = None  # from the trial's start on its slot to its first training step

@@ -76,7 +76,7 @@ def train_policy(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: 
     finally:
         callback.close()
         # After an error, too: the record of a failed trial says how far it came.
-        _record_progress(trial, progress)
+        _record_progress(trial, progress, steps)
     trial.paused = callback.decision == "pause"
     if not progress.has_ended(steps):
         return "interrupted"
@@ -138,7 +138,7 @@ def _record_setup_time(trial: Trial) -> None:
         trial.facts["setup_seconds"] = time.time() - trial.context.handed_over_at
 
 
-def _record_progress(trial: Trial, progress: Progress) -> None:
+def _record_progress(trial: Trial, progress: Progress, steps: int) -> None:
     trial.facts |= {
         "steps": progress.step,
         "tokens": progress.tokens,
@@ -147,6 +147,7 @@ def _record_progress(trial: Trial, progress: Progress) -> None:
         "tokens_per_second": progress.tokens / progress.train_seconds if progress.train_seconds else None,
         "objective": progress.values.get("objective"),
         "compared_by": progress.compared_by if "objective" in progress.values else None,
-        "stop_reason": progress.stop_reason,
+        # One that the search stops at its last step has run its full length.
+        "stop_reason": progress.stop_reason if progress.step < steps else None,
         "stopped_by_hand": progress.stopped_by_hand,
     }

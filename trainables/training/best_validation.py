@@ -51,10 +51,11 @@ class BestValidation:
         rules, since = self.early_stopping, self.progress.validations_since
         if rules is None or since < rules.patience:
             return None
-        better = (
-            f"validation better by more than {rules.min_delta:g}" if rules.min_delta else "better validation"
-        )
-        count = f"{since} validations in a row" if since > 1 else "a validation"
-        return (
-            f"no {better} for {count} (train.early_stopping), the best was at step {self.progress.best_step}"
-        )
+        more = f"better by more than {rules.min_delta:g}" if rules.min_delta else ""
+        if since > 1:
+            found = (
+                f"no {f'validation {more}' if more else 'better validation'} for {since} validations in a row"
+            )
+        else:
+            found = f"the last validation was {f'not {more}' if more else 'no better'}"
+        return f"{found} (train.early_stopping), the best was at step {self.progress.best_step}"

@@ -117,6 +117,20 @@ def test_small_improvements_count_once_they_add_up_to_more_than_min_delta() -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("min_delta", "reason"),
+    [
+        (0.0, "the last validation was no better (train.early_stopping), the best was at step 1"),
+        (
+            0.25,
+            "the last validation was not better by more than 0.25 (train.early_stopping), the best was at step 1",
+        ),
+    ],
+)
+def test_the_reason_of_an_end_after_a_single_validation(min_delta: float, reason: str) -> None:
+    assert added([-1.0, -2.0], patience=1, min_delta=min_delta).end_reason == reason
+
+
 def test_a_trial_whose_validations_get_no_better_is_done_with_its_last_weights(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
@@ -255,6 +269,19 @@ def test_a_trial_that_the_search_stops_keeps_the_weights_that_it_was_compared_by
     record = run(config, tmp_path, control=ScriptedControl(step4="stop"))
     assert (record.status, record.steps, record.best_step, record.kept_step) == ("stopped", 4, 3, 4)
     assert record.objective == dict(curve(config, tmp_path, "objective"))[4]
+
+
+def test_a_trial_that_is_compared_at_its_last_step_has_run_its_full_length(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    class Dominated(ScriptedControl):
+        def stop_reason(self) -> str | None:
+            return "another one is better and smaller"
+
+    # A rung of the longer trials of its cell.
+    record = run(make_config(tiny_model, rows), tmp_path, control=Dominated(step2="stop"))
+    assert (record.status, record.steps, record.stop_reason) == ("done", 2, None)
+    assert not record.ended_early
 
 
 def test_checkpoints_that_were_asked_for_stay_beside_the_best(
