@@ -508,6 +508,26 @@ def test_a_setting_that_came_later_leaves_the_ids_of_earlier_trials_as_they_were
 
 
 @pytest.mark.parametrize(
+    ("stage", "earlier"),
+    [
+        ("pretrain", ("d1a56e5b1c0c", "a509edeebdcc")),
+        ("dpo", ("c9cd33070ed1", "649d0420c4d8")),
+        ("kto", ("1fb83f1244cf", "137fddd63141")),
+        ("orpo", ("9e775630dbb1", "0dad9b545244")),
+        ("simpo", ("7884c95b0a2c", "9baa1110870f")),
+        ("reward", ("438df0d1fb86", "41f937e2613b")),
+    ],
+)
+def test_the_ids_and_the_memory_shapes_of_other_stages_are_those_before_stages_named_their_head(
+    stage: str, earlier: tuple[str, str]
+) -> None:
+    config = TrialConfig.model_validate(
+        {**planned_config().model_dump(mode="json"), "stage": {"kind": stage}}
+    )
+    assert (config.trial_id(), config.memory_shape()) == earlier
+
+
+@pytest.mark.parametrize(
     "leaves",
     [
         {"learning_rate": 2e-3},
