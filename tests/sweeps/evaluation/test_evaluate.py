@@ -308,7 +308,7 @@ def test_a_classifier_is_evaluated_on_its_labels_and_on_nothing_else(stages: Pat
     assert {"accuracy", "macro_f1", "loss"} <= metrics(evaluated).keys()
     unknown = write_jsonl(workdir / "unknown.jsonl", [*rows, {"text": "Sing", "label": "opera"}])
     for model, file, what in (
-        (classifier, unknown, "rows have the label opera, and the head has 8 labels"),
+        (classifier, unknown, "rows have the label opera (1 row), and the head has 8 labels"),
         (classifier, write_jsonl(workdir / "alpaca.jsonl", FORMATS["alpaca"][0]), "the head has 8 labels"),
     ):
         command = paretune("evaluate", model, "--data", file)
