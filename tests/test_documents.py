@@ -97,7 +97,10 @@ def test_the_allowed_values_of_closed_lists_are_those_of_the_code(document: str)
 
 def test_the_first_page_is_short_and_says_at_its_top_what_was_not_verified() -> None:
     before, _, rest = text_of("README.md").partition(studies.BEGIN)
-    lines = [*before.splitlines(), *rest.partition(studies.END)[2].splitlines()]  # but for the table of studies
+    lines = [
+        *before.splitlines(),
+        *rest.partition(studies.END)[2].splitlines(),
+    ]  # but for the table of studies
     assert len(lines) <= 200
     assert any("Not verified on a GPU" in line for line in lines[:30])
 

@@ -196,6 +196,7 @@ COMMANDS = [
     "ui --runs {parent} --data . --port 0 --no-browser",
     "init ../data/rows.jsonl --model ../model --output made.yaml",
     "doctor",
+    "studies",
     "fetch ../models/pickle",
     "fetch hf:../../victim",
     "drive {run}/given.json",

@@ -80,7 +80,9 @@ async def _compared(request: Request) -> list[Compared]:
     for text in trials:
         key, _, trial = text.partition(":")
         run = await read_run(request, key)
-        found.append(Compared(run, trial_id(request, run, trial), f"{run.summary()['name']} {trial[:12]}"))
+        found.append(
+            Compared(run, await trial_id(request, run, trial), f"{run.summary()['name']} {trial[:12]}")
+        )
     return found
 
 

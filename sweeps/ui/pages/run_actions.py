@@ -22,6 +22,7 @@ from sweeps.ui.run_commands import RunCommand
 from sweeps.ui.snapshots.followed import Followed
 
 MAX_CHANGES = 200
+OF_TRIAL = ("stop-trial", "add")
 
 
 def routes() -> list[Route]:
@@ -31,8 +32,10 @@ def routes() -> list[Route]:
 async def act(request: Request) -> Response:
     """``{"start": false}`` answers ``{"command": ...}``; ``{"start": true}`` starts it as a job, ``{"url": ...}``."""
     found, body = await read_run(request), await read_json(request)
+    of_trial = request.path_params["action"] in OF_TRIAL
+    trial = await trial_id(request, found, str(body.get("trial"))) if of_trial else ""
     try:
-        command = await asyncio.to_thread(_command, request, found, body)
+        command = await asyncio.to_thread(_command, request, found, body, trial)
     except WrongArgument as error:
         return refused(400, "argument", str(error))
     if body.get("start") is not True:
@@ -46,7 +49,7 @@ async def act(request: Request) -> Response:
     return JSONResponse({"ok": True, "command": command.text, "job": job.id, "url": url})
 
 
-def _command(request: Request, found: Followed, body: dict[str, Any]) -> RunCommand:
+def _command(request: Request, found: Followed, body: dict[str, Any], trial: str) -> RunCommand:
     location, cwd = found.entry.location, ui_of(request).settings.data_folder.absolute()
     assert found.reader is not None
     match request.path_params["action"]:
@@ -59,9 +62,8 @@ def _command(request: Request, found: Followed, body: dict[str, Any]) -> RunComm
         case "report":
             return run_commands.report(location, cwd)
         case "stop-trial":
-            return run_commands.stop_trial(location, trial_id(request, found, str(body.get("trial"))), cwd)
+            return run_commands.stop_trial(location, trial, cwd)
         case "add":
-            trial = trial_id(request, found, str(body.get("trial")))
             return run_commands.add_trial(location, trial, _sets(body), cwd)
     raise HTTPException(404, translator(request)("run.no_action"))
 

@@ -20,6 +20,7 @@ KEY = re.compile(r"[0-9a-f]{12}")
 TRIAL = re.compile(r"[\w.-]{1,128}")
 FIRST_SECONDS = 0.5  # that a page waits for the first read of a run; the rest comes by the event stream
 READ_SECONDS = 20.0  # that what a page loads later waits
+NEXT_SECONDS = 1.5  # that a trial is waited for which the last read did not find
 LOOK_SECONDS = 0.02  # between two looks whether the first read has ended
 ROOTS_SECONDS = 15.0  # that an unknown run waits for the first look at all folders
 
@@ -53,11 +54,21 @@ async def read_run(request: Request, key: str | None = None) -> Followed:
     return found
 
 
-def trial_id(request: Request, found: Followed, trial: str | None = None) -> str:
-    """A trial of the run, by its id in the address. Raises ``HTTPException`` 404 for what is none of the run's."""
+async def trial_id(request: Request, found: Followed, trial: str | None = None) -> str:
+    """A trial of the run, by its id in the address. Raises ``HTTPException`` 404 for what is none of the run's.
+
+    A trial that is younger than what is known of the run is waited for until the next read.
+    """
     trial = trial if trial is not None else request.path_params["trial"]
-    # Of a run that was not read yet, nothing is known: the event stream answers then.
-    known = TRIAL.fullmatch(trial) and (found.snapshot is None or trial in found.snapshot.rows)
-    if not known:
+    is_name = TRIAL.fullmatch(trial) is not None
+    until = time.monotonic() + NEXT_SECONDS
+    while is_name and not _may_have(found, trial) and time.monotonic() < until:
+        await asyncio.sleep(LOOK_SECONDS)
+    if not is_name or not _may_have(found, trial):
         raise HTTPException(404, translator(request)("run.no_trial", trial=trial[:40]))
     return trial
+
+
+def _may_have(found: Followed, trial: str) -> bool:
+    # Of a run that was not read yet, nothing is known: the event stream answers then.
+    return found.snapshot is None or trial in found.snapshot.rows

@@ -35,7 +35,7 @@ def routes() -> list[Route]:
 async def trial(request: Request) -> Response:
     """The page itself; what it shows comes by the event stream."""
     found = await followed_run(request)
-    name = trial_id(request, found)
+    name = await trial_id(request, found)
     return page(
         request,
         "trial.html",
@@ -66,7 +66,7 @@ def _commands(found: Followed, trial: str) -> list[tuple[str, str]]:
 
 async def events(request: Request) -> Response:
     """Everything of the trial, again whenever something of it has changed."""
-    trial_id(request, await read_run(request))
+    await trial_id(request, await read_run(request))
 
     async def state() -> dict[str, Any]:
         found = await read_run(request)
@@ -106,7 +106,7 @@ def _details(found: Followed, trial: str) -> dict[str, Any]:
 async def samples(request: Request) -> Response:
     """The first answers of the trial to held-out prompts."""
     found = await read_run(request)
-    name = trial_id(request, found)
+    name = await trial_id(request, found)
     assert found.reader is not None
     folder = found.reader.trials[name].folder
     try:

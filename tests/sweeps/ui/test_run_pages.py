@@ -16,6 +16,7 @@ from sweeps.ui.pages import trial
 from sweeps.ui.run_index import run_key
 from sweeps.ui.snapshots import trial_details
 from tests.helpers import run_folders
+from trainables import results
 from trainables.storage import files
 
 FULL, LORA, FAILED = "01c41be7f001", "07c41be7f007", "03c41be7f003"
@@ -70,6 +71,16 @@ def test_a_run_that_has_only_just_begun_has_a_page(ui: Any, run: Path, page: str
     assert ui.client.get(page).status_code == 200
     new = run_folders.example_run(ui.runs / "new")
     assert ui.client.get(f"/runs/{run_key(str(new))}").status_code == 200
+
+
+def test_a_trial_that_began_after_the_last_read_of_its_run_has_a_page(ui: Any, run: Path, page: str) -> None:
+    new = "0a" * 6
+    assert ui.client.get(f"{page}/trials/{LORA}").status_code == 200
+    record = results.read_record(run / "trials" / LORA)
+    assert record is not None
+    (run / "trials" / new).mkdir()
+    results.write_record(run / "trials" / new, record.model_copy(update={"trial_id": new}))
+    assert ui.client.get(f"{page}/trials/{new}").status_code == 200
 
 
 def test_curves_are_thin_and_name_their_trials(ui: Any, page: str) -> None:

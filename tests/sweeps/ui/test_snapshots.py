@@ -59,7 +59,16 @@ def test_a_stopped_trial_says_at_which_rung_and_against_what(run: Path) -> None:
         with (run / "trials" / (trial * 12) / "curve.jsonl").open("a") as curve:
             curve.write(json.dumps({"step": 10, "name": "objective", "value": value}) + "\n")
     stop = read(run).rows["c" * 12]["stop"]
-    assert stop == {"step": 10, "reason": None, "kind": None, "rung": 10, "value": 0.2, "best": 0.9, "rank": 3, "of": 3}
+    assert stop == {
+        "step": 10,
+        "reason": None,
+        "kind": None,
+        "rung": 10,
+        "value": 0.2,
+        "best": 0.9,
+        "rank": 3,
+        "of": 3,
+    }
 
 
 def test_where_a_stopped_trial_stood_does_not_depend_on_when_it_is_read(run: Path) -> None:

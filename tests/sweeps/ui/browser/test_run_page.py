@@ -101,13 +101,13 @@ def test_a_quality_is_in_percent_by_its_unit_or_has_the_reason_why_it_is_missing
     own = {"quality": 0.5, "quality_name": "my_score", "quality_unit": "fraction"}
     sets = {"general": results.SetRecord.model_validate(text)}
     results.write_record(folder, record.model_copy(update=own | {"sets": sets}))
-    page = browser_page.open(f"/runs/{run.key}/trials/{run.trial}")
+    page = browser_page.open(f"/runs/{run.key}")
+    page.locator(ROWS, has_text="Not measured: its loss is inf").wait_for()
+    assert "general" in page.inner_text("#trials thead")
+    browser_page.open(f"/runs/{run.key}/trials/{run.trial}")
     page.locator("#fact-quality", has_text="50.0 %").wait_for()
     # Of what was not measured the page gives the reason.
     assert page.inner_text("#unmeasured") == "Quality on general\nNot measured: its loss is inf"
-    browser_page.open(f"/runs/{run.key}")
-    page.locator(ROWS, has_text="Not measured: its loss is inf").wait_for()
-    assert "general" in page.inner_text("#trials thead")
 
 
 def test_figures_are_drawn_once_they_are_in_sight(ui: UiUnderTest, browser_page: Window) -> None:
