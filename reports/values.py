@@ -52,7 +52,7 @@ def current_values(
         "importance": [_importance_values(cell) for cell in collect_cells(report.runs) if not cell.is_base],
         "failures": [failure for run in report.runs for failure in _failures(run)],
     }
-    return _finite(values)  # type: ignore[no-any-return]
+    return _finite(values)
 
 
 def _group_values(group: Group) -> dict[str, Any]:

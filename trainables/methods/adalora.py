@@ -100,7 +100,7 @@ def _kept_whole(cls: type) -> type:
     """PEFT's class of a model with checkpoints of all triplets and of their importances."""
     import torch
 
-    class KeptWhole(KeepsTrainedWeights, cls):  # type: ignore[misc, valid-type]  # PEFT chooses it by the task
+    class KeptWhole(KeepsTrainedWeights, cls):  # PEFT chooses it by the task
         def training_state(self) -> dict[str, Tensor]:
             allocator = self.base_model.rankallocator
             state = {

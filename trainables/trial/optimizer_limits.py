@@ -20,7 +20,7 @@ def optimizer_problems(config: TrialConfig) -> Iterator[tuple[tuple[str, str], s
         yield ("train", setting), what
     if settings.counts_steps_together and isinstance(config.method, LayerWise):
         what = (
-            f"{label} counts the steps of all weights together, while {config.method.kind} begins anew with each "  # type: ignore[attr-defined]
+            f"{label} counts the steps of all weights together, while {config.method.kind} begins anew with each "
             "layer's state; take adamw"
         )
         yield ("train", "optimizer"), what

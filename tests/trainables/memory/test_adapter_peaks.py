@@ -1,5 +1,5 @@
-"""Peaks of PEFT's adapter types, LoRA's variants, optimizers and layer-wise methods: measured on SmolLM2's layers beside
-what is predicted.
+"""Peaks of PEFT's adapter types, LoRA's variants, optimizers and layer-wise methods: measured on SmolLM2's layers, and
+as predicted.
 
 python -m tests.trainables.memory.test_adapter_peaks [--layers N] [--precision fp32] [NAME ...]      prints the table
 """

@@ -116,7 +116,7 @@ def test_what_is_read_in_a_stopped_trial_stands_in_its_record_alone(
 
 def diverging(model: Path, rows: Path, steps: int) -> TrialConfig:
     """A trial whose loss rises far above that of its start, however a processor rounds: by 11 seeds it ends at step 10
-    or 12, and from step 14 on the rise is at least 1.3 times what is asked for.
+    or 12, and from step 14 on the rise is at least 1.17 times what is asked for.
     """
     # By the warm-up the first report has the loss of the start; of few rows a batch, the steps' losses spread as widely
     # as they rise.
