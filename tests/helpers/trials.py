@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from transformers import set_seed
+
 from trainables.data.embedded import commands
 from trainables.results import Record, read_curve
 from trainables.runner.run import TrialContext, run_trial
@@ -16,6 +18,7 @@ from trainables.stages.ppo.reward_rules import Rule
 from trainables.tokenization.encode import Encoded
 from trainables.training.activity import Activity
 from trainables.training.policy import Policy
+from trainables.training.trainer_setup import clean_process, training_arguments
 from trainables.training.training_callback import NoControl
 from trainables.trial.config import TrialConfig
 from trainables.trial.loading import attach, load_base
@@ -93,6 +96,19 @@ def make_policy(config: TrialConfig) -> Policy:
     """The policy of a trial before its first step."""
     assert config.model.path is not None
     return attach(load_base(config, config.model.path), load_tokenizer(config.model.path), config)
+
+
+def seeded_policy(config: TrialConfig) -> Policy:
+    """The policy that a trial of this config starts with."""
+    set_seed(config.train.seed)
+    return make_policy(config)
+
+
+def make_trainer(config: TrialConfig, policy: Policy, rows: list[Any], cutoff: int) -> Any:
+    """The trainer of two steps of a trial's stage, which saves nothing."""
+    clean_process()
+    options = training_arguments(config.train, 2, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
+    return config.stage.trainer(policy, rows, config.train, cutoff, options)
 
 
 def encoded(policy: Policy, rows: Sequence[Any], cutoff: int) -> list[Encoded]:

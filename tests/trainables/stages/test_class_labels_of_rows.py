@@ -12,25 +12,14 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from tests.helpers.classified_rows import classified_rows
 from tests.helpers.trials import make_config, make_policy
 from trainables.data import loading
 from trainables.data.formats.class_labels import parse_classes
 from trainables.data.parsed_row import SkippedRow
-from trainables.data.rows import Classified
 from trainables.scoring.class_probabilities import ClassProbabilities
 from trainables.stages import Classification
 from trainables.stages.class_trainer import ClassTrainer
-
-
-def rows_of(*labels: str | tuple[str, ...]) -> list[Any]:
-    return [
-        Classified(
-            ({"role": "user", "content": f"say {number}"},),
-            (label,) if isinstance(label, str) else label,
-            several=not isinstance(label, str),
-        )
-        for number, label in enumerate(labels)
-    ]
 
 
 def problems(train: list[Any], test: list[Any], **settings: Any) -> list[str]:
@@ -49,7 +38,7 @@ def test_a_row_of_one_label_is_scored_by_a_head_of_several_and_all_that_it_was_g
 ) -> None:
     stage = {"kind": "classification", "labels": ["a", "b"], "multi_label": True}
     config = make_config(tiny_model, "command-kinds", "lora", stage=stage)
-    rows = rows_of("a", "b")
+    rows = classified_rows("a", "b")
     logits = np.array([[-1.0, -1.0], [1.0, 1.0]])
     found = ClassProbabilities(logits, ("a", "b"), several=True)
     monkeypatch.setattr(Classification, "probabilities", lambda *_: found)
@@ -64,15 +53,15 @@ def test_a_row_of_one_label_is_scored_by_a_head_of_several_and_all_that_it_was_g
 
 
 def test_lists_in_held_out_rows_or_in_a_set_are_refused_by_a_head_of_single_labels() -> None:
-    said = problems(rows_of(*"aabb"), rows_of("a", ("a", "b"), ()))
+    said = problems(classified_rows(*"aabb"), classified_rows("a", ("a", "b"), ()))
     assert said == [
         "multi_label: test rows have lists of labels, and the head is of rows with one; train with multi_label: true, "
         "or give each row one label"
     ]
-    assert problems(rows_of(*"aabb"), rows_of("a", ("a", "b"), ()), multi_label=True) == []
+    assert problems(classified_rows(*"aabb"), classified_rows("a", ("a", "b"), ()), multi_label=True) == []
     single = Classification(labels=("a", "b"), multi_label=False)
-    assert "rows have lists of labels" in (single.set_problem(rows_of("a", ("a",))) or "")
-    assert single.model_copy(update={"multi_label": True}).set_problem(rows_of("a", ("a",))) is None
+    assert "rows have lists of labels" in (single.set_problem(classified_rows("a", ("a",))) or "")
+    assert single.model_copy(update={"multi_label": True}).set_problem(classified_rows("a", ("a",))) is None
 
 
 # The names of labels
@@ -109,7 +98,9 @@ def test_nan_is_no_label_and_its_row_is_left_out() -> None:
 
 
 def test_labels_that_differ_in_case_alone_are_told_how_to_be_written() -> None:
-    (said,) = (each for each in problems(rows_of(*"TTFF"), [], labels=["t", "F"]) if "training rows" in each)
+    (said,) = (
+        each for each in problems(classified_rows(*"TTFF"), [], labels=["t", "F"]) if "training rows" in each
+    )
     assert "upper and lower case count: t is not T" in said
 
 
@@ -117,15 +108,15 @@ def test_labels_that_differ_in_case_alone_are_told_how_to_be_written() -> None:
 
 
 def test_many_tags_and_labels_that_the_spec_names_are_labels() -> None:
-    tags = rows_of(("a", "b"), ("b", "c"), ("c", "d"))
+    tags = classified_rows(("a", "b"), ("b", "c"), ("c", "d"))
     assert problems(tags, []) == []
-    assert problems(rows_of(*"abcd"), [], labels=list("abcd")) == []
-    (said,) = problems(rows_of(*"abcd"), [])
+    assert problems(classified_rows(*"abcd"), [], labels=list("abcd")) == []
+    (said,) = problems(classified_rows(*"abcd"), [])
     assert "give them where they are labels (labels: [...])" in said
 
 
 def test_a_label_of_held_out_rows_alone_is_told_with_its_rows_and_what_can_be_done() -> None:
-    (said,) = problems(rows_of(*"aabb"), rows_of(*"azz"))
+    (said,) = problems(classified_rows(*"aabb"), classified_rows(*"azz"))
     assert said == (
         "labels: test rows have the label z (2 rows), and the head has 2 labels: a, b; add training rows with it, take "
         "its rows out of the data, or give them one of these labels"

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, set_seed
+from transformers import AutoModelForSequenceClassification
 
-from tests.helpers.trials import curve, make_config, make_policy, run
+from tests.helpers.classified_rows import classified_rows
+from tests.helpers.trials import curve, make_config, make_trainer, run, seeded_policy
 from trainables.data import loading
 from trainables.data.embedded.command_kinds import KINDS
 from trainables.data.rows import Classified
@@ -21,8 +22,6 @@ from trainables.scoring.class_probabilities import ClassProbabilities
 from trainables.scoring.label_scores import are_labels, label_scores, macro_f1, written_label_scores
 from trainables.stages import Classification
 from trainables.tokenization.encode import IGNORED
-from trainables.training.policy import Policy
-from trainables.training.trainer_setup import clean_process, training_arguments
 from trainables.trial.config import TrialConfig
 from trainables.trial.tokenizer import load_tokenizer
 
@@ -37,31 +36,9 @@ def classifying(
     return make_config(model, rows, method, stage=stage, **{**MANY, **leaves})
 
 
-def seeded_policy(config: TrialConfig) -> Policy:
-    set_seed(config.train.seed)
-    return make_policy(config)
-
-
-def make_trainer(config: TrialConfig, policy: Policy, rows: list[Any], cutoff: int = 64) -> Any:
-    clean_process()
-    options = training_arguments(config.train, 2, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
-    return config.stage.trainer(policy, rows, config.train, cutoff, options)
-
-
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text(json.dumps(rows))
     return path
-
-
-def some_rows(*labels: str | tuple[str, ...]) -> list[Any]:
-    return [
-        Classified(
-            ({"role": "user", "content": f"Say {'it ' * (number + 1)}"},),
-            (label,) if isinstance(label, str) else label,
-            several=not isinstance(label, str),
-        )
-        for number, label in enumerate(labels)
-    ]
 
 
 # What is learned
@@ -72,8 +49,8 @@ def test_the_loss_is_the_cross_entropy_counted_by_hand(tiny_model: Path, weights
     """In 64 bits, row by row with no padding: -w ln softmax(logits)[right], a plain mean over rows."""
     stage = {"labels": ["a", "b", "c"], "class_weights": weights}
     config = classifying(tiny_model, method="full", precision="fp32", stage=stage)
-    policy, rows = seeded_policy(config), some_rows("a", "a", "b", "c")
-    trainer = make_trainer(config, policy, rows)
+    policy, rows = seeded_policy(config), classified_rows("a", "a", "b", "c")
+    trainer = make_trainer(config, policy, rows, cutoff=64)
     batch = trainer.data_collator([trainer.train_dataset[n] for n in range(4)])
 
     found = trainer.compute_loss(trainer.model, batch).item()
@@ -91,8 +68,8 @@ def test_the_loss_is_the_cross_entropy_counted_by_hand(tiny_model: Path, weights
 def test_the_loss_of_several_labels_is_binary_cross_entropy_of_each(tiny_model: Path) -> None:
     stage = {"labels": ["a", "b", "c"], "multi_label": True}
     config = classifying(tiny_model, method="full", precision="fp32", stage=stage)
-    policy, rows = seeded_policy(config), some_rows(("a", "c"), ())
-    trainer = make_trainer(config, policy, rows)
+    policy, rows = seeded_policy(config), classified_rows(("a", "c"), ())
+    trainer = make_trainer(config, policy, rows, cutoff=64)
     batch = trainer.data_collator([trainer.train_dataset[n] for n in range(2)])
 
     found = trainer.compute_loss(trainer.model, batch).item()
@@ -174,7 +151,7 @@ def test_freeze_without_a_block_trains_the_head_alone(tiny_model: Path) -> None:
 
 
 def test_the_head_reads_where_a_language_model_would_begin_its_answer(tiny_model: Path) -> None:
-    tokenizer, (row,) = load_tokenizer(tiny_model), some_rows("a")
+    tokenizer, (row,) = load_tokenizer(tiny_model), classified_rows("a")
 
     (example,) = Classification().encode(tokenizer, row, 64)
 
@@ -302,30 +279,35 @@ def problems(train: list[Any], test: list[Any] | None = None, **settings: Any) -
     return [f"{key}: {what}" for key, what in stage.problems(trial, data)]
 
 
-TWO = some_rows(*"aabb")
+TWO = classified_rows(*"aabb")
 
 
 @pytest.mark.parametrize(
     ("train", "test", "settings", "message"),
     [
-        (some_rows(*"aaa"), None, {}, "kind: every training row has the label a, and there are two or more"),
+        (
+            classified_rows(*"aaa"),
+            None,
+            {},
+            "kind: every training row has the label a, and there are two or more",
+        ),
         (
             TWO,
-            some_rows("z"),
+            classified_rows("z"),
             {},
             "labels: test rows have the label z (1 row), and the head has 2 labels: a, b",
         ),
         (TWO, None, {"labels": ["a", "b", "c"]}, "labels: no training row has the label c"),
-        (some_rows(*"abcd"), None, {}, "kind: the 4 training rows have 4 different labels"),
+        (classified_rows(*"abcd"), None, {}, "kind: the 4 training rows have 4 different labels"),
         (TWO, None, {"class_weights": {"a": 1.0}}, "class_weights: give each label one weight"),
         (
-            some_rows(("a",), ("a", "b"), ("b",), ()),
+            classified_rows(("a",), ("a", "b"), ("b",), ()),
             None,
             {"class_weights": "balanced"},
             "class_weights: rows have",
         ),
         (
-            some_rows(("a",), ("a", "b"), ("b",), ()),
+            classified_rows(("a",), ("a", "b"), ("b",), ()),
             None,
             {"multi_label": False},
             "multi_label: rows have lists",

@@ -15,7 +15,15 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
 from tests.helpers.specs import ONE, SPEC, plan, spec_folder
-from tests.helpers.trials import METHODS, ScriptedControl, curve, make_config, make_policy, run
+from tests.helpers.trials import (
+    METHODS,
+    ScriptedControl,
+    curve,
+    make_config,
+    make_trainer,
+    run,
+    seeded_policy,
+)
 from trainables.data import loading
 from trainables.data.embedded import commands
 from trainables.data.rows import Preference
@@ -24,8 +32,6 @@ from trainables.methods.base import reward_head
 from trainables.models.folder import read_architecture
 from trainables.models.precision import choose_dtypes
 from trainables.stages.reward import rewards
-from trainables.training.policy import Policy
-from trainables.training.trainer_setup import clean_process, training_arguments
 from trainables.trial.config import TrialConfig
 from trainables.trial.loading import attach, load_base, with_distinct_padding
 from trainables.trial.tokenizer import load_tokenizer
@@ -36,18 +42,6 @@ CUT_SHORT = Preference(({"role": "user", "content": "Why? " * 50},), "Because " 
 def rewarding(model: Path, rows: Path | str = "commands", method: Any = "lora", **leaves: Any) -> TrialConfig:
     stage = {"kind": "reward", **leaves.pop("stage", {})}
     return make_config(model, rows, method, stage=stage, **{"eval_rows": 8, "eval_fraction": 0.95, **leaves})
-
-
-def seeded_policy(config: TrialConfig) -> Policy:
-    """The policy that a trial of this config starts with."""
-    set_seed(config.train.seed)
-    return make_policy(config)
-
-
-def make_trainer(config: TrialConfig, policy: Policy, rows: list[Any], cutoff: int = 256) -> Any:
-    clean_process()
-    options = training_arguments(config.train, 2, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
-    return config.stage.trainer(policy, rows, config.train, cutoff, options)
 
 
 def some_rows(count: int) -> list[Any]:
@@ -333,7 +327,7 @@ def test_a_template_of_its_own_suits_a_reward_model(tiny_model: Path, tmp_path: 
 def test_a_methods_dropout_stays_on(tiny_model: Path) -> None:
     config = rewarding(tiny_model, method={"kind": "lora", "rank": 4, "dropout": 0.3})
     policy = seeded_policy(config)
-    make_trainer(config, policy, some_rows(4))
+    make_trainer(config, policy, some_rows(4), cutoff=256)
     rates = {m.p for m in policy.model.modules() if isinstance(m, torch.nn.Dropout)}
     assert rates == {0.3}
 
