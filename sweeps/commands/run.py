@@ -253,8 +253,13 @@ class Sweep:
                 seconds, at_once = time.monotonic() - clock, self.plan.spec.resources.concurrent or 0
                 # A line of the log must not cost what comes after it.
                 with suppress(OSError, ValueError):
-                    ended = [r for r in read_run(location.folder).records if (r.ended_at or "") >= began]
-                    if shares := time_shares(ended, seconds, at_once):
+                    records = read_run(location.folder).records
+                    # The seconds of a trial that was resumed are those of earlier sessions, too.
+                    resumed = any(
+                        r.started_at and r.started_at < began <= (r.ended_at or "") for r in records
+                    )
+                    ended = [r for r in records if (r.ended_at or "") >= began]
+                    if not resumed and (shares := time_shares(ended, seconds, at_once)):
                         progress.log(shares)
             except (KeyboardInterrupt, StorageError) as error:
                 progress.end()
