@@ -19,6 +19,7 @@ export class SpecForm {
     this.rules = [];
     this.defaults = new Map();
     this.opened = new Map();
+    this.folds = new Map();
   }
 
   /** Shows the values of a text; controls are made anew only where the text has other parts than before. */
@@ -151,10 +152,10 @@ export class SpecForm {
     return add;
   }
 
+  /** A part that can be folded. One that is made anew is as open as the one before is now: its toggle event may be yet to come. */
   details(key, title, open) {
-    const state = `open:${key}`;
-    const details = el("details", {class: "form-part", open: this.opens?.get(state) ?? open, ontoggle: () => (this.opens ??= new Map()).set(state, details.open)},
-      el("summary", {}, title));
+    const details = el("details", {class: "form-part", open: this.folds.get(key)?.open ?? open}, el("summary", {}, title));
+    this.folds.set(key, details);
     return details;
   }
 
