@@ -128,7 +128,7 @@ def _curve(config: Any, folder: Path) -> Iterator[dict[str, Any]]:
         folder=folder,
         progress=Progress(),
         control=NoControl(),
-        evaluate=lambda: config.stage.objective(policy, rows.validation, cutoff),
+        evaluate=lambda: config.stage.validation_scores(policy, rows.validation, cutoff),
         evaluate_at=frozenset(VALIDATED),
         on_first_step=lambda: None,
         tokens_after=trainer.tokens_after,

@@ -52,7 +52,7 @@ def logprobs_before(trial: Trial, policy: Policy, rows: loading.Data) -> tuple[f
 def objective(trial: Trial, policy: Policy, rows: loading.Data) -> dict[str, float]:
     """What the policy is scored on the validation rows, its objective among it."""
     with trial.evaluating(), fsdp.scoring_policy(policy) as scored:
-        return trial.config.stage.objective(scored, rows.validation, trial.config.data.scored_cutoff)
+        return trial.config.stage.validation_scores(scored, rows.validation, trial.config.data.scored_cutoff)
 
 
 def score_trial(trial: Trial, policy: Policy, rows: loading.Data, quality_name: str) -> None:

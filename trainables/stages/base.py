@@ -216,10 +216,10 @@ class TrainingStage(Frozen, ABC):
 
     @abstractmethod
     def objective_name(self) -> str:
-        """What ``objective`` measures, as reports name it."""
+        """What the objective of :meth:`validation_scores` measures, as reports name it."""
 
     @abstractmethod
-    def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
+    def validation_scores(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
         """``{"objective": ...}`` on the validation rows, higher is better; other measures may stand beside it."""
 
     @abstractmethod

@@ -200,7 +200,7 @@ class Classification(TrainingStage):
     def objective_name(self) -> str:
         return "log-likelihood of the right labels"  # in nats per row
 
-    def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
+    def validation_scores(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
         measures = self.probabilities(policy, rows, cutoff).measures([row.labels for row in rows])
         validation = {f"validation_{name}": measures[name] for name in ("accuracy", "macro_f1")}
         return {"objective": -measures["loss"], **validation}

@@ -124,7 +124,7 @@ class KTO(TrainingStage):
     def objective_name(self) -> str:
         return "log-likelihood of good above bad"  # in nats per pair of a good and a bad answer
 
-    def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
+    def validation_scores(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
         good, bad = self._good_and_bad(policy, rows, cutoff)
         # ln sigmoid(good - bad) of each good answer with each bad one: (good rows, bad rows).
         value = -np.logaddexp(0, bad[None, :] - good[:, None]).mean() if len(good) and len(bad) else 0.0

@@ -94,7 +94,7 @@ class PairStage(TrainingStage):
     def objective_name(self) -> str:
         return "log-likelihood of the right order"  # in nats per pair
 
-    def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
+    def validation_scores(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
         margins = self.margins(policy, rows, cutoff)
         return {"objective": margins.log_sigmoid, "validation_pair_accuracy": margins.accuracy}
 

@@ -75,7 +75,7 @@ class Pretrain(TrainingStage):
     def objective_name(self) -> str:
         return "minus bits per byte"
 
-    def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
+    def validation_scores(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
         bits = self.bits(policy, rows, cutoff).sum() / sum(map(_bytes, rows))
         return {"objective": -float(bits), "validation_bits_per_byte": float(bits)}
 

@@ -98,7 +98,7 @@ class SFT(TrainingStage):
     def objective_name(self) -> str:
         return "log-probability per token"  # minus the loss, in nats
 
-    def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
+    def validation_scores(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
         from trainables.scoring.likelihood import log_likelihoods
 
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)

@@ -185,7 +185,7 @@ class PPO(PPOSettings):
     def objective_name(self) -> str:
         return "mean reward"
 
-    def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
+    def validation_scores(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
         answers = self._answers(policy, tokens)
         rewards = self.answer_rewards(policy, rows, _texts(policy, answers), cutoff)
