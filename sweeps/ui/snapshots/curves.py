@@ -26,7 +26,7 @@ MAX_STEP = 2**53  # that a browser can count to
 
 @dataclass
 class CurveFile:
-    """``curve.jsonl`` of a trial. ``points``: by name, what :meth:`update` has read so far.
+    """``curve.jsonl`` of a trial. ``points``: by name, as far as :meth:`update` has read; ``stamp``: of the file then.
 
     A resumed trial repeats the steps after its checkpoint, so the last line for a step and name counts. Of a long file
     that is read for the first time, the last 16 MiB count; of many points every other one is kept.
@@ -34,8 +34,8 @@ class CurveFile:
 
     path: Path
     points: dict[str, Points] = field(default_factory=dict)
+    stamp: Stamp | None = None
     _offset: int = 0
-    _stamp: Stamp | None = None
 
     @property
     def last_step(self) -> int | None:
@@ -44,13 +44,13 @@ class CurveFile:
     def update(self) -> bool:
         """Reads what was added; returns whether there was anything. Raises ``DamagedFile`` for what can't be read."""
         stamp = stamp_of(self.path)
-        if stamp is None or stamp == self._stamp:
+        if stamp is None or stamp == self.stamp:
             return False
         if stamp[0] < self._offset:
             self.points, self._offset = {}, 0
         with reading(self.path):
             self._read(stamp[0])
-        self._stamp = stamp
+        self.stamp = stamp
         return True
 
     def _read(self, size: int) -> None:

@@ -34,6 +34,7 @@ class RunReader:
         self._holder = holder or (lambda: lock.holder(folder))
         self.trials: dict[str, TrialFiles] = {}
         self.table = TrialTable(self.trials)
+        self._changed = set[str]()  # trials whose rows are still those of an earlier state
         self.environment: dict[str, Any] = {}
         self._environment_stamp: Stamp | None = None
         self._made_of: tuple[Any, ...] | None = None  # what the last state and head follow from
@@ -44,7 +45,8 @@ class RunReader:
         """The run's state now. Files that can't be read are named in it."""
         problems = list[str]()
         self._read_environment(problems)
-        changed = self._update_trials()
+        self._changed |= self._update_trials()
+        changed = self._changed & self.trials.keys()
         holder = self._holder()
         signs = read_signs(self.folder) if holder else Signs()
         problems += [trial.damaged for trial in self.trials.values() if trial.damaged]
@@ -54,6 +56,7 @@ class RunReader:
             self._state = self._new_state(holder, signs, problems)
         doing = self._activity()
         rows = self.table.update(changed, signs, driven=holder is not None and doing.state != "starting")
+        self._changed = set()
         if not same or self._head.get("state") != doing.state or self._head.get("reason") != doing.reason:
             self._head = run_head(self._read_run(), self._state, doing)
             self._made_of = made_of

@@ -30,6 +30,9 @@ class TrialFiles:
         self._record_path = str(self.folder / "record.json")  # looked at often: joining paths takes longer
         self._record_stamp: Stamp | None = None
         self._config_stamp: Stamp | None = None
+        self._curve_stamp: Stamp | None = (
+            None  # at the last update: figures and the trial's page read the curve, too
+        )
 
     @property
     def ended(self) -> bool:
@@ -38,7 +41,7 @@ class TrialFiles:
 
     @property
     def begun(self) -> bool:
-        return self._config_stamp is not None or self._record_stamp is not None
+        return (self._config_stamp or self._record_stamp or self.damaged) is not None
 
     @property
     def step(self) -> int | None:
@@ -47,36 +50,41 @@ class TrialFiles:
         return max((step for step in steps if step is not None), default=None)
 
     def update(self) -> bool:
-        """Reads what has changed; returns whether anything has. Of an ended trial, the record alone is looked at."""
+        """Reads what has changed, and what could not be read the last time; returns whether anything differs from the
+        last call. Of an ended trial, the record alone is looked at.
+        """
+        before = (self._record_stamp, self._config_stamp, self._curve_stamp, self.damaged)
+        damaged: str | None = None
         try:
-            changed = self._update_record()
+            self._update_record()
             if not self.ended:
-                changed = self._update_config() or changed
-                changed = self.curve.update() or changed
+                self._update_config()
+                self.curve.update()
+                self._curve_stamp = self.curve.stamp
         except DamagedFile as error:
-            changed, self.damaged = str(error) != self.damaged, str(error)
-        return changed
+            damaged = str(error)
+        self.damaged = damaged
+        return before != (self._record_stamp, self._config_stamp, self._curve_stamp, self.damaged)
 
-    def _update_record(self) -> bool:
+    def _update_record(self) -> None:
         stamp = stamp_of(self._record_path)
         if stamp == self._record_stamp:
-            return False
-        self._record_stamp, self.damaged = stamp, None
+            return
         self._note(stamp)
-        self.record = None  # in case the new one is damaged
+        self._record_stamp, self.record = None, None  # in case the new one is damaged
         self.record = results.read_record(self.folder)
-        return True
+        self._record_stamp = stamp
 
-    def _update_config(self) -> bool:
+    def _update_config(self) -> None:
         path = self.folder / "config.json"
         stamp = stamp_of(path)
         if stamp == self._config_stamp or stamp is None:
             self._note(stamp_of(self.curve.path))
-            return False
-        self._config_stamp, self.damaged = stamp, None
+            return
         self._note(stamp)
+        self._config_stamp = None
         self.config = read_object(path)
-        return True
+        self._config_stamp = stamp
 
     def _note(self, stamp: Stamp | None) -> None:
         if stamp is not None:
