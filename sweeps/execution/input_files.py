@@ -17,6 +17,7 @@ from trainables.methods import own_method
 from trainables.models import locate
 from trainables.models.folder import find_pickles
 from trainables.models.hub import DOWNLOADED, IGNORED
+from trainables.stages.rewards.stage import own_rewards
 from trainables.storage import files
 from trainables.trial import staged_inputs, starting_weights
 from trainables.trial.config import TrialConfig
@@ -63,6 +64,9 @@ def _trial_inputs(config: TrialConfig) -> Iterator[InputFiles]:
     yield from _data_inputs(config.data)
     if (code := own_method.code_of(config.method)) is not None:
         yield _input_files(str(code.path), code.path.name, code.files)
+    for reward in own_rewards(config.stage):
+        if (code := reward.code()) is not None:
+            yield _input_files(str(code.path), code.path.name, code.files)
     for _, _, trained in config.trained():
         yield from _trained_model_inputs(trained)
 

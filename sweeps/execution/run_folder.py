@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from sweeps.execution import input_changes
 from sweeps.execution.stated_claims import stated_claims
 from sweeps.planning import identity
-from sweeps.planning.checks import own_methods
+from sweeps.planning.checks import own_methods, own_rewards
 from sweeps.planning.plan import CHOSEN, Plan
 from sweeps.planning.resources.default_precision import DTYPE, PRECISION
 from sweeps.runs.layout import read_environment
@@ -163,6 +163,7 @@ def _identity(plan: Plan) -> dict[str, Any]:
         "trials": {cell.name: cell.trials for cell in plan.cells},
         "finalists": plan.spec.finalists.model_dump(),
         **({"method_code": code} if (code := own_methods.hashes(plan.spec)) else {}),
+        **({"reward_code": code} if (code := own_rewards.hashes(plan.cells)) else {}),
     }
 
 
@@ -176,6 +177,7 @@ def _check_unchanged(plan: Plan, run: Path, previous: dict[str, Any]) -> None:
         problems += input_changes.problems(plan, previous)
     if not problems:
         problems += own_methods.changes(plan.spec, previous.get("method_code", {}))
+        problems += own_rewards.changes(plan.spec.source, plan.cells, previous.get("reward_code", {}))
     for cell, trials in previous.get("trials", {}).items():
         if not problems and now["trials"].get(cell, 0) < trials:
             what = (

@@ -18,8 +18,9 @@ from trainables.data.errors import DataError
 from trainables.data.loading import Data, load
 from trainables.data.sources import EMBEDDED, exists, is_hub
 from trainables.methods import own_method
-from trainables.methods.own_code import is_own_kind
+from trainables.methods.own_code import OwnMethodError, is_own_kind
 from trainables.models.folder import Architecture, ModelError
+from trainables.stages.rewards.own_function import load_beside
 from trainables.system.suggestions import message_of
 from trainables.templates.settings import own_template, writes_date
 from trainables.trial.config import TrialConfig
@@ -137,7 +138,7 @@ class InvalidPath(ValueError):  # noqa: N818
 
 def make_paths_absolute(tree: dict[str, Any], folder: Path) -> None:
     """Makes the paths in a trial's tree absolute, in place; relative ones are relative to ``folder``, the spec's. A
-    method of one's own gets the path and the hash of its code.
+    method and rewards of one's own get the path and the hash of their code; that of rewards is run.
 
     Raises :class:`InvalidPath`.
     """
@@ -149,6 +150,21 @@ def make_paths_absolute(tree: dict[str, Any], folder: Path) -> None:
             model["path"] = str(absolute_path(model["path"], folder))
     if isinstance(data, dict):
         _make_data_paths_absolute(data, folder)
+    stage = tree.get("stage")
+    if isinstance(stage, dict) and isinstance(stage.get("rewards"), list):
+        stage["rewards"] = [_with_code(reward, folder) for reward in stage["rewards"]]
+
+
+def _with_code(reward: Any, folder: Path) -> Any:
+    """A reward with what planning fills in where it is a function of one's own, which this imports."""
+    if not isinstance(reward, dict) or reward.get("kind") != "function":
+        return reward
+    if given := {"code_path", "code_sha256"} & reward.keys():
+        raise InvalidPath(("stage", "rewards"), f"unknown key; planning sets {min(given)}. Leave it out")
+    try:
+        return reward | load_beside(str(reward.get("function")), folder)
+    except OwnMethodError as error:
+        raise InvalidPath(("stage", "rewards"), str(error)) from error
 
 
 @contextmanager

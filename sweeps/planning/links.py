@@ -20,7 +20,7 @@ from sweeps.spec.schema import ENTRY_CLASSES
 from sweeps.spec.tree import CellPath, Leaf, leaves
 from trainables.config.trained_model import TrainedModel
 from trainables.stages.base import TrainingStage
-from trainables.stages.ppo.reward_rules import RULES
+from trainables.stages.rewards.rules import RULES
 from trainables.storage.urls import is_url
 from trainables.system.suggestions import Proposal, did_you_mean, message_of
 

@@ -45,7 +45,7 @@ def main() -> None:
     from tests.helpers.trials import LETTER
     from trainables.memory.in_trial import InTrial
     from trainables.runner.run import TrialContext, run_trial
-    from trainables.stages.ppo.reward_rules import RULES
+    from trainables.stages.rewards.rules import RULES
     from trainables.training.worker_group import WorkerGroupBroken
     from trainables.trial.config import TrialConfig
     from trainables.trial.resident_base import ResidentBase

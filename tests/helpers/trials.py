@@ -14,7 +14,7 @@ from trainables.data.embedded import commands
 from trainables.results import Record, read_curve
 from trainables.runner.run import TrialContext, run_trial
 from trainables.stages import SFT
-from trainables.stages.ppo.reward_rules import Rule
+from trainables.stages.rewards.rules import Rule
 from trainables.tokenization.encode import Encoded
 from trainables.training.activity import Activity
 from trainables.training.policy import Policy

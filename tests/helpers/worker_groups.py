@@ -13,7 +13,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.trials import LETTER, NEW, make_config
 from trainables.data import loading
 from trainables.data.embedded.command_kinds import KINDS
-from trainables.stages.ppo.reward_rules import RULES
+from trainables.stages.rewards.rules import RULES
 from trainables.storage import files
 from trainables.trial.config import TrialConfig
 from trainables.trial.tokenizer import load_tokenizer

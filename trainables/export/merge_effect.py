@@ -13,7 +13,7 @@ from trainables.export import saved_model
 from trainables.inference.model_pool import ModelPool
 from trainables.inference.result import Result
 from trainables.quantizers import QuantizationFailed
-from trainables.stages.ppo.reward_rules import RewardModelError
+from trainables.stages.rewards.rules import RewardModelError
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The moments of a PPO step: sampling answers, scoring their tokens, rewarding them, then the updates.
+"""The moments of a step of PPO or GRPO: sampling answers, scoring their tokens, rewarding them, then the updates.
 
 Held at all of these moments, the updates included: the reference policy's kept weights, a value head, a reward model.
 """
@@ -29,25 +29,28 @@ REWARDED_AT_A_TIME = 16  # answers in one forward pass of the reward model
 def rollout_moments(
     step: TrainingStep, sizes: StepSizes, rollout: Rollout, kept: Footprint | None
 ) -> list[MemoryPrediction]:
-    """All moments of a PPO step; ``kept``: what of the reference is kept, ``None`` where it is the policy with its
+    """All moments of such a step; ``kept``: what of the reference is kept, ``None`` where it is the policy with its
     adapters off.
     """
     reference_stays = kept is None
+    if not rollout.has_reference:
+        kept = None
     reward = rollout.reward and rollout.reward.resolve(step.footprint, step.shape, reference_stays)
     reward_bytes = reward.held_bytes(step.shape, step.widths.frozen, step.device) if reward else 0
     reference_bytes = 0 if kept is None else _kept_reference_bytes(step, kept)
     moments = [
         *training_moments(sizes),
         _sampling_moment(step, sizes, rollout),
-        *_scoring_moments(step, sizes, 0),
     ]
-    moments += [] if reference_stays else _scoring_moments(step, sizes, _restored_reference_bytes(step))
+    # Without values, only the reference scores the answers; the policy does with the updates.
+    moments += _scoring_moments(step, sizes, 0) if rollout.learns_values or rollout.has_reference else []
+    moments += [] if kept is None else _scoring_moments(step, sizes, _restored_reference_bytes(step))
     moments += [_rewarding_moment(step, sizes, rollout, reward)] if reward else []
     return [
         replace(
             each,
             reference=each.reference + reference_bytes,
-            value=_value_head_bytes(step),
+            value=_value_head_bytes(step) if rollout.learns_values else 0,
             reward=reward_bytes,
         )
         for each in moments
@@ -101,6 +104,8 @@ def _scoring_moments(step: TrainingStep, sizes: StepSizes, restored: int) -> Ite
     in_a_layer = evaluated_layer_bytes(step, batch.rows, batch.tokens)
     last_hidden = batch.all_tokens * step.shape.hidden * step.residual_width  # (rows, tokens, hidden)
     yield _moment_without_gradients(sizes, casts + in_a_layer, 0, restored)
+    if batch.logits is None:  # computed tile by tile, of which the updates take as much
+        return
     yield _moment_without_gradients(sizes, casts + last_hidden, CASTING * count, restored)
     yield _moment_without_gradients(sizes, last_hidden, SCORING * count, restored)
 

@@ -159,7 +159,8 @@ def _layers(step: TrainingStep) -> Iterator[LayerBackward]:
 def _group(step: TrainingStep) -> DataParallelGroup:
     shape, footprint, widths = step.shape, step.footprint, step.widths
     # PPO's trainer averages gradients in place, without DDP's buckets: each worker is like a lone one.
-    workers = 1 if step.batch.rollout is not None else step.workers
+    rollout = step.batch.rollout
+    workers = 1 if rollout is not None and rollout.learns_values else step.workers
     trained_layer = widths.trainable * (
         (shape.layer_params if footprint.trained_layers else 0)
         + footprint.adapter_params(shape) / shape.layers

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from trainables.stages.classification import Classification
 from trainables.stages.dpo import DPO
+from trainables.stages.grpo.stage import GRPO
 from trainables.stages.kto import KTO
 from trainables.stages.orpo import ORPO
 from trainables.stages.ppo.stage import PPO
@@ -17,7 +18,20 @@ from trainables.stages.sft import SFT
 from trainables.stages.simpo import SimPO
 
 Stage = Annotated[
-    SFT | Pretrain | Classification | Reward | PPO | DPO | KTO | ORPO | SimPO, Field(discriminator="kind")
+    SFT | Pretrain | Classification | Reward | PPO | GRPO | DPO | KTO | ORPO | SimPO,
+    Field(discriminator="kind"),
 ]
 
-__all__ = ["DPO", "KTO", "ORPO", "PPO", "SFT", "Classification", "Pretrain", "Reward", "SimPO", "Stage"]
+__all__ = [
+    "DPO",
+    "GRPO",
+    "KTO",
+    "ORPO",
+    "PPO",
+    "SFT",
+    "Classification",
+    "Pretrain",
+    "Reward",
+    "SimPO",
+    "Stage",
+]

@@ -136,9 +136,12 @@ def _saved_params(folder: Path) -> int | None:
 class Rollout:
     """``rows`` answers of ``new_tokens`` tokens each, sampled together; then scored one mini-batch at a time.
 
-    ``reward`` is the model that rewards them; ``None`` for a rule, which takes no memory.
+    ``reward`` is the model that rewards them; ``None`` for a rule, which takes no memory. ``learns_values``: whether a
+    value head is trained beside the policy; ``has_reference``: whether the answers are scored by a reference, too.
     """
 
     rows: int
     new_tokens: int
     reward: RewardModelFootprint | None = None
+    learns_values: bool = True
+    has_reference: bool = True

@@ -24,8 +24,10 @@ SCALES = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scal
 
 
 @contextmanager
-def fused_head(trainer_class: type, policy: Policy) -> Iterator[None]:
+def fused_head(trainer_class: type, policy: Policy, temperature: float = 1.0) -> Iterator[None]:
     """Within the block, a constructor of TRL's ``trainer_class`` gives a policy a head that fits its device and model.
+
+    ``temperature``: what its logits are divided by.
 
     What computes log-probabilities stays set for the process, as it is looked up in every step.
     """
@@ -33,7 +35,7 @@ def fused_head(trainer_class: type, policy: Policy) -> Iterator[None]:
     # It would name a file of the reference's log-probabilities, which isn't written; it reads all weights, and
     # weights that are sharded can't be read.
     changes: dict[str, Any] = {"hash_module": lambda model: ""}
-    if _needs_own_forward(policy):
+    if _needs_own_forward(policy, temperature):
         # Without the first change TRL refuses heads with an adapter.
         changes |= {"BaseTunerLayer": (), "add_fused_lm_head": add_whole_head}
     elif (outputs := getattr(trainer_class, "head_outputs", None)) is not None:
@@ -66,7 +68,7 @@ def _set_log_probs(device: str, weighs_tokens_alike: bool) -> None:
     vars(utils).update(_ChunkedLogProbFunction=function, _use_triton=labelled_only)
 
 
-def _needs_own_forward(policy: Policy) -> bool:
+def _needs_own_forward(policy: Policy, temperature: float) -> bool:
     """Whether there is more to the loss than the products of hidden states and the head's own weights.
 
     That is so with an adapter of the head, with a head that computes more than a linear layer, in models that scale
@@ -78,6 +80,8 @@ def _needs_own_forward(policy: Policy) -> bool:
         or not policy.behaviour.head_gives_logits
         or any(getattr(config, name, None) not in (None, 1) for name in SCALES)
         or bool(getattr(config, "output_router_logits", False))
+        # A soft cap stands between the product and the temperature, which our function divides hidden states by.
+        or (temperature != 1 and getattr(config, "final_logit_softcapping", None) is not None)
     )
 
 
@@ -108,10 +112,15 @@ def _replaced(module: types.ModuleType, changes: dict[str, Any]) -> Iterator[Non
         vars(module).update(before)
 
 
-def add_whole_head(model: Any, outputs: tuple[str, ...] = ()) -> None:
+def add_whole_head(
+    model: Any,
+    temperature: float = 1.0,
+    cast_lm_head_to_fp32: bool = False,
+    outputs: tuple[str, ...] = (),
+) -> None:
     """Does what TRL's ``add_fused_lm_head`` does with all logits of the model's own forward pass, whatever its head is.
 
-    All ``outputs`` are computed that TRL's trainers log.
+    All ``outputs`` are computed that TRL's trainers log. Logits are cast to 32 bits, the head never is.
     """
     own_forward = model.forward
 
@@ -121,12 +130,12 @@ def add_whole_head(model: Any, outputs: tuple[str, ...] = ()) -> None:
     ) -> Any:
         if not fused_lm_head or labels is None:
             return own_forward(*args, labels=labels, **options)
-        return _label_outputs(own_forward(*args, **options), labels)
+        return _label_outputs(own_forward(*args, **options), labels, temperature)
 
     model.forward = types.MethodType(forward, model)
 
 
-def _label_outputs(output: Any, labels: Tensor) -> Any:
+def _label_outputs(output: Any, labels: Tensor, temperature: float) -> Any:
     """TRL's output of a fused head: figures of each next token, (rows, tokens - 1), 0 where there is no label."""
     import torch
     from trl.trainer.utils import FusedCausalLMOutput
@@ -134,6 +143,7 @@ def _label_outputs(output: Any, labels: Tensor) -> Any:
     targets = labels[:, 1:].to(output.logits.device)  # (rows, tokens - 1)
     mask = targets != IGNORED
     logits, targets = output.logits[:, :-1][mask].float(), targets[mask]  # (labelled, vocab), (labelled,)
+    logits = logits / temperature if temperature != 1 else logits
     logprobs = logits.log_softmax(-1)
 
     def spread(values: Tensor) -> Tensor:

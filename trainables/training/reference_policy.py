@@ -35,6 +35,12 @@ def reference_bytes(policy: Policy) -> int | None:
     return sum(t.numel() * t.element_size() for t in kept.values()) if kept else None
 
 
+def has_reference(policy: Policy) -> bool:
+    """Whether :func:`as_reference` gives the policy before training."""
+    method = policy.method
+    return method is None or method.reference_stays or bool(policy.reference_weights)
+
+
 @contextmanager
 def as_reference(policy: Policy) -> Iterator[None]:
     """Turns the policy into the reference policy for a block, without gradients."""

@@ -125,6 +125,17 @@ class StageTrainer(Trainer):
             self.add_gradients()
         return loss
 
+    def update_within_step(self) -> None:
+        """Makes an optimizer update in the middle of a step, with the gradients that are there.
+
+        For stages that make several updates on the answers of a step. Only in a step's last batch: accelerate's
+        optimizer steps only while ``sync_gradients`` is true.
+        """
+        assert self.optimizer is not None
+        if self.args.max_grad_norm > 0:
+            self._clip_grad_norm(self.model)
+        self.optimizer.step()
+
     def _rehearse(self, model: Any) -> None:
         places = self.row_order.places[: self.args.per_device_train_batch_size].tolist()
         rows = self._remove_unused_columns(self.train_dataset, description="training")

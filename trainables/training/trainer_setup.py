@@ -104,7 +104,10 @@ def make_trainer(
 
         ours = ShardedTrainer
     trainer_class: Any = type(cls.__name__, (ours, cls), {})
-    with keeping_trainable_dtype(policy.model), fused_head(cls, policy):
+    with (
+        keeping_trainable_dtype(policy.model),
+        fused_head(cls, policy, getattr(settings, "temperature", 1.0)),
+    ):
         return trainer_class(
             model=policy.model,
             args=settings,

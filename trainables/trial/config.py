@@ -16,6 +16,7 @@ from trainables.methods import Method, own_method
 from trainables.models.kernels import attends_in_16_bits
 from trainables.results import Role
 from trainables.stages import Stage
+from trainables.stages.rewards.stage import own_rewards
 from trainables.storage import files
 from trainables.storage.damaged_files import read_bytes, reading
 
@@ -46,7 +47,13 @@ LATER_SETTINGS: dict[str, dict[str, Any]] = {
         "quality_sha256": None,
         "planned_sets": {},
     },
-    "stage": {"neftune_noise_alpha": None},
+    "stage": {
+        "neftune_noise_alpha": None,
+        "rewards": [],
+        "reward_weight": 1.0,
+        "objective": "causal",
+        "mask": 0.15,
+    },
     "method": {"layers": None, "exclude": [], "frozen_a": False},
 }
 
@@ -75,6 +82,8 @@ class TrialConfig(Frozen):
         # Of a method of one's own: the hash of its code stands for them.
         for key in ("method_path", "holds_base"):
             (config["method"] or {}).pop(key, None)
+        for reward in config["stage"].get("rewards", ()):
+            reward.pop("code_path", None)
         # An id must not change from day to day.
         del config["data"]["date"]
         del config["data"]["quality_file"]  # its hash stands for it
@@ -98,10 +107,13 @@ class TrialConfig(Frozen):
             yield from ((part, key, value) for key, value in owner if isinstance(value, TrainedModel))
 
     def with_method_code(self) -> TrialConfig:
-        """The config with the class of its method, if that is one's own and was read without it: runs its code.
+        """The config with the class of its method, if that is one's own and was read without it: runs its code, and
+        that of the stage's rewards.
 
         For processes that were handed the config by the plan's own. Raises ``OwnMethodError``.
         """
+        for reward in own_rewards(self.stage):
+            reward.load()
         if not own_method.load_for(self.method):
             return self
         return TrialConfig.model_validate(self.model_dump(mode="json"))

@@ -17,6 +17,8 @@ from trainables.config.model import ModelConfig
 from trainables.data.sources import is_hub
 from trainables.methods.base import FineTuning
 from trainables.models import locate
+from trainables.stages.rewards.stage import own_rewards
+from trainables.stages.rewards.terms import FunctionReward, RewardTerm
 from trainables.storage import cache
 from trainables.storage.damaged_files import read_object
 from trainables.storage.names import checked_name, within
@@ -46,11 +48,13 @@ class StagedInputs:
         """The trial with paths that exist on this node; its id stays the same."""
         if not self.paths:
             return config
-        stage = {
+        stage: dict[str, Any] = {
             key: trained.model_copy(update={"folder": self._local_path(trained.folder)})
             for part, key, trained in config.trained()
             if part == "stage"
         }
+        if own_rewards(config.stage):
+            stage["rewards"] = tuple(map(self._local_reward, config.stage.rewards))  # type: ignore[union-attr]
         return config.model_copy(
             update={
                 "model": self.local_model(config.model),
@@ -78,6 +82,12 @@ class StagedInputs:
         if method is None or path is None:
             return method
         return method.model_copy(update={"method_path": self._local_path(path)})
+
+    def _local_reward(self, reward: RewardTerm) -> RewardTerm:
+        """The reward with the place of its code on this node, if it is a function of one's own."""
+        if not isinstance(reward, FunctionReward):
+            return reward
+        return reward.model_copy(update={"code_path": self._local_path(reward.code_path)})
 
     def local_data(self, data: DataConfig) -> DataConfig:
         """The data with paths that exist on this node, its template file and the file of its quality included."""

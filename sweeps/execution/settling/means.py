@@ -13,6 +13,7 @@ from trainables.inference.result import Result, trial_result, untrained_result, 
 from trainables.methods.own_method import TRUST, OwnMethod
 from trainables.models.folder import ModelError
 from trainables.results import Record
+from trainables.stages.rewards.stage import own_rewards
 from trainables.storage import files
 from trainables.trial.config import TrialConfig, read_config
 from trainables.trial.staged_inputs import StagedInputs
@@ -91,6 +92,8 @@ class Means:
             raise ModelError(f"{config.cell} needs {' and '.join(f'--trust {what}' for what in untrusted)}")
         if isinstance(config.method, OwnMethod):  # which it is no more, where its code is trusted
             raise ModelError(f"{config.cell}: {config.method.needed()}")
+        if needed := next((each for reward in own_rewards(config.stage) if (each := reward.needed())), None):
+            raise ModelError(f"{config.cell}: {needed}")
         quality = getattr(config.data, "quality", None)
         if quality is not None and ":" in quality:
             raise ModelError(

@@ -9,7 +9,7 @@ from typing import Any
 
 from sweeps.planning import learning_rates, rungs
 from sweeps.planning.cell import Cell, space_size
-from sweeps.planning.checks import trial_length
+from sweeps.planning.checks import own_rewards, trial_length
 from sweeps.planning.checks.cell_inputs import cell_settings, data_warnings, find_inputs
 from sweeps.planning.checks.evaluation_sets import set_notes, set_problems, set_warnings
 from sweeps.planning.checks.llama_factory import difference_notes
@@ -87,6 +87,7 @@ def check_draft(
         *draft.problems,
         *config_problems,
         *inputs.problems,
+        *own_rewards.searched(draft),
         *search_problems,
         *resource_problems,
         *learning_rates.outside_problems(draft, rate_factor),

@@ -9,6 +9,7 @@ from sweeps.spec.entries import kinds_of, written_kinds
 from sweeps.spec.key_path import KeyPath
 from sweeps.spec.problems import Problem
 from sweeps.spec.spec import Spec
+from trainables.methods.own_code import OwnCode
 from trainables.methods.own_method import OwnMethodClass, known_own_class
 from trainables.system.wording import counted
 
@@ -59,7 +60,11 @@ def _path_of(spec: Spec, kind: str) -> KeyPath:
 
 
 def _place(found: OwnMethodClass) -> str:
-    code, module = found.code, found.cls.__module__
+    return place_of_code(found.code, found.cls.__module__)
+
+
+def place_of_code(code: OwnCode | None, module: str) -> str:
+    """Where a module's code is, how much of it there is, and where it goes."""
     if code is None:
         return f"the installed module {getattr(sys.modules.get(module), '__file__', None) or module}"
     count = "" if len(code.sources) == 1 else f"{counted(len(code.sources), 'file')}, "

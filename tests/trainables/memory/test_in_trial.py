@@ -24,7 +24,7 @@ from trainables.memory.in_trial import InTrial, TrialMeter
 from trainables.results import Record
 from trainables.runner import lifecycle, training_phase
 from trainables.runner.run import TrialContext, run_trial
-from trainables.stages.ppo.reward_rules import RULES
+from trainables.stages.rewards.rules import RULES
 from trainables.system import machine
 from trainables.system.byte_sizes import GIB
 from trainables.training.stage_trainer import StageTrainer

@@ -609,6 +609,29 @@ def test_ppo_is_predicted_within_ten_percent(tmp_path: Path) -> None:
     assert worst_error(cells) < 0.1
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_grpo_is_predicted_within_ten_percent() -> None:
+    model = locate.model_folder(ModelConfig(name="smollm2-135m"), fetch=True)
+
+    def grpo(name: str, checkpointing: bool, prompts: int, new: int, beta: float) -> TrialConfig:
+        stage = {"kind": "grpo", "reward": "commands", "max_new_tokens": new, "eval_batch": 1}
+        stage |= {"num_generations": 4, "beta": beta}
+        return make_config(
+            model, "commands", GRID[name], cutoff=128, eval_rows=2, batch_size=prompts,
+            gradient_checkpointing=checkpointing, stage=stage,
+        )  # fmt: skip
+
+    shapes = ((1, 16, 0.0), (2, 48, 0.1))
+    cells = {
+        f"{name:7} {checkpointing!s:5} {prompts} x 4 x {new} new, beta {beta}": grpo(
+            name, checkpointing, prompts, new, beta
+        )
+        for name, checkpointing, (prompts, new, beta) in itertools.product(GRID, (False, True), shapes)
+    }
+    assert worst_error(cells) < 0.1
+
+
 def left_by_reward(model: Path, name: str, folder: Path) -> Path:
     """What a reward trial leaves, untrained."""
     config = make_config(model, "commands", GRID[name], stage={"kind": "reward"})

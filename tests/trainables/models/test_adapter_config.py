@@ -19,7 +19,7 @@ from trainables.models import adapter_patterns
 from trainables.models.adapter_config import read_adapter_config
 from trainables.models.folder import ModelError
 from trainables.stages.forward_pass import RewardModelFootprint
-from trainables.stages.ppo.reward_rules import reward_model_problem
+from trainables.stages.rewards.rules import reward_model_problem
 from trainables.trial import starting_weights
 
 USUAL: dict[str, Any] = {

@@ -18,7 +18,7 @@ from trainables.methods.virtual_tokens import enter_decoder
 from trainables.models.precision import choose_dtypes
 from trainables.quantizers.bnb import keep_cpu_gradients_correct
 from trainables.results import gather_run
-from trainables.stages.ppo.reward_rules import RULES
+from trainables.stages.rewards.rules import RULES
 from trainables.training.policy import Policy, default_device
 from trainables.training.trainer_setup import clean_process
 from trainables.trial.config import TrialConfig

@@ -22,7 +22,7 @@ from trainables.config.trained_model import TrainedModel
 from trainables.memory.figures import weight_bytes
 from trainables.results import Record, read_curve
 from trainables.runner.run import TrialContext, run_trial
-from trainables.stages.ppo.reward_rules import RULES
+from trainables.stages.rewards.rules import RULES
 from trainables.training.stage_trainer import StageTrainer
 from trainables.training.training_callback import Control
 from trainables.trial import loading

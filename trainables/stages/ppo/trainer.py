@@ -22,6 +22,7 @@ from trainables.stages.ppo import formulas
 from trainables.stages.ppo.token_estimates import TokenEstimates, ValueHead, estimate_tokens, mask_early_ends
 from trainables.tokenization import batching
 from trainables.tokenization.token_table import Tokens
+from trainables.training.dropout import turn_dropout_off
 from trainables.training.policy import Policy
 from trainables.training.reference_policy import as_reference, keep_reference
 from trainables.training.stage_trainer import RowOrder, StageTrainer
@@ -82,7 +83,7 @@ class PPOTrainer(StageTrainer):
         self.answered = 0  # tokens of all answers so far
         self._step_answers: list[Answers] = []  # of the batches that the current step accumulates
         self._logged: list[dict[str, Any]] = []  # numbers, and tensors that are read when they are logged
-        _without_dropout(policy.model)
+        turn_dropout_off(policy.model)
         keep_reference(policy)
         # transformers would remove the column "row", which is no argument of the model's forward.
         args = TrainingArguments(**arguments, remove_unused_columns=False)
@@ -228,14 +229,11 @@ class PPOTrainer(StageTrainer):
         ]
         optimizer, results = self.optimizer, []
         assert optimizer is not None
-        # accelerate's optimizer steps only while `sync_gradients` is true, as it is in a step's last batch.
         for update, number in enumerate(plan, start=1):
             optimizer.zero_grad()
             results.append(self._gradient(batches[number]))
             if update < len(plan):
-                if self.args.max_grad_norm > 0:
-                    self._clip_grad_norm(self.model)
-                optimizer.step()
+                self.update_within_step()
         means = {name: torch.stack([each[name] for each in results]).mean() for name in results[0]}
         loss = means.pop("loss")
         # The ratio of the first update is 1, as the policy has not changed yet; else something is wrong.
@@ -404,14 +402,3 @@ class _Collator:
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         ids, mask = pad_left([row["input_ids"] for row in rows], self.pad)
         return {"input_ids": ids, "attention_mask": mask, "row": [row["row"] for row in rows]}
-
-
-def _without_dropout(model: nn.Module) -> None:
-    """Turns dropout off: with it, updates would see another policy than the one that sampled the answers."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        # Attention and some layers keep their dropout as a number, which they pass to a function.
-        for name, value in vars(module).items():
-            if "dropout" in name and isinstance(value, float):
-                setattr(module, name, 0.0)

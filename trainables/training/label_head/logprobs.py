@@ -171,11 +171,15 @@ class LabelHead:
         logit_scale: float = 1.0,
         outputs: tuple[str, ...] = FIGURES,
     ) -> tuple[Tensor | None, ...]:
-        """TRL's arguments and results."""
-        if temperature != 1 or logit_scale != 1:
+        """TRL's arguments and results. With a soft cap, ``temperature`` must be 1."""
+        if logit_scale != 1 or (temperature != 1 and cap is not None):
             raise ValueError(
-                "logits with a temperature or a scale are computed by the model's own forward pass"
+                "logits that are scaled after or before a soft cap are computed by the model's own forward pass"
             )
+        if temperature != 1:
+            # (W h + b) / t = W (h / t) + b / t; the divisions are autograd's.
+            hidden = hidden / temperature
+            bias = bias / temperature if bias is not None else None
         on = hidden.device.type
         dtype = torch.get_autocast_dtype(on) if torch.is_autocast_enabled(on) else hidden.dtype
         if multiplies_in_32_bits(dtype):

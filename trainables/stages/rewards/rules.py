@@ -32,6 +32,18 @@ RULES: dict[str, Rule] = {
     "commands": Rule(commands.reward, lambda text: commands.is_command(text.strip()), "a command"),
 }
 
+
+def reference_problem(name: str, reference: str | None) -> str | None:
+    """Why a rule can't reward answers beside a row's ``reference``; ``None`` where it can."""
+    rule = RULES[name]
+    if reference is None:
+        return f"the rule {name!r} needs rows with a reference, and there are rows without one"
+    if not rule.accepts(reference):
+        kind = rule.reference_kind
+        return f"the rule {name!r} needs {kind} as reference, which {reference[:60]!r} isn't"
+    return None
+
+
 ON_OTHER_BASE = (
     "{folder} holds an adapter, and with {method} the base that it belongs to is trained; give the folder of a "
     "reward trial of method full or freeze"

@@ -15,7 +15,7 @@ from trainables.models import adapter_config
 from trainables.models.architecture.reward_model import RewardModels
 from trainables.models.resize_vocabulary import with_all_embeddings
 from trainables.scoring.likelihood import last_hidden_states
-from trainables.stages.ppo.reward_rules import ON_OTHER_BASE, RewardModelError
+from trainables.stages.rewards.rules import ON_OTHER_BASE, RewardModelError
 from trainables.tokenization.encode import Encoded
 from trainables.training.reference_policy import as_reference
 

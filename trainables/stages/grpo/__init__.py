@@ -1,0 +1,1 @@
+"""GRPO: its settings, and its trainer on TRL's."""
