@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sweeps.runs.earlier_results import EarlierResults
 
 # PEFT's names for the task of a model to continue from, and for that of a reward model.
-POLICY_TASK, REWARD_TASK = "CAUSAL_LM", "SEQ_CLS"
+POLICY_TASK, MASKED_TASK, REWARD_TASK = "CAUSAL_LM", "MASKED_LM", "SEQ_CLS"
 
 
 class _InvalidReference(ValueError):  # noqa: N818
@@ -116,7 +116,7 @@ class _Linker:
             names = ", ".join(cell.name for cell in cells)
             what = f"{wanted} has no single cell of the method {draft.method}; name one of {names}"
             raise _InvalidReference(what)
-        if _task(cells[0]) != task:
+        if _task(cells[0]) not in (task, MASKED_TASK if path == MODEL_FROM else task):
             reason = (
                 "predicts no tokens, so no stage can continue from it"
                 if task == POLICY_TASK
@@ -151,7 +151,7 @@ class _Linker:
         if trial is None:
             what = f"{folder} was not saved by a trial; write model: {{path: ...}} for any other model"
             raise _InvalidReference(what)
-        if trial.stage.task != POLICY_TASK:
+        if trial.stage.task not in (POLICY_TASK, MASKED_TASK):
             is_a = "classifier" if trial.stage.gives == "labels" else "reward model"
             what = f"{folder} is a {is_a}: it predicts no tokens, so no stage can continue from it"
             raise _InvalidReference(what)
@@ -197,7 +197,9 @@ def _name_after_stage(draft: Draft) -> str:
 def _task(draft: Draft) -> str:
     cls = ENTRY_CLASSES["stages"][draft.stage_entry.kind]
     assert issubclass(cls, TrainingStage)
-    return cls.purpose()
+    settings = draft.tree().get("stage")
+    # Without validation: whatever is wrong with the stage is reported where it is.
+    return cls.model_construct(**(settings if isinstance(settings, dict) else {})).purpose
 
 
 def _path_back(name: str, depends_on: Mapping[str, Sequence[str]]) -> list[str] | None:

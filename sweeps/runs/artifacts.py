@@ -142,7 +142,7 @@ def _trial_id(text: str, run: Path, name: str, at_step: bool, best_trials: BestT
 
 
 def _task(record: Record) -> str:
-    return TrialConfig.model_validate(record.config).stage.purpose()
+    return TrialConfig.model_validate(record.config).stage.purpose
 
 
 def _reason_missing(run: str, trial: str, record: Record | None, wanted: str) -> str:

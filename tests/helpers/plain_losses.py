@@ -17,7 +17,6 @@ from transformers import AutoModelForCausalLM, set_seed
 
 from tests.helpers.trials import curve, make_config, make_policy, run
 from trainables.data import loading
-from trainables.methods.base import reward_head
 from trainables.models.architecture.reward_model import DecoderWithRewardHead
 from trainables.tokenization import batching
 from trainables.tokenization.encode import IGNORED, Encoded
@@ -155,7 +154,7 @@ class PlainReward:
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
         if not isinstance(self.model, DecoderWithRewardHead):
             return self.model(**inputs).logits[0, 0]
-        head: Any = reward_head(self.model)
+        head: Any = self.model.score
         return self.model.base_model(**inputs).last_hidden_state[0, -1].float() @ head.weight[0].float()
 
 

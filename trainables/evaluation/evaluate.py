@@ -95,7 +95,7 @@ class EvaluationTask:
 
 def check_supported(task: EvaluationTask) -> None:
     """Raises ``ModelError`` for rows that the model can't be evaluated on: a reward model takes pairs only, a
-    classifier texts with its own labels, which no other model takes.
+    classifier texts with its own labels, which no other model takes, and one that predicts masked tokens text.
     """
     result, kind = task.result, task.data.kind
     if result.classifies != (kind == "classes"):
@@ -103,7 +103,12 @@ def check_supported(task: EvaluationTask) -> None:
         raise ModelError(f"{result.name} is {what}, but the rows of {task.data.name} are {kind}")
     if result.classifies and (problem := result.config.stage.set_problem(task.rows)) is not None:
         raise ModelError(f"{task.data.name}: {problem}")
-    if not result.classifies and not result.generates_text and kind != "pairs":
+    if result.predicts_masked and kind != "text":
+        raise ModelError(
+            f"{result.name} predicts masked tokens, so it is evaluated on running text, but the rows of "
+            f"{task.data.name} are {kind}"
+        )
+    if not result.classifies and not result.predicts_tokens and kind != "pairs":
         raise ModelError(
             f"{result.name} is a reward model: it scores texts and generates none, so it is evaluated on pairs of a "
             f"chosen and a rejected answer, but the rows of {task.data.name} are {kind}"
@@ -275,6 +280,8 @@ def _measure_text(policy: Policy, task: EvaluationTask) -> MeasuredRows:
     """The likelihood of running text, whose rows are cut into pieces of at most ``cutoff`` tokens."""
     stage = task.stage(Pretrain())
     assert isinstance(stage, Pretrain)
+    if stage.is_masked:
+        return _measure_by_stage(policy, task, stage)
     bits = stage.bits(policy, task.rows, task.cutoff)  # (rows,)
     pieces = stage.tokens(policy.tokenizer, task.rows, task.cutoff, scoring=True)
     # A piece's first token is not predicted.

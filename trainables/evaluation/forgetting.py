@@ -55,6 +55,10 @@ def before_training(result: Result) -> Result:
         raise ModelError(
             f"{result.name} is a base model: it was not trained, so there is no forgetting to measure"
         )
+    if result.predicts_masked:
+        raise ModelError(
+            f"{result.name} predicts masked tokens: a text has no likelihood by it, so there is no forgetting to measure"
+        )
     if not result.generates_text:
         raise ModelError(
             f"{result.name} is a {'classifier' if result.classifies else 'reward model'}: it predicts no text, so "

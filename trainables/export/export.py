@@ -77,6 +77,7 @@ def check_options(result: Result, options: ExportOptions) -> None:
         )
     if (options.gguf or options.ollama) and not result.generates_text:
         is_a = "classifier" if result.classifies else "reward model"
+        is_a = "model of masked tokens" if result.predicts_masked else is_a
         raise ModelError(f"{result.name} is a {is_a}, which --gguf and --ollama can't serve")
 
 
@@ -141,9 +142,9 @@ def _write_and_verify(
     written = _merge_and_save(result, dtype, options, folder, prompts)
     # The same model in the target dtype without merging: how far rounding alone moves its outputs.
     with ModelPool().load(saved_model.unquantized(result, dtype)).active() as policy:
-        rounded = verify.model_outputs(policy.model, prompts, result.generates_text)
+        rounded = verify.model_outputs(policy.model, prompts, result.predicts_tokens)
     rounding, from_files = (
-        verify.compare(each, written.exact, result.generates_text) for each in (rounded, written.from_files)
+        verify.compare(each, written.exact, result.predicts_tokens) for each in (rounded, written.from_files)
     )
     return verify.Check(
         prompts, dtype, written.sum, rounding, from_files, written.changed, written.float_error
@@ -170,7 +171,7 @@ def _merge_and_save(
     result: Result, dtype: str, options: ExportOptions, folder: Path, prompts: verify.Prompts | None = None
 ) -> _Written:
     """Merges in 32 bits, and saves in ``dtype``; with ``prompts``, measures the outputs at each step."""
-    written, is_lm = _Written(), result.generates_text
+    written, is_lm = _Written(), result.predicts_tokens
     with ModelPool().load(saved_model.unquantized(result, "float32")).active() as policy:
         # The exported files run with the same one, as another would add rounding errors of its own.
         attention = policy.causal.config._attn_implementation
@@ -181,7 +182,8 @@ def _merge_and_save(
         if prompts and result.is_adapter:
             outputs = verify.model_outputs(whole, prompts, is_lm)
             written = replace(written, sum=verify.compare(outputs, written.exact, is_lm))
-        saved_model.save_model(replace(policy, model=whole), folder, dtype, options.shard_bytes, is_lm)
+        chats = result.generates_text
+        saved_model.save_model(replace(policy, model=whole), folder, dtype, options.shard_bytes, chats)
         if prompts:
             loaded = saved_model.load_exported(folder, result, dtype, attention)
             changed = verify.changed_weights(whole, loaded)

@@ -21,6 +21,7 @@ from trainables.inference.result import Result
 from trainables.results import Record
 from trainables.system import provenance, redaction
 from trainables.system.byte_sizes import gib
+from trainables.trial.tokenizer import reads_texts
 
 if TYPE_CHECKING:
     from trainables.export.exported import Exported
@@ -36,6 +37,13 @@ GENERATION_EXAMPLE = (
     ")",
     "answer = model.generate(**inputs, max_new_tokens=256)",
     'print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
+)
+TEXT_INPUTS = 'inputs = tokenizer("...", return_tensors="pt")'
+MASKED_EXAMPLE = (
+    TEXT_INPUTS.replace("...", "The sky is {tokenizer.mask_token}.").replace("tokenizer(", "tokenizer(f"),
+    "logits = model(**inputs).logits[0]  # (tokens, vocabulary)",
+    'place = inputs["input_ids"][0].tolist().index(tokenizer.mask_token_id)',
+    "print(tokenizer.decode([int(logits[place].argmax())]))",
 )
 # A classifier reads the place where a language model would begin its answer.
 CLASSIFICATION_EXAMPLE = (
@@ -77,7 +85,7 @@ def _metadata(result: Result, exported: Exported, licence: str | None) -> ModelC
     values = {
         "base_model": license.repository(config.model) or license.public_name(config.model),
         "library_name": "transformers" if exported.dtype else "peft",
-        "pipeline_tag": "text-generation" if result.generates_text else "text-classification",
+        "pipeline_tag": _pipeline(result),
         "license": licence or "other",
         "license_name": None if licence else UNKNOWN_LICENSE,
         "tags": ["paretune", config.stage.kind, config.method.kind if config.method else "base"],
@@ -225,7 +233,11 @@ def _checks(exported: Exported) -> Iterator[str]:
 def _usage(result: Result, exported: Exported) -> Iterator[str]:
     yield from ("## Loading it", "", "```python")
     remote = ", trust_remote_code=True" if result.config.model.runs_remote_code else ""
-    loader = "AutoModelForCausalLM" if result.generates_text else "AutoModelForSequenceClassification"
+    loader = _loader(result)
+    if exported.dtype is None and result.predicts_masked:
+        # PEFT has no class of its own for it.
+        yield from _masked_adapter_loading(result, remote)
+        return
     if exported.dtype is None:
         loader = f"AutoPeft{loader.removeprefix('Auto')}"
         yield from (f"from peft import {loader}", "from transformers import AutoTokenizer")
@@ -238,15 +250,46 @@ def _usage(result: Result, exported: Exported) -> Iterator[str]:
     )
     if result.generates_text:
         yield from GENERATION_EXAMPLE
+    elif result.predicts_masked:
+        yield from MASKED_EXAMPLE
     elif result.classifies:
         several = getattr(result.config.stage, "multi_label", False)
-        yield from SEVERAL_EXAMPLE if several else CLASSIFICATION_EXAMPLE
+        example = SEVERAL_EXAMPLE if several else CLASSIFICATION_EXAMPLE
+        # An encoder reads texts without a chat template.
+        yield from (TEXT_INPUTS, *example[4:]) if reads_texts(result.folder()) else example
     yield from ("```", "")
+
+
+def _pipeline(result: Result) -> str:
+    if result.predicts_masked:
+        return "fill-mask"
+    return "text-generation" if result.generates_text else "text-classification"
+
+
+def _loader(result: Result) -> str:
+    if result.predicts_masked:
+        return "AutoModelForMaskedLM"
+    return "AutoModelForCausalLM" if result.generates_text else "AutoModelForSequenceClassification"
+
+
+def _masked_adapter_loading(result: Result, remote: str) -> Iterator[str]:
+    base = license.public_name(result.config.model)
+    yield from (
+        "from peft import PeftModel",
+        "from transformers import AutoModelForMaskedLM, AutoTokenizer",
+        "",
+        f'base = AutoModelForMaskedLM.from_pretrained("{base}", dtype="auto"{remote})',
+        'model = PeftModel.from_pretrained(base, "FOLDER")',
+        f'tokenizer = AutoTokenizer.from_pretrained("FOLDER"{remote})',
+        *MASKED_EXAMPLE,
+        "```",
+        "",
+    )
 
 
 def reward_class_code(result: Result) -> list[str]:
     """The lines that a reward model needs before transformers can load it; none for most families."""
-    if result.generates_text:
+    if result.predicts_tokens:
         return []
     from trainables.models.architecture.reward_model import loading_code
     from trainables.trial.loading import model_config

@@ -29,7 +29,7 @@ from trainables.training.policy import Policy, default_device
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
 from trainables.trial.loading import attach, load_base, with_added_tokens, with_distinct_padding
-from trainables.trial.tokenizer import load_tokenizer, tokenizer_in
+from trainables.trial.tokenizer import load_tokenizer, reads_texts, tokenizer_in
 
 
 @dataclass
@@ -131,6 +131,11 @@ class ModelPool:
 
     def load(self, result: Result) -> LoadedModel:
         """Loads a result and shares the base model if it is in memory. Raises ``ModelError``, ``TemplateError``."""
+        if result.generates_text and reads_texts(result.folder()):
+            raise ModelError(
+                f"{result.name} is an encoder, which can't generate text: train it by pretrain with objective: mlm, or "
+                "by classification"
+            )
         config = _base_config(result)
         key = _sharing_key(result, config)
         if key not in self._shared:

@@ -43,8 +43,18 @@ class Result:
 
     @property
     def generates_text(self) -> bool:
-        """Whether it is a language model; others give a text a reward, or labels."""
+        """Whether it is a language model; others predict masked tokens, or give a text a reward, or labels."""
         return self.config.stage.task == "CAUSAL_LM"
+
+    @property
+    def predicts_masked(self) -> bool:
+        """Whether it is an encoder that predicts masked tokens."""
+        return self.config.stage.task == "MASKED_LM"
+
+    @property
+    def predicts_tokens(self) -> bool:
+        """Whether it predicts tokens, the next or masked ones."""
+        return self.generates_text or self.predicts_masked
 
     @property
     def classifies(self) -> bool:
@@ -52,11 +62,16 @@ class Result:
         return self.config.stage.gives == "labels"
 
     def require_text_generation(self) -> Result:
-        """Returns the result itself. Raises ``ModelError`` for a reward model and for a classifier."""
+        """Returns the result itself. Raises ``ModelError`` for a reward model, a classifier and an encoder."""
         if self.classifies:
             raise ModelError(
                 f"{self.name} is a classifier: it gives texts labels and can't generate any; paretune serve answers "
                 "with its labels (/v1/classify), paretune evaluate measures them"
+            )
+        if self.predicts_masked:
+            raise ModelError(
+                f"{self.name} predicts masked tokens and can't generate text; paretune evaluate measures it, a "
+                "classification stage can continue from it"
             )
         if not self.generates_text:
             raise ModelError(f"{self.name} is a reward model: it scores texts and can't generate any")

@@ -198,14 +198,6 @@ class TrainsModel(FineTuning):
         save_whole(model, tokenizer, folder, dtype)
 
 
-def reward_head(model: Any) -> nn.Module | None:
-    """The head that gives a text its reward, ``None`` in a model that predicts tokens.
-
-    It is new in every trial, so it trains with every method.
-    """
-    return getattr(model, "score", None)
-
-
 def cast_trainable(model: nn.Module, dtype: torch.dtype) -> None:
     """Casts the weights that train, and no others, to ``dtype``."""
     for parameter in model.parameters():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from trainables.methods.base import TrainsModel, cast_trainable, reward_head
+from trainables.methods.base import TrainsModel, cast_trainable
 from trainables.methods.footprint import Footprint
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Freeze(TrainsModel):
     """``layers`` decoder layers train, counted from ``end``, and the named ``modules``; ``head`` adds the head.
 
-    With tied embeddings the head is the embedding, so ``head: true`` trains both. A reward head always trains.
+    With tied embeddings the head is the embedding, so ``head: true`` trains both. A head for rewards or labels always
+    trains.
     """
 
     kind: Literal["freeze"] = "freeze"
@@ -76,15 +77,16 @@ class Freeze(TrainsModel):
 
     def _trained(self, model: Any) -> Iterator[nn.Module]:
         from trainables.models.architecture.decoder_layers import decoder_layers
+        from trainables.models.architecture.text_head import encoder_head, text_head
 
         layers = decoder_layers(model)
         if self.layers:
             yield from layers[-self.layers :] if self.end == "last" else layers[: self.layers]
-        head = reward_head(model)
-        if head is not None:
-            yield head
+        if head := text_head(model):
+            yield from head.values()
         elif self.head:
-            yield model.get_output_embeddings()
+            # An encoder's head for masked tokens transforms hidden states first.
+            yield from encoder_head(model).values() or (model.get_output_embeddings(),)
         for name, module in model.named_modules():
             if any(name == suffix or name.endswith("." + suffix) for suffix in self.modules):
                 yield module

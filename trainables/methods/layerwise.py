@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from trainables.methods.base import TrainsModel, cast_trainable, reward_head
+from trainables.methods.base import TrainsModel, cast_trainable
 from trainables.methods.footprint import Footprint
+from trainables.models.architecture.text_head import text_head
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,9 +148,8 @@ def parts(model: nn.Module) -> tuple[list[list[nn.Parameter]], list[nn.Parameter
 
 
 def always(model: nn.Module) -> Iterable[nn.Parameter]:
-    """A reward head's: it is new in every trial."""
-    head = reward_head(model)
-    return [] if head is None else list(head.parameters())
+    """Those of a head for texts: it may be new in every trial."""
+    return [parameter for module in text_head(model).values() for parameter in module.parameters()]
 
 
 def names_in_dtype(checkpoint: Path, dtype: torch.dtype) -> set[str]:

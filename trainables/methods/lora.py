@@ -20,7 +20,7 @@ from trainables.methods import (
     inspection,
     lora_targets,
 )
-from trainables.methods.base import FineTuning, cast_trainable, reward_head
+from trainables.methods.base import FineTuning, cast_trainable
 from trainables.methods.footprint import Footprint
 from trainables.methods.plain_lora import save_as_plain_lora
 from trainables.methods.weight_shares import left_out
@@ -207,12 +207,12 @@ class LoRA(FineTuning):
             use_rslora=self.rslora,
             use_dora=self.dora,
             init_lora_weights=True if self.init == "default" or self.init == "eva" else self.init,
-            modules_to_save=lora_targets.full_names(
-                self.modules_to_save, [name for name, _ in model.named_modules()]
-            )
+            modules_to_save=[
+                *lora_targets.full_names(self.modules_to_save, [name for name, _ in model.named_modules()]),
+                *lora_targets.head_beside_peft(model),
+            ]
             or None,
-            # With SEQ_CLS, PEFT trains and saves the reward head as it does `modules_to_save`.
-            task_type="CAUSAL_LM" if reward_head(model) is None else "SEQ_CLS",
+            task_type=lora_targets.peft_task(model),
         )
         weights = text_weights(model, self._packed)
         targets = adapter_targets.adapter_targets(self.targets, weights, adapter_targets.refused_names(model))

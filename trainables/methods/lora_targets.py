@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainables.models.folder import containing_names, ends_in
 from trainables.system.suggestions import did_you_mean, hinted
@@ -81,6 +81,24 @@ def full_names(names: Sequence[str], modules: Sequence[str]) -> list[str]:
         ambiguous = any(module.endswith(name) for module in modules if module not in meant)
         chosen += meant if ambiguous else [name]
     return chosen
+
+
+def peft_task(model: Any) -> str | None:
+    """PEFT's name of what a transformers model does; ``None`` for an encoder that predicts masked tokens, for which it
+    has none. With ``SEQ_CLS`` PEFT trains and saves ``score`` and ``classifier`` as it does ``modules_to_save``.
+    """
+    from trainables.models.architecture.text_head import encoder_head, text_head
+
+    if text_head(model):
+        return "SEQ_CLS"
+    return None if encoder_head(model) else "CAUSAL_LM"
+
+
+def head_beside_peft(model: Any) -> list[str]:
+    """Full names of the modules of a head for texts that PEFT wouldn't train by itself, such as an encoder's pooler."""
+    from trainables.models.architecture.text_head import text_head
+
+    return [name for name in text_head(model) if name not in ("score", "classifier")]
 
 
 def _name_problem(name: str, trained_whole: Sequence[str], architecture: Architecture) -> str | None:

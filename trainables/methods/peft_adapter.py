@@ -18,7 +18,7 @@ from trainables.methods import (
     peft_options,
     virtual_tokens,
 )
-from trainables.methods.base import cast_trainable, reward_head
+from trainables.methods.base import cast_trainable
 from trainables.methods.quantized_base import QuantizedBase
 from trainables.methods.trained_weights import save_adapter
 from trainables.quantizers.quantization import SETTINGS
@@ -187,9 +187,10 @@ class PeftAdapter(QuantizedBase):
         """The model with its adapters. Raises ``ValueError`` and others of PEFT's for options that don't fit it."""
         from peft import get_peft_model
 
-        # With SEQ_CLS, PEFT trains and saves the reward head as it does `modules_to_save`.
-        task = "CAUSAL_LM" if reward_head(model) is None else "SEQ_CLS"
         options = adalora.with_unknown_steps(self.options) if self.type == adalora.NAME else self.options
+        if head := lora_targets.head_beside_peft(model):
+            options = {**options, "modules_to_save": [*self._trained_whole, *head]}
+        task = lora_targets.peft_task(model)
         config = peft_options.config_class(self.type)(
             task_type=task, **self._target_modules(model), **options
         )

@@ -91,10 +91,13 @@ def load_with_kernels(
 def _require_weights(folder: Path, model: Any, missing: Collection[str]) -> None:
     """Raises ``ModelError`` for weights that the model's class has and its files don't: they would be random.
 
-    Only the head of a new reward model may be new.
+    Only the head of a new reward model or classifier may be new.
     """
+    from trainables.models.architecture.text_head import text_head
+
     weights = {name for name, _ in model.named_parameters()}
-    lost = sorted(name for name in missing if name in weights and name.partition(".")[0] != "score")
+    new = tuple(f"{name}." for name in text_head(model))
+    lost = sorted(name for name in missing if name in weights and not name.startswith(new))
     if lost:
         raise ModelError(
             f"{folder}: its files lack {len(lost)} of the {len(weights)} weights that {type(model).__name__} has, such "

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from trainables.models.architecture.blueprint import blueprint
+from trainables.models.architecture.text_head import encoder_head
 
 REWARD_HEAD = "score"
 
 
 def kept_layers(config: Any) -> tuple[str, ...]:
     """Full names of the linear layers of a model with this transformers config whose weights other code reads, such as
-    Mamba's ``dt_proj``, and of its head. Empty for a model without such layers, whose head every library knows.
+    Mamba's ``dt_proj``, and of its head; of an encoder, of the heads that it may have. Empty for a decoder without such
+    layers, whose head every library knows.
     """
     from torch import nn
 
@@ -20,6 +22,8 @@ def kept_layers(config: Any) -> tuple[str, ...]:
     model = blueprint(config)
     if model is None:
         return ()
+    if heads_of_encoder := encoder_head(model):
+        return (*heads_of_encoder, *_label_head(config))
     read = [
         weight.module
         for weight in model_weights(model)
@@ -30,3 +34,15 @@ def kept_layers(config: Any) -> tuple[str, ...]:
     head = model.get_output_embeddings()
     heads = [name for name, module in model.named_modules() if module is head]
     return (*read, *heads, REWARD_HEAD) if read else ()
+
+
+def _label_head(config: Any) -> tuple[str, ...]:
+    """Full names of the modules of an encoder's head for labels; none where transformers have no such class."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        with torch.device("meta"):
+            return tuple(encoder_head(AutoModelForSequenceClassification.from_config(config)))
+    except ValueError:
+        return ()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trainables.config.train import TrainConfig
     from trainables.data.loading import Data
     from trainables.methods.base import FineTuning
+    from trainables.models.architecture.model_classes import ModelKind
     from trainables.stages.forward_pass import Batch
     from trainables.tokenization.deferred_tokenizer import AnyTokenizer
     from trainables.tokenization.encode import Encoded
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from trainables.training.policy import Policy
     from trainables.training.stage_trainer import StageTrainer
 
-Task = Literal["CAUSAL_LM", "SEQ_CLS"]  # PEFT's names: a model that predicts tokens, or numbers for a text
+# What a model does: it predicts the next token, or masked ones, or gives numbers for a text. Most are PEFT's names.
+Task = Literal["CAUSAL_LM", "MASKED_LM", "SEQ_CLS"]
 Gives = Literal["text", "rewards", "labels"]  # what a stage's model gives
 
 
@@ -109,7 +111,6 @@ class TrainingStage(Frozen, ABC):
     eval_batch: int = Field(default=16, ge=1)  # rows scored at a time; the same for every method
 
     row_type: ClassVar[type]  # from `trainables.data.rows`
-    task: ClassVar[Task] = "CAUSAL_LM"  # the kind of model that is trained
     gives: ClassVar[Gives] = "text"
     encoding: ClassVar[tuple[str, ...]] = ()  # names of the settings that decide which tokens a row becomes
     examples_per_row: ClassVar[int] = 1  # 2 where answers are compared
@@ -124,12 +125,22 @@ class TrainingStage(Frozen, ABC):
     loss_falls: ClassVar[bool] = True  # whether the training loss falls in a trial that learns
     logged_metrics: ClassVar[tuple[str, ...]] = ()  # what its trainer logs besides loss and gradient norm
 
-    @classmethod
-    def purpose(cls) -> str:
-        """What its model is looked up for: PEFT's name of its task, which reward models and classifiers share, so that
-        the latter have one of their own.
+    @property
+    def task(self) -> Task:
+        """What the model does that is trained."""
+        return "CAUSAL_LM" if self.gives == "text" else "SEQ_CLS"
+
+    @property
+    def model_kinds(self) -> tuple[ModelKind, ...]:
+        """Which kinds of models it trains."""
+        return ("decoder",)
+
+    @property
+    def purpose(self) -> str:
+        """What its model is looked up for: its task, which reward models and classifiers share, so that the latter have
+        one of their own.
         """
-        return cls.gives if cls.gives == "labels" else cls.task
+        return self.gives if self.gives == "labels" else self.task
 
     @property
     def head_settings(self) -> dict[str, Any]:

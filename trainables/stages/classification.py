@@ -12,7 +12,7 @@ from pydantic import field_validator
 
 from trainables.data.label_counts import count_labels, have_several
 from trainables.data.rows import Classified, Conversation
-from trainables.stages.base import Gives, Metric, ScoredRow, Scores, Task, TrainingStage, TrialParts
+from trainables.stages.base import Gives, Metric, ScoredRow, Scores, TrainingStage, TrialParts
 from trainables.stages.forward_pass import Batch, RowLength
 from trainables.stages.label_problems import (
     labels_of_setting,
@@ -25,12 +25,14 @@ from trainables.stages.label_problems import (
 )
 from trainables.tokenization import batching
 from trainables.tokenization.encode import IGNORED, Encoded, encode, encode_prompt
+from trainables.tokenization.encoder_input import encode_whole
 
 if TYPE_CHECKING:
     import transformers
 
     from trainables.config.train import TrainConfig
     from trainables.data.loading import Data
+    from trainables.models.architecture.model_classes import ModelKind
     from trainables.scoring.class_probabilities import ClassProbabilities
     from trainables.training.policy import Policy
     from trainables.training.stage_trainer import StageTrainer
@@ -43,8 +45,9 @@ class Classification(TrainingStage):
     """Cross-entropy of the right label; where rows have lists of labels, binary cross-entropy of each label.
 
     The head reads the last token of the prompt as the chat template renders it, where a language model would begin its
-    answer; of a conversation that ends with an answer, the end of that answer. ``labels``: the labels in the order of
-    the head's outputs; planning takes those of the training rows, in alphabetical order, where they are left out.
+    answer; of a conversation that ends with an answer, the end of that answer. An encoder's head reads what its class
+    reads, mostly the first token, of the texts of the messages without their roles. ``labels``: the labels in the order
+    of the head's outputs; planning takes those of the training rows, in alphabetical order, where they are left out.
     ``multi_label``: whether several may apply, each on its own; planning says it. ``class_weights`` multiply the loss
     of a row by its label's: ``balanced`` has rows / (labels x rows of the label) (G. King and L. Zeng, "Logistic
     regression in rare events data", 2001, as scikit-learn names it), or a weight for each label.
@@ -59,7 +62,6 @@ class Classification(TrainingStage):
     class_weights: Literal["balanced"] | dict[str, float] | None = None
 
     row_type: ClassVar[type] = Classified
-    task: ClassVar[Task] = "SEQ_CLS"
     gives: ClassVar[Gives] = "labels"
     nothing_left: ClassVar[str] = "their texts are empty"
 
@@ -130,8 +132,14 @@ class Classification(TrainingStage):
     def forward_pass(self, rows: int, length: RowLength) -> Batch:
         return Batch(rows, length.tokens, labels=0, outputs=self.head_settings["num_labels"])
 
+    @property
+    def model_kinds(self) -> tuple[ModelKind, ...]:
+        return ("decoder", "encoder")
+
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
         """The row's messages, at most ``cutoff`` tokens, with a label on the token that the head reads."""
+        if tokenizer.chat_template is None:  # an encoder's
+            return encode_whole(tokenizer, [str(message["content"]) for message in row.prompt], cutoff)
         *before, last = row.prompt
         if last["role"] == "assistant":
             calls = tuple(last.get("tool_calls", ()))
@@ -237,8 +245,12 @@ class Classification(TrainingStage):
 
 
 def _batch_logits(policy: Policy, rows: Sequence[Encoded]) -> Iterator[list[float]]:
-    from trainables.scoring.likelihood import last_hidden_states
+    from trainables.scoring.likelihood import last_hidden_states, pad_right
 
+    if not hasattr(policy.causal, "score"):  # an encoder's head is of several layers
+        ids, mask, _ = (each.to(policy.device) for each in pad_right(rows, policy.tokenizer.pad_token_id))
+        yield from policy.causal(input_ids=ids, attention_mask=mask).logits.float().tolist()
+        return
     # In 32 bits, as likelihoods are computed of them.
     last = last_hidden_states(policy.causal.base_model, rows, policy)
     yield from (last @ policy.causal.score.weight.float().T).tolist()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from trainables.stages.base import Gives, Task
+from trainables.stages.base import Gives
 from trainables.stages.forward_pass import Batch, RowLength
 from trainables.stages.preference import PairStage, draw_pairs
 
@@ -30,7 +30,6 @@ class Reward(PairStage):
     kind: Literal["reward"] = "reward"
     center_rewards_coefficient: float = Field(default=0.0, ge=0)
 
-    task: ClassVar[Task] = "SEQ_CLS"
     gives: ClassVar[Gives] = "rewards"
 
     @property

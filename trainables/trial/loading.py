@@ -14,12 +14,12 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     PreTrainedTokenizerBase,
 )
 
 from trainables import templates
 from trainables.config.model import ModelConfig
-from trainables.methods.base import reward_head
 from trainables.models import kernels, locate, rope_scaling
 from trainables.models.architecture.forward_probe import (
     dtype_errors_named,
@@ -27,9 +27,11 @@ from trainables.models.architecture.forward_probe import (
     require_autocast,
     require_padding,
 )
+from trainables.models.architecture.masked_positions import require_own_positions
 from trainables.models.architecture.model_classes import supported_attention
 from trainables.models.architecture.reward_model import RewardModels
 from trainables.models.architecture.router_loss import set_router_loss
+from trainables.models.architecture.text_head import encoder_head, text_head
 from trainables.models.precision import Dtypes, choose_dtypes
 from trainables.stages.base import Task
 from trainables.storage.files import file_state, sha256
@@ -41,7 +43,11 @@ from trainables.trial.config import TrialConfig
 ANSWERED = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]
 # The class that loads a task's model. A head that does not predict tokens is new, initialized from the seed; the stage
 # says how many outputs it has.
-LOADERS: dict[Task, Any] = {"CAUSAL_LM": AutoModelForCausalLM, "SEQ_CLS": RewardModels}
+LOADERS: dict[Task, Any] = {
+    "CAUSAL_LM": AutoModelForCausalLM,
+    "MASKED_LM": AutoModelForMaskedLM,
+    "SEQ_CLS": RewardModels,
+}
 
 
 def load_base(config: TrialConfig, folder: Path) -> Any:
@@ -131,8 +137,11 @@ def with_distinct_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedToken
     """The tokenizer with a padding token that no answer ends with: a special one, if it has one to spare.
 
     transformers (``GenericForSequenceClassification.forward``) reads a reward at the last token whose id is not the
-    padding's. With the end of sequence as padding, that would skip the end of the answer.
+    padding's. With the end of sequence as padding, that would skip the end of the answer. An encoder's tokenizer has a
+    padding token, and no chat template.
     """
+    if tokenizer.chat_template is None:
+        return tokenizer
     text = templates.render(tokenizer, ANSWERED, add_generation_prompt=False)
     ends = {tokenizer.eos_token_id, tokenizer(text, add_special_tokens=False)["input_ids"][-1]}
     if tokenizer.pad_token_id not in ends:
@@ -159,11 +168,11 @@ def attach(
     whether the base comes from :func:`prepared_base`, and not from :func:`load_base`.
     """
     dtypes = choose_dtypes(config.train.precision, config.model.dtype)
-    if reward_head(base) is not None:
+    if text_head(base):
         tokenizer = with_distinct_padding(tokenizer)
         # The model's forward pass finds the last token of a text by this id.
         base.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    elif config.data.template is not None:
+    elif config.data.template is not None and not encoder_head(base):
         # The template's end of turn, beside those of the model: one's own template may end answers with these.
         ends = sorted(end_tokens(tokenizer))
         base.generation_config.eos_token_id = ends if len(ends) > 1 else tokenizer.eos_token_id
@@ -193,6 +202,8 @@ def _probed(policy: Policy, config: TrialConfig) -> Policy:
         with policy.evaluating(), base:
             if config.stage.task != "CAUSAL_LM":
                 require_padding(policy.causal)
+                if config.stage.task == "MASKED_LM":
+                    require_own_positions(policy.causal)
                 return policy
             policy = replace(policy, behaviour=probe(policy.causal))
             if adds_tokens:

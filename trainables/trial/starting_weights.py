@@ -112,12 +112,12 @@ def _merge(adapter: Path, run: Path, into: Path, unsafe: Sequence[str]) -> None:
     """
     check_trained_folder(adapter)
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     from trainables.models.adapter_embeddings import fit_embedding
     from trainables.models.adapter_patterns import check_patterns
     from trainables.models.merge_adapter import merge_adapter
-    from trainables.trial.loading import model_config
+    from trainables.trial.loading import LOADERS, model_config
 
     config = read_trial(adapter)
     if config is None:
@@ -125,7 +125,7 @@ def _merge(adapter: Path, run: Path, into: Path, unsafe: Sequence[str]) -> None:
     trusted = tuple(permission for permission in config.model.unsafe if permission in unsafe)
     model = config.model.model_copy(update={"unsafe": trusted})
     base_folder = starting_folder(with_moved_start(model, adapter), run)
-    base: Any = AutoModelForCausalLM.from_pretrained(
+    base: Any = LOADERS[config.stage.task].from_pretrained(
         base_folder,
         config=model_config(model, base_folder, config.data.cutoff),
         dtype=config.model.dtype,

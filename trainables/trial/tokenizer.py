@@ -13,7 +13,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from trainables import templates
 from trainables.models import locate
-from trainables.models.folder import ModelError
+from trainables.models.architecture.model_classes import is_encoder
+from trainables.models.folder import ModelError, read_json
 from trainables.trial.config import TrialConfig
 
 
@@ -32,7 +33,8 @@ def load_tokenizer(
     ``settings``: ``DataConfig.template_settings``, and ``arguments`` its ``template_arguments`` as JSON, which are
     noted in the template. ``default_system`` and ``tool_format`` are those of ``DataConfig``.
 
-    It pads with the end of sequence if it has no padding token. Cached, as a warm worker keeps encoded rows by
+    It pads with the end of sequence if it has no padding token. That of an encoder has no chat template, as the model
+    reads texts as they are. Cached, as a warm worker keeps encoded rows by
     tokenizer from trial to trial. Raises ``ModelError`` for a tokenizer that can't be read, and ``TemplateError``.
     """
     try:
@@ -43,12 +45,19 @@ def load_tokenizer(
         raise ModelError(
             f"{folder}: its tokenizer can't be read ({type(error).__name__}: {error}); is the model complete?"
         ) from error
-    if template is not None:
+    if reads_texts(folder):
+        tokenizer.chat_template = None
+    elif template is not None:
         templates.apply(tokenizer, template)
     templates.apply_settings(tokenizer, dict(settings), json.loads(arguments), default_system, tool_format)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def reads_texts(folder: Path) -> bool:
+    """Whether a folder's model is an encoder, which reads texts as they are; ``False`` in that of an adapter."""
+    return (folder / "config.json").is_file() and is_encoder(read_json(folder / "config.json"))
 
 
 def tokenizer_of(config: TrialConfig) -> PreTrainedTokenizerBase:

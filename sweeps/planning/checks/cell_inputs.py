@@ -24,6 +24,7 @@ from trainables.config.model import ModelConfig
 from trainables.data.loading import Data, Quality
 from trainables.data.overlaps import find_overlaps
 from trainables.data.rows import Conversation, Text
+from trainables.models.architecture.model_classes import is_encoder
 from trainables.models.folder import Architecture
 from trainables.stages.base import TrainingStage
 from trainables.system.suggestions import message_of
@@ -151,7 +152,9 @@ def _split_problems(draft: Draft, tree: dict[str, Any], parent: TrialConfig | No
 def _template_problems(
     draft: Draft, tree: dict[str, Any], architecture: Architecture | None
 ) -> list[Problem]:
-    """A problem if there is no chat template to render conversations with."""
+    """A problem if there is no chat template to render conversations with, which encoders read without."""
+    if architecture is not None and is_encoder(architecture.config):
+        return []
     # Without a named template the model's own renders the rows; rows of plain text need none.
     named = tree["data"].get("template") if isinstance(tree.get("data"), dict) else None
     try:

@@ -13,7 +13,11 @@ from trainables.data.loading import Data
 from trainables.methods.base import FineTuning
 from trainables.methods.own_code import is_own_kind
 from trainables.models import rope_scaling
-from trainables.models.architecture.model_classes import class_problem, supported_attention
+from trainables.models.architecture.model_classes import (
+    class_problem,
+    is_encoder,
+    supported_attention,
+)
 from trainables.models.folder import Architecture
 from trainables.trial import optimizer_limits, worker_limits
 from trainables.trial.config import TrialConfig
@@ -120,13 +124,30 @@ def _model_class(context: RuleContext, config: TrialConfig) -> Iterator[Problem]
     if context.architecture is None:
         return
     draft, settings = context.draft, context.architecture.config
-    if (problem := class_problem(settings)) is not None:
+    stage = config.stage
+    problem = class_problem(settings, stage.kind, stage.model_kinds, labels=stage.gives == "labels")
+    if problem is not None:
         yield draft.problem(("model",), f"{config.model.label}: {problem}")
         return
+    if is_encoder(settings):
+        yield from _encoder(context, config)
     supported = supported_attention(settings)
     if config.model.attention != "auto" and config.model.attention not in supported:
         what = f"models of type {settings.get('model_type')} support {', '.join(sorted(supported))}; leave it out"
         yield draft.problem(("model", "attention"), what)
+
+
+def _encoder(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
+    """What only models that predict the next token have: chat templates, and positions for virtual tokens."""
+    draft = context.draft
+    if config.data.template is not None:
+        what = "an encoder reads texts as they are, without a chat template; leave it out"
+        yield draft.problem(("data", "template"), what)
+    if config.method is not None and config.method.adds_tokens:
+        what = "its virtual tokens can't stand before the first token that an encoder reads; take lora, or another type"
+        yield draft.problem(("method", "type"), what)
+    if config.model.kernels == "unsloth":
+        yield draft.problem(("model", "kernels"), "unsloth has no kernels for encoders; leave it out")
 
 
 def _optimizer(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:

@@ -133,8 +133,19 @@ def test_encoders_and_models_without_a_class_are_refused_by_their_config() -> No
     chunks = class_problem({"model_type": "reformer", "is_decoder": True, "local_attn_chunk_length": 64})
     assert "only on rows of a multiple of 64 tokens" in str(chunks)
     assert "encoder-decoder" in str(class_problem({"model_type": "t5", "is_encoder_decoder": True}))
-    assert "no class that predicts" in str(class_problem({"model_type": "modernbert"}))
+    assert "no class that predicts" in str(class_problem({"model_type": "vit"}))
+    assert "is an encoder" in str(class_problem({"model_type": "modernbert"}))
     assert class_problem({"model_type": "my_own", "auto_map": {"AutoModelForCausalLM": "m.M"}}) is None
+
+
+def test_encoders_are_trained_on_masked_tokens_and_as_classifiers_alone() -> None:
+    bert, llama = {"model_type": "bert"}, {"model_type": "llama"}
+    assert class_problem(bert, "pretrain", ("encoder",)) is None
+    assert class_problem(bert, "classification", ("decoder", "encoder"), labels=True) is None
+    assert "sft trains decoders" in str(class_problem(bert, "sft"))
+    assert "leave objective out" in str(class_problem(llama, "pretrain", ("encoder",)))
+    assert "leave objective out" in str(class_problem({**bert, "is_decoder": True}, "pretrain", ("encoder",)))
+    assert class_problem(llama, "classification", ("decoder", "encoder"), labels=True) is None
 
 
 def test_attention_is_what_the_class_supports() -> None:

@@ -28,7 +28,6 @@ from trainables.data import loading
 from trainables.data.embedded import commands
 from trainables.data.rows import Preference
 from trainables.memory.measurement import measure
-from trainables.methods.base import reward_head
 from trainables.models.folder import read_architecture
 from trainables.models.precision import choose_dtypes
 from trainables.stages.reward import rewards
@@ -81,7 +80,7 @@ def test_what_a_trial_saves_loads_with_plain_libraries_and_gives_the_same_reward
     model, tokenizer = reloaded(config, saved)
     set_seed(config.train.seed)
     before = load_base(config.model_copy(update={"method": None}), tiny_model).score.weight
-    trained: Any = reward_head(model.get_base_model() if hasattr(model, "peft_config") else model)
+    trained: Any = (model.get_base_model() if hasattr(model, "peft_config") else model).score
     assert (trained.weight - before).abs().min() > 1e-3
     assert_same_margin(
         config, model, tokenizer, record.metrics["margin"], 2e-3 if "qlora" in method else 1e-5

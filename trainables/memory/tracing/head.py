@@ -19,7 +19,7 @@ SOFT_CAP = {"div", "tanh", "mul"}  # which the fused head has, too
 
 def trace_head(causal: Any, task: str, live: LiveBytes) -> HeadTrace:
     """The head of a transformers model. Runs one token through the model, in the mode of ``live``."""
-    head = causal.get_output_embeddings() if task == "CAUSAL_LM" else None
+    head = causal.get_output_embeddings() if task != "SEQ_CLS" else None
     if head is None:
         return HeadTrace(int(causal.config.get_text_config().hidden_size))
     weight = getattr(head, "base_layer", head).weight
@@ -28,7 +28,8 @@ def trace_head(causal: Any, task: str, live: LiveBytes) -> HeadTrace:
         params=weight.numel(),
         trains=weight.requires_grad,
         tied=weight is causal.get_input_embeddings().weight,
-        alone=_is_alone(causal, head, live),
+        # A head for masked tokens has its own forward pass, and its stage says what that takes.
+        alone=task == "MASKED_LM" or _is_alone(causal, head, live),
     )
 
 

@@ -8,23 +8,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainables.models.architecture.model_classes import is_encoder
+
 
 def blueprint(config: Any) -> Any:
-    """The causal language model that transformers has for a config of its own, or for the contents of ``config.json``.
+    """The causal language model that transformers has for a config of its own, or for the contents of ``config.json``;
+    of an encoder the model that predicts masked tokens.
 
     ``None`` where only the model's own code could make it, or its class doesn't take the config.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
     try:
         if isinstance(config, Mapping):
             config = _read_config(config)
         if getattr(config, "auto_map", None):
             return None
+        loader = AutoModelForMaskedLM if is_encoder(config.to_dict()) else AutoModelForCausalLM
         with torch.device("meta"):
             # In 16 bits, since some products of experts take no others without values.
-            return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+            return loader.from_config(config, dtype=torch.bfloat16)
     except Exception:  # a config that its class doesn't take raises anything; loading says what is wrong
         return None
 

@@ -117,7 +117,7 @@ def _require_causal(causal: Any) -> None:
     changed = ids.clone()
     changed[0, -1] = (ids[0, -1] + 1) % causal.get_input_embeddings().weight.shape[0]
     one, other = (causal(input_ids=each, use_cache=False).logits[0, :-1] for each in (ids, changed))
-    if not _close(one, other, OTHER_WAY, causal.dtype):
+    if not close(one, other, OTHER_WAY, causal.dtype):
         raise ModelError(
             f"{type(causal).__name__} predicts a token from those after it, as an encoder does; stages train decoders, "
             "which predict the next token"
@@ -200,7 +200,7 @@ def _head_gives_logits(causal: Any) -> bool:
     if hidden is None:  # its base model is the model itself
         return False
     try:
-        return _close(head_logits(causal, hidden[0]), own, OTHER_WAY, causal.dtype)
+        return close(head_logits(causal, hidden[0]), own, OTHER_WAY, causal.dtype)
     except RuntimeError:  # of another dtype or width than the head takes
         return False
 
@@ -222,12 +222,12 @@ def _rows_can_share(causal: Any) -> bool:
     alone = causal(input_ids=second, use_cache=False).logits[0]
     # What stands before the second row must not matter; that shows small influences that 16 bits would hide in the
     # comparison with the row alone, which shows whether its positions begin anew.
-    return _close(behind_first, behind_other, SAME_WAY, causal.dtype) and _close(
+    return close(behind_first, behind_other, SAME_WAY, causal.dtype) and close(
         behind_first, alone, OTHER_WAY, causal.dtype
     )
 
 
-def _close(one: Tensor, other: Tensor, tolerances: tuple[float, float], dtype: torch.dtype) -> bool:
+def close(one: Tensor, other: Tensor, tolerances: tuple[float, float], dtype: torch.dtype) -> bool:
     """Whether the two (positions, vocab) are equal at every position, within the tolerance for 32 or 16 bits."""
     if one.shape != other.shape:
         return False

@@ -7,23 +7,46 @@ model is therefore kept in the cache for each version of transformers, so that a
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from trainables.models.architecture.flash_attention import FLASH
 from trainables.storage import cache, files
 
-VERSION = 2  # of what is kept
+VERSION = 3  # of what is kept
 ALL_ATTENTION = frozenset(("eager", "sdpa", *FLASH))
 FLASH_HEAD = 256  # FlashAttention's largest size of a head
 
 
-def class_problem(config: Mapping[str, Any]) -> str | None:
-    """Why a model with this ``config.json`` can't be trained; ``None`` where it can, or nobody knows.
+ModelKind = Literal["decoder", "encoder"]
+DECODERS: tuple[ModelKind, ...] = ("decoder",)
 
-    A model that only its own code can load is judged when it is loaded.
+
+def is_encoder(config: Mapping[str, Any]) -> bool:
+    """Whether a model with this ``config.json`` is an encoder that predicts masked tokens, as BERT is.
+
+    Its attention sees the tokens after each one. ``False`` for a model that only its own code can load.
+    """
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or config.get("auto_map"):
+        return False
+    if config.get("is_encoder_decoder") or config.get("is_decoder"):
+        return False
+    return _classes(kind).masked
+
+
+def class_problem(
+    config: Mapping[str, Any],
+    stage: str = "this stage",
+    trained: Collection[ModelKind] = DECODERS,
+    labels: bool = False,
+) -> str | None:
+    """Why a ``stage`` can't train a model with this ``config.json``; ``None`` where it can, or nobody knows.
+
+    ``trained``: which kinds of models it trains. ``labels``: whether with a head for labels. A model that only its own
+    code can load is judged when it is loaded.
     """
     kind = config.get("model_type")
     if kind is None or config.get("auto_map"):
@@ -33,11 +56,15 @@ def class_problem(config: Mapping[str, Any]) -> str | None:
     classes = _classes(kind)
     if config.get("is_encoder_decoder"):
         return f"{kind} is an encoder-decoder, and stages train decoders that predict the next token"
+    if is_encoder(config):
+        return _encoder_problem(kind, classes, stage, trained, labels)
+    if "decoder" not in trained:
+        return (
+            f"{kind} is not an encoder that predicts masked tokens, as objective: mlm trains (BERT, RoBERTa, ModernBERT "
+            "and the like); leave objective out to train it on the next token"
+        )
     if not classes.causal:
         return f"transformers has no class that predicts the next token for models of type {kind}"
-    if classes.masked and not config.get("is_decoder"):
-        # Its attention sees the tokens that it should predict.
-        return f"{kind} is an encoder (is_decoder is not set), and stages train decoders that predict the next token"
     if chunks := [name for name in config if name.endswith("attn_chunk_length")]:
         return f"{kind} trains only on rows of a multiple of {config[chunks[0]]} tokens ({chunks[0]}); a trial's differ"
     every, layers = config.get("rescale_every"), config.get("num_hidden_layers")
@@ -52,11 +79,25 @@ def class_problem(config: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _encoder_problem(
+    kind: str, classes: _Classes, stage: str, trained: Collection[ModelKind], labels: bool
+) -> str | None:
+    if "encoder" not in trained:
+        # Its attention sees the tokens that it should predict.
+        return (
+            f"{kind} is an encoder (is_decoder is not set), and {stage} trains decoders that predict the next token; "
+            "encoders are trained by pretrain with objective: mlm, and by classification"
+        )
+    if labels and not classes.classifies:
+        return f"transformers has no class with a head for labels for models of type {kind}"
+    return None
+
+
 def supported_attention(config: Mapping[str, Any]) -> frozenset[str]:
     """The attention implementations that the model's class supports; all of them for a class that is not known."""
     kind = config.get("model_type")
-    known = isinstance(kind, str) and not config.get("auto_map") and _classes(kind).causal
-    supported = frozenset(_classes(kind).attention) if known else ALL_ATTENTION
+    known = isinstance(kind, str) and not config.get("auto_map") and bool(_classes(kind).attention)
+    supported = frozenset(_classes(str(kind)).attention) if known else ALL_ATTENTION
     if _head_size(config) <= FLASH_HEAD:
         return supported
     return supported - frozenset(FLASH)
@@ -79,8 +120,9 @@ def _head_size(config: Mapping[str, Any]) -> int:
 class _Classes:
     """What transformers has for one type of model.
 
-    ``causal``, ``masked``: whether there is a class that predicts next tokens, or masked ones. ``attention``: what the
-    causal class implements. ``lost_text_part``: the type of the text config that the causal class of a type of images
+    ``causal``, ``masked``: whether there is a class that predicts next tokens, or masked ones; ``classifies``: whether
+    one gives a text labels. ``attention``: what the causal class implements, or the masked one where there is no other.
+    ``lost_text_part``: the type of the text config that the causal class of a type of images
     or sounds takes instead of the whole, if no causal class loads that type.
     """
 
@@ -88,6 +130,7 @@ class _Classes:
     masked: bool
     attention: tuple[str, ...] = ()
     lost_text_part: str | None = None
+    classifies: bool = False
 
 
 @lru_cache(maxsize=256)
@@ -105,15 +148,20 @@ def _found(kind: str) -> _Classes:
     from transformers.models.auto import modeling_auto
 
     causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    masked = kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    of_masked = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    masked, classifies = (
+        kind in of_masked,
+        kind in modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    )
     if kind not in causal:
-        return _Classes(False, masked)
+        attention = _attention(getattr(transformers, of_masked[kind])) if masked else ()
+        return _Classes(False, masked, attention, classifies=classifies)
     cls = getattr(transformers, causal[kind])
     text = getattr(transformers.CONFIG_MAPPING[kind], "sub_configs", {}).get("text_config")
     lost = None
     if text is not None and cls.config_class is text and text.model_type not in causal:
         lost = str(text.model_type)
-    return _Classes(True, masked, _attention(cls), lost)
+    return _Classes(True, masked, _attention(cls), lost, classifies)
 
 
 def _attention(cls: Any) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from trainables.models.architecture.model_classes import is_encoder
 from trainables.models.folder import ModelError
 
 
@@ -79,12 +80,16 @@ _made: dict[type, Any] = {}  # by the config's class
 
 
 def _has_own_class(config: Any) -> bool:
-    """Whether transformers have a class for the family, with a linear layer as head as for most families."""
+    """Whether transformers have a class for the family, with a linear layer as head as for most families; those of
+    encoders have heads of their own.
+    """
     if "AutoModelForSequenceClassification" in (getattr(config, "auto_map", None) or {}):
         return True
     mapping: Any = AutoModelForSequenceClassification._model_mapping
     if type(config) not in mapping:
         return False
+    if is_encoder(config.to_dict()):
+        return True
     with torch.device("meta"):
         return hasattr(mapping[type(config)](config), "score")
 

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from trainables.models.architecture.model_weights import Form, Kind, Weight
+from trainables.models.architecture.text_head import encoder_head
 
 WORDS: Mapping[str, Kind] = {
     "attention": "attention",
@@ -135,6 +136,7 @@ class _Reader:
         self.heads = {id(m) for m in heads} | {
             id(m) for name, m in self.modules.items() if _name_and_outputs(name, m) in known - {None}
         }
+        self.heads |= {id(part) for head in encoder_head(model).values() for part in head.modules()}
         self.written = frozenset(_written_layers(self.modules))
         # The modules that own experts, and the number of these.
         self.experts = {

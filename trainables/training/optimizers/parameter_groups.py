@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from trainables.methods.base import reward_head
+from trainables.models.architecture.text_head import encoder_head, text_head
 
 
 def parameter_groups(model: nn.Module, decaying: Sequence[str], weight_decay: float) -> list[dict[str, Any]]:
@@ -30,5 +30,7 @@ def parameter_groups(model: nn.Module, decaying: Sequence[str], weight_decay: fl
 def _outside(model: Any) -> set[int]:
     """The ids of the parameters of embeddings and of heads."""
     modules: list[nn.Module] = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    modules += [head for head in (model.get_output_embeddings(), reward_head(model)) if head is not None]
+    modules += [*text_head(model).values(), *encoder_head(model).values()]
+    if (head := model.get_output_embeddings()) is not None:
+        modules.append(head)
     return {id(parameter) for module in modules for parameter in module.parameters()}

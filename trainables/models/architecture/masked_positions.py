@@ -1,0 +1,46 @@
+"""The logits of a model that predicts masked tokens, at some positions alone: its head is wide, and most have no mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainables.models.architecture.forward_probe import LONG, OTHER_WAY, close, some_tokens
+from trainables.models.folder import ModelError
+
+
+@contextmanager
+def only_at(causal: Any, places: Tensor) -> Iterator[None]:
+    """Within the block the model's head reads the hidden states where ``places`` (rows, tokens) is true: its logits are
+    (1, places, vocab), in the order of rows.
+    """
+
+    def select(module: Any, arguments: Any, output: Any) -> Any:
+        output.last_hidden_state = output.last_hidden_state[places][None]
+        return output
+
+    handle = causal.base_model.register_forward_hook(select)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def require_own_positions(causal: Any) -> None:
+    """Raises ``ModelError`` for a model whose head reads more than the hidden state of a position."""
+    ids = some_tokens(causal, LONG, seed=0)
+    places = torch.zeros_like(ids, dtype=torch.bool)
+    places[0, ::3] = True
+    own = causal(input_ids=ids).logits[places]
+    with only_at(causal, places):
+        alone = causal(input_ids=ids).logits[0]
+    if not close(alone, own, OTHER_WAY, causal.dtype):
+        raise ModelError(
+            f"the head of {type(causal).__name__} reads more than the hidden state of the token that it predicts, which "
+            "objective: mlm can't train"
+        )

@@ -1,0 +1,88 @@
+"""transformers' trainer with the loss of masked tokens, over rows that are tokens already and are masked when drawn.
+
+Checked with transformers 5.24.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset
+from transformers import Trainer
+
+from trainables.models.architecture.masked_positions import only_at
+from trainables.tokenization.encode import IGNORED
+from trainables.tokenization.masking import Masking, draws_before
+
+if TYPE_CHECKING:
+    from trainables.tokenization.token_table import Tokens
+
+
+class MaskedTrainer(Trainer):
+    """Cross-entropy of the masked tokens: a plain mean over those of a step, however it is divided into batches."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # What `compute_loss` returns is divided by the masked tokens of the step already, not of the batch.
+        self.model_accepts_loss_kwargs = True
+        self._loss_shifts_labels = False
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The sum of the batch's losses by ``num_items_in_batch``, the masked tokens of the step; else their mean."""
+        labels = inputs["labels"]
+        places = labels != IGNORED
+        with only_at(self._transformers_model(model), places):
+            outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        counted = num_items_in_batch is not None  # over all workers, whose gradients are averaged
+        loss = functional.cross_entropy(outputs.logits[0].float(), labels[places], reduction="sum")
+        loss = loss / (num_items_in_batch if counted else places.sum())
+        if counted and self.args.average_tokens_across_devices:
+            loss = loss * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    def _transformers_model(self, model: Any) -> Any:
+        inner: Any = self.accelerator.unwrap_model(model, keep_torch_compile=False)
+        return inner.get_base_model() if hasattr(inner, "peft_config") else inner
+
+
+class MaskedRows(Dataset[dict[str, Any]]):
+    """The examples in the order in which they are drawn, ``order`` (draws,), each masked anew."""
+
+    def __init__(self, tokens: Tokens, order: np.ndarray, masking: Masking, seed: int) -> None:
+        self.tokens, self.order, self.masking, self.seed = tokens, order, masking, seed
+        self.draws = draws_before(order)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        number = int(self.order[place])
+        example = self.masking.trained(self.tokens[number], self.seed, number, int(self.draws[place]))
+        return {"input_ids": example.input_ids, "labels": example.labels}
+
+
+@dataclass(frozen=True)
+class MaskedCollator:
+    """Batches of rows with ``input_ids`` and ``labels``, padded on the right."""
+
+    pad: int
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        width = max(len(row["input_ids"]) for row in rows)
+        ids = torch.full((len(rows), width), self.pad)
+        labels = torch.full((len(rows), width), IGNORED)
+        mask = torch.zeros((len(rows), width), dtype=torch.long)
+        for place, row in enumerate(rows):
+            length = len(row["input_ids"])
+            ids[place, :length] = torch.tensor(row["input_ids"])
+            labels[place, :length] = torch.tensor(row["labels"])
+            mask[place, :length] = 1
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels}

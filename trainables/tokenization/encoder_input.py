@@ -1,0 +1,50 @@
+"""Texts as an encoder reads them: between the tokens that begin and end its inputs, without a chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from trainables.templates import TemplateError
+from trainables.tokenization.encode import IGNORED, Encoded, encode_text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def encode_pieces(tokenizer: PreTrainedTokenizerBase, text: str, cutoff: int) -> list[Encoded]:
+    """A text in pieces of at most ``cutoff`` tokens, each with the first and the last token of the model's inputs.
+
+    All tokens of the text have a label; those around it have none. None where the text has no tokens.
+    """
+    first, last = _ends(tokenizer)
+    ids, remarks = encode_text(tokenizer, text)
+    size = max(1, cutoff - 2)
+    parts = [ids[place : place + size] for place in range(0, len(ids), size)]
+    return [Encoded([first, *part, last], [IGNORED, *part, IGNORED], 1, False, remarks) for part in parts]
+
+
+def encode_whole(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], cutoff: int) -> list[Encoded]:
+    """Texts as one input, with the token that ends an input after each, and a label on the first token.
+
+    What is beyond ``cutoff`` tokens is cut off at the end. None where no text has tokens.
+    """
+    first, last = _ends(tokenizer)
+    encoded = [encode_text(tokenizer, text) for text in texts]
+    if not any(ids for ids, _ in encoded):
+        return []
+    whole = [first, *(token for ids, _ in encoded for token in (*ids, last))]
+    kept = whole if len(whole) <= cutoff else [*whole[: cutoff - 1], last]
+    remarks = tuple(dict.fromkeys(remark for _, remarks in encoded for remark in remarks))
+    labels = [first] + [IGNORED] * (len(kept) - 1)
+    return [Encoded(kept, labels, len(kept), len(whole) > cutoff, remarks)]
+
+
+def _ends(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    first = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
+    last = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    if first is None or last is None:
+        raise TemplateError(
+            "the tokenizer doesn't name the tokens that an encoder's inputs begin and end with (cls_token, sep_token)"
+        )
+    return int(first), int(last)
