@@ -16,6 +16,7 @@ from trainables.methods import (
     lora_targets,
     peft_inspection,
     peft_options,
+    start_values,
     virtual_tokens,
 )
 from trainables.methods.base import cast_trainable
@@ -194,8 +195,7 @@ class PeftAdapter(QuantizedBase):
         config = peft_options.config_class(self.type)(
             task_type=task, **self._target_modules(model), **options
         )
-        if self.type == "shira" and _has_no_contents(model):
-            config.mask_fn = _first_weights
+        start_values.stand_in(config, model)
         policy = get_peft_model(model, config)
         if self.type == "adaption_prompt":
             return virtual_tokens.follow_base(policy)
@@ -246,15 +246,3 @@ class PeftAdapter(QuantizedBase):
         else:
             model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-
-
-def _has_no_contents(model: nn.Module) -> bool:
-    return any(parameter.is_meta for parameter in model.parameters())
-
-
-def _first_weights(layer: Any, r: int, **options: Any) -> torch.Tensor:
-    """Which weights of a layer shira trains, (outputs, inputs), where it has none to draw from: as many as drawn."""
-    import torch
-
-    outputs, inputs = layer.weight.shape
-    return (torch.arange(outputs * inputs) < r * (outputs + inputs)).view(outputs, inputs)

@@ -92,6 +92,10 @@ def test_results_that_depend_on_contents_get_a_plausible_one() -> None:
             torch.empty(6, 4), torch.empty(2, 4, 8), offs=torch.tensor([2, 6], dtype=torch.int32)
         )
         assert product.shape == (6, 8)
+        # Flags are taken to choose all, as they do of the places of a few weights in a matrix.
+        places = torch.empty(2, 3, dtype=torch.long)
+        assert places[:, places[0] < 5].shape == (2, 3)
+        assert torch.empty(3)[places[1] < 5].shape == (3,)
 
 
 # Layers

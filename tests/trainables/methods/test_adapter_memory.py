@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers.trials import make_config, write_rows
+from tests.helpers.trials import make_config, make_policy, write_rows
 from trainables.memory import prediction
 from trainables.memory.measurement import measure
 from trainables.memory.prediction import predict_by_trace
 from trainables.memory.step import MemoryPrediction
+from trainables.memory.tracing import tracing_process
+from trainables.memory.tracing.case import TracedCase
 from trainables.memory.tracing.traced_pass import trace
 from trainables.stages.forward_pass import Batch
 
@@ -80,6 +83,27 @@ def test_adapters_that_ask_for_contents_are_traced(
     # Each holds more than three vectors a layer, and shira a copy of each weight for the backward pass.
     assert found.weights > plain.weights
     assert found.activations > plain.activations
+
+
+@pytest.mark.parametrize("options", [{"type": "adamss", "r": 8}, {"type": "waveft", "n_frequency": 50}])
+def test_as_many_weights_train_in_a_traced_step_as_in_a_trial(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(prediction, "traced", trace)  # in this process
+    rows = write_rows(tmp_path / "rows.jsonl")
+    method = {"kind": "peft", **options}
+    traced = predicted_of(tiny_model, rows, method)
+    policy = make_policy(make_config(tiny_model, rows, method)).model
+    assert traced.optimizer == 8 * sum(each.numel() for each in policy.parameters() if each.requires_grad)
+
+
+def test_what_a_trace_lacks_is_said_in_words(tiny_model: Path, tmp_path: Path) -> None:
+    settings = json.loads((tiny_model / "config.json").read_text())
+    config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), {"kind": "peft", "type": "frod"})
+    case = TracedCase.of_trial(config, settings, Batch(4, 64, 256), "sdpa")
+    assert tracing_process._result({"trace": asdict(case)}) == {
+        "problem": "frod needs the values of the model's weights before it trains, which no plan loads"
+    }
 
 
 def test_logits_of_adalora_are_those_of_any_adapter(

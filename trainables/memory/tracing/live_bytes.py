@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -96,6 +96,16 @@ def _masked(values: Tensor, mask: Tensor) -> Tensor:
     )
 
 
+def _indexed(values: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
+    """The values at the ``indices``; flags among these are taken to choose all that they are of."""
+    places = [
+        index.long() if index is not None and index.dtype == torch.bool and index.dim() == 1 else index
+        for index in indices
+    ]
+    chosen: Tensor = aten.index.Tensor(values, places)
+    return chosen
+
+
 def _number(tensor: Tensor) -> bool | int | float:
     """The contents of a tensor of one number."""
     return True if tensor.dtype == torch.bool else 1.0 if tensor.dtype.is_floating_point else 1
@@ -106,6 +116,7 @@ ODD_VALUES = {aten.isinf.default, aten.isnan.default}
 # Operations that can't run on fake tensors, and what stands for them.
 RESULTS: dict[Any, Callable[..., Any]] = {
     aten._grouped_mm.default: _grouped_product,
+    aten.index.Tensor: _indexed,
     aten._local_scalar_dense.default: _number,
     aten.sparse_mask.default: _masked,
 }

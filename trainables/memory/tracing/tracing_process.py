@@ -176,11 +176,26 @@ def _result(question: dict[str, Any]) -> dict[str, Any]:
             return {"result": count_parameters(question["count"])}
         return {"result": asdict(traced_pass.trace(TracedCase(**question["trace"])))}
     except Exception as error:  # whatever a model's own code raises
-        first = (str(error).strip() or "no message").splitlines()[0]
-        kind = question.get("count", question.get("trace", {}).get("model", {})).get("model_type")
-        if kind is None:
-            return {"problem": "its config.json names no model_type, by which a class would be found"}
-        return {"problem": f"a step of {kind} models can't be traced ({type(error).__name__}: {first[:200]})"}
+        return {"problem": _problem(question, error)}
+
+
+def _problem(question: Mapping[str, Any], error: Exception) -> str:
+    """What an error means for those who asked."""
+    method = question.get("trace", {}).get("method", {})
+    if method.get("kind") == "peft" and _asks_for_values(error):
+        return (
+            f"{method['type']} needs the values of the model's weights before it trains, which no plan loads"
+        )
+    kind = question.get("count", question.get("trace", {}).get("model", {})).get("model_type")
+    if kind is None:
+        return "its config.json names no model_type, by which a class would be found"
+    first = (str(error).strip() or "no message").splitlines()[0]
+    return f"a step of {kind} models can't be traced ({type(error).__name__}: {first[:200]})"
+
+
+def _asks_for_values(error: Exception) -> bool:
+    """Whether torch says that a tensor has no values."""
+    return isinstance(error, NotImplementedError | RuntimeError) and "meta tensor" in str(error)
 
 
 if __name__ == "__main__":
