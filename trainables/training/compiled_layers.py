@@ -1,8 +1,8 @@
 """Decoder layers compiled by torch for training steps: their element-wise operations are fused, and read memory once.
 
 Layers have the same code, so that one is compiled for all; each keeps its name, its hooks and its weights. What runs
-without gradients, as scoring does, runs as it would without this. Lengths of rows are symbols, so that batches of all
-lengths share the code.
+without gradients, as scoring does, runs as it would without this. Lengths of rows and ranks of LoRA are symbols, so that
+batches of all lengths, and the trials of a slot, share the code.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,7 +32,7 @@ COMPILE_SECONDS = 60.0  # for one kind of layer, forward and backward
 MARGIN = 3.0  # what is saved has to be that many times as long, as both are estimates
 # What a GPU computes in a second of training: the share of its peak in 16 bits that is usual, by compute capability.
 FLOPS_PER_SECOND = {7: 2e13, 8: 1e14, 9: 3e14}
-RECOMPILATIONS = 64  # of one function: ranks, methods and lengths of 1 differ
+RECOMPILATIONS = 64  # of one function: methods, and lengths and ranks of 1, differ
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,38 @@ def compiled_layers(policy: Policy, backend: str = "inductor") -> Iterator[int]:
         # processes compile as the machine has cores.
         cores = max(1, torch.get_num_threads())
         undoing.enter_context(compiling.patch(deterministic=True, compile_threads=cores))
+        # Shapes of weights are symbols, but for those that are named here.
+        undoing.enter_context(
+            tracing.patch(force_parameter_static_shapes=False, force_nn_module_property_static_shapes=False)
+        )
         for layer in layers:
+            for tensor in chain(layer.parameters(), layer.buffers()):
+                undoing.callback(_put_back, tensor, dict(vars(tensor)))
+            _hold_shapes(layer)
             undoing.callback(_uncompile, layer)
             layer._compiled_call_impl = _in_training_only(layer, backend)
         yield len(layers)
+
+
+def _hold_shapes(layer: nn.Module) -> None:
+    """Has the compiler take the shapes of a layer's weights and buffers as numbers, but for the rank of LoRA's weights."""
+    from peft.tuners.lora import LoraLayer
+    from torch._dynamo import mark_static
+
+    rank_of: dict[int, int] = {}  # the dimension of a weight that is its rank, by the weight's identity
+    for module in layer.modules():
+        if isinstance(module, LoraLayer):
+            rank_of |= {id(first.weight): 0 for first in module.lora_A.values()}
+            rank_of |= {id(second.weight): 1 for second in module.lora_B.values()}
+    for tensor in chain(layer.parameters(), layer.buffers()):
+        for dimension in range(tensor.dim()):
+            if rank_of.get(id(tensor)) != dimension:
+                mark_static(tensor, dimension)
+
+
+def _put_back(tensor: torch.Tensor, attributes: dict[str, Any]) -> None:
+    vars(tensor).clear()
+    vars(tensor).update(attributes)
 
 
 def _in_training_only(layer: nn.Module, backend: str) -> Callable[..., Any]:

@@ -170,7 +170,7 @@ def graphs() -> int:
     return int(counters["stats"]["unique_graphs"])
 
 
-def test_one_compiled_layer_serves_all_layers_and_lengths_of_a_trial_and_the_next_one(
+def test_one_compiled_layer_serves_all_layers_and_lengths_of_a_trial_and_the_next_one_of_another_rank(
     policies: dict[str, Any], tiny_model: Path
 ) -> None:
     policy = policies["lora"]
@@ -181,15 +181,17 @@ def test_one_compiled_layer_serves_all_layers_and_lengths_of_a_trial_and_the_nex
             loss_and_gradients(policy, batch_of(policy, rows, tokens))
     assert graphs() == compiled
     again = make_policy(make_config(tiny_model, "commands", {"kind": "lora", "rank": 4}, **EXACT))
-    with compiled_layers.compiled_layers(again, TRACED):
-        loss_and_gradients(again, batch_of(again, 2, 24))
-    assert graphs() == compiled
+    for next_policy in (again, policies["lora of rank 8"]):
+        with compiled_layers.compiled_layers(next_policy, TRACED):
+            loss_and_gradients(next_policy, batch_of(next_policy, 2, 24))
+        assert graphs() == compiled
 
 
 def test_layers_are_plain_without_gradients_and_after_the_block(policies: dict[str, Any]) -> None:
     policy = policies["full"]
     names = [name for name, _ in policy.model.named_modules()]
     keys = list(policy.model.state_dict())
+    attributes = [list(vars(parameter)) for parameter in policy.causal.parameters()]
     before = graphs()
     with compiled_layers.compiled_layers(policy, TRACED):
         with torch.no_grad():
@@ -200,6 +202,7 @@ def test_layers_are_plain_without_gradients_and_after_the_block(policies: dict[s
     loss_and_gradients(policy, batch_of(policy, 2, 24))
     assert graphs() == before
     assert not any("_compiled_call_impl" in vars(layer) for layer in decoder_layers(policy.causal))
+    assert [list(vars(parameter)) for parameter in policy.causal.parameters()] == attributes
 
 
 # A trial
