@@ -1,7 +1,7 @@
 """Decoder layers compiled by torch for training steps: their element-wise operations are fused, and read memory once.
 
 Layers have the same code, so that one is compiled for all; each keeps its name, its hooks and its weights. What runs
-without gradients, as scoring does, runs as it would without this. Lengths of rows and ranks of LoRA are symbols, so that
+without gradients, as scoring does, runs as it would without this. Lengths of rows and LoRA ranks are symbols, so that
 batches of all lengths, and the trials of a slot, share the code.
 """
 
@@ -153,7 +153,7 @@ def compiled_layers(policy: Policy, backend: str = "inductor") -> Iterator[int]:
 
 
 def _hold_shapes(layer: nn.Module) -> None:
-    """Has the compiler take the shapes of a layer's weights and buffers as numbers, but for the rank of LoRA's weights."""
+    """Has the compiler take the shapes of weights and buffers as numbers, but for the rank of LoRA's weights."""
     from peft.tuners.lora import LoraLayer
     from torch._dynamo import mark_static
 
