@@ -80,7 +80,11 @@ def difference(value: float, unit: str | None, bare: bool = False) -> str:
 
 def _named(unit: str) -> str:
     """The name of a unit, in words where we have these."""
-    return {"nats per token": text("nats per token")}.get(unit, unit)
+    named = {
+        "nats per token": text("nats per token"),
+        "nats per masked token": text("nats per masked token"),
+    }
+    return named.get(unit, unit)
 
 
 def number(value: float | None, digits: int = 3) -> str:

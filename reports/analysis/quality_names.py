@@ -40,6 +40,7 @@ def quality_name(group: Group) -> str:
 _NEGATED = {
     "log-probability per token": ObjectiveScale("loss", "nats per token", -1),
     "minus bits per byte": ObjectiveScale("bits per byte", None, -1),
+    "minus loss per masked token": ObjectiveScale("masked loss", "nats per masked token", -1),
 }
 
 
@@ -76,6 +77,10 @@ _EXPLANATIONS = {
     "bits_per_byte": text(
         "Bits per byte say how well a model predicts the text, whatever its tokenizer: the bits that a compressor "
         "which knows the model would need for each byte. Lower is better."
+    ),
+    "masked_loss": text(
+        "Nats per masked token say how surprised a model is by words that are hidden from it, 15 % of each text and "
+        "the same for every model; lower is better."
     ),
     "pair_accuracy": text(
         "Pair accuracy is the share of pairs of answers of which the model finds the good one likelier; guessing has "

@@ -20,7 +20,7 @@ from trainables.results import Record
 
 # A measure of texts, which another tokenization or reward leaves as it is.
 SHARED_MEASURE, SHARED_UNIT = "exact_match", "fraction"
-PER_TOKEN = ("loss", "bits_per_byte")
+PER_TOKEN = ("loss", "bits_per_byte", "masked_loss")
 TOKEN_SETTINGS = (
     *("template", "template_arguments", "thinking", "special_tokens", "end", "turns"),
     *("default_system", "tool_format"),
@@ -123,11 +123,28 @@ def _yardstick(cell: Cell) -> dict[str, Any] | None:
 
 
 def _reward(record: Record) -> str | None:
-    reward = (record.config.get("stage") or {}).get("reward") if record.quality_name == "reward" else None
+    if record.quality_name != "reward":
+        return None
+    stage = record.config.get("stage") or {}
+    reward = stage.get("reward")
     if isinstance(reward, dict):
         names = [str(reward[key]) for key in ("cell", "trial") if reward.get(key)]
-        return f"{names[0]} (trial {names[1]})" if len(names) == 2 else " ".join(names)
-    return reward
+        reward = f"{names[0]} (trial {names[1]})" if len(names) == 2 else " ".join(names)
+    terms = stage.get("rewards") or ()
+    if not terms:
+        return reward
+    weighted = [] if reward is None else [f"{stage.get('reward_weight', 1.0):g} x {reward}"]
+    return " + ".join([*weighted, *map(_term, terms)])
+
+
+def _term(term: dict[str, Any]) -> str:
+    """A reward of several with its weight: ``0.2 x regex '^on '``."""
+    settings = [
+        json.dumps(value)
+        for key, value in term.items()
+        if key not in ("kind", "weight", "code_path") and value
+    ]
+    return " ".join([f"{term.get('weight', 1.0):g} x {term.get('kind')}", *settings])
 
 
 def _tokens(record: Record, data: dict[str, Any]) -> dict[str, Any]:

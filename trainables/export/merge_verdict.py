@@ -12,7 +12,7 @@ LIKE_ROUNDING = 1.5  # times the mean difference that rounding alone makes: as m
 # With a net change of fewer rows, McNemar's exact test is above 5 % whatever the other rows do: 2 / 2^5 = 6 %.
 FEWEST_ROWS = 6
 SHARES = ("exact_match", "pair_accuracy", "implicit_reward_accuracy", "accuracy")
-LOWER_IS_BETTER = ("loss", "bits_per_byte", "perplexity")
+LOWER_IS_BETTER = ("loss", "bits_per_byte", "masked_loss", "perplexity")
 # How much worse a measure may be without that mattering: losses by a share of what they were, others by so much.
 LOSS_SHARE, LIMITS = (
     0.02,

@@ -1,0 +1,102 @@
+"""Plans with encoders: what they can be trained for, what is predicted of it, and what is refused with its place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.specs import ONE, SPEC, plan, problems
+from tests.helpers.tiny_encoders import make_encoder
+from tests.helpers.tiny_model import make_model
+
+LORA = "  - {kind: lora, rank: 4}\n"
+ENCODER = SPEC.replace(ONE, LORA).replace("train: rows", "cutoff: 64, train: rows")
+MLM = ENCODER.replace("{kind: sft}", "{kind: pretrain, objective: mlm}").replace("rows.jsonl", "texts.jsonl")
+LABELS = ENCODER.replace("{kind: sft}", "{kind: classification}").replace("rows.jsonl", "labels.jsonl")
+BOTH = MLM.replace(
+    "mlm}",
+    "mlm}, {kind: classification, data: {train: labels.jsonl}, model: {from: pretrain}}",
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_encoder(tmp_path_factory.mktemp("encoder") / "model", "bert")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, model: Path) -> Path:
+    (tmp_path / "model").symlink_to(model)
+    rows = {
+        "rows": [{"prompt": f"say {n}", "completion": str(n)} for n in range(60)],
+        "texts": [{"text": f"set an alarm for {n} pm"} for n in range(60)],
+        "labels": [{"text": f"set alarm {n}", "label": ("hot", "cold")[n % 2]} for n in range(60)],
+    }
+    for name, each in rows.items():
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, each)))
+    return tmp_path
+
+
+def test_masked_tokens_and_labels_are_what_an_encoder_is_trained_on_without_a_chat_template(
+    folder: Path,
+) -> None:
+    made = plan(folder, BOTH)
+
+    assert not made.errors
+    pretrain, classifier = made.cells
+    assert (pretrain.first().stage.task, classifier.first().stage.task) == ("MASKED_LM", "SEQ_CLS")
+    assert classifier.depends_on == (pretrain.name,)
+    assert None not in (pretrain.predicted, classifier.predicted)
+
+
+def test_an_encoder_is_refused_where_the_next_token_or_an_answer_is_learned(folder: Path) -> None:
+    causal = MLM.replace(", objective: mlm", "")
+    for text, stage in ((ENCODER, "sft"), (causal, "pretrain"), (causal.replace("pretrain", "dpo"), "dpo")):
+        found = problems(folder, text)
+        assert any(
+            f"bert is an encoder (is_decoder is not set), and {stage} trains" in each for each in found
+        )
+
+
+def test_masked_tokens_of_a_decoder_are_refused(folder: Path) -> None:
+    (folder / "model").unlink()
+    make_model(folder / "model")
+
+    found = problems(folder, MLM)
+
+    assert any("llama is not an encoder that predicts masked tokens" in each for each in found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ("train: texts", "template: chatml, train: texts", "an encoder reads texts as they are"),
+        ("lora, rank: 4", "peft, type: prompt_tuning, num_virtual_tokens: 4", "its virtual tokens can't"),
+        ("batch_size: 2", "batch_size: 2, packing: true", "mlm has each piece of text in a row of its own"),
+        ("mlm}", "mlm, mask: 1.5}", "mask"),
+        ("cutoff: 64", "cutoff: 500", "the model has embeddings of 130 positions"),
+    ],
+)
+def test_what_an_encoder_cannot_have_is_refused(folder: Path, old: str, new: str, error: str) -> None:
+    assert old in MLM
+    assert any(error in each for each in problems(folder, MLM.replace(old, new)))
+
+
+def test_a_stage_on_answers_cannot_continue_from_masked_tokens(folder: Path) -> None:
+    chain = MLM.replace("mlm}", "mlm}, {kind: sft, data: {train: rows.jsonl}, model: {from: pretrain}}")
+
+    assert any("bert is an encoder" in each and "sft" in each for each in problems(folder, chain))
+
+
+def test_the_id_of_a_trial_on_the_next_token_is_that_from_before_there_was_another_objective() -> None:
+    from tests.helpers.trials import planned_config
+    from trainables.stages import Pretrain
+
+    config = planned_config()
+    causal = config.model_copy(update={"stage": Pretrain()})
+    masked = config.model_copy(update={"stage": Pretrain(objective="mlm")})
+
+    assert causal.canonical()["stage"] == {"kind": "pretrain", "eval_batch": 8}
+    assert masked.canonical()["stage"] == {"kind": "pretrain", "eval_batch": 8, "objective": "mlm"}
