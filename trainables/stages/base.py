@@ -143,6 +143,17 @@ class TrainingStage(Frozen, ABC):
         return self.gives if self.gives == "labels" else self.task
 
     @property
+    def loss_share(self) -> float:
+        """The share of an example's labelled tokens that bear a loss when it is drawn."""
+        return 1.0
+
+    def drawn(
+        self, tokenizer: transformers.PreTrainedTokenizerBase, example: Encoded, number: int, seed: int
+    ) -> Encoded:
+        """The example as training sees it when it is drawn first; ``number``: its place in the data."""
+        return example
+
+    @property
     def head_settings(self) -> dict[str, Any]:
         """Settings of the transformers config for a head that replaces the one that predicts tokens; none without."""
         return {}

@@ -63,6 +63,17 @@ class Pretrain(TrainingStage):
     def model_kinds(self) -> tuple[ModelKind, ...]:
         return ("encoder",) if self.is_masked else ("decoder",)
 
+    @property
+    def loss_share(self) -> float:
+        return self.mask if self.is_masked else 1.0
+
+    def drawn(
+        self, tokenizer: transformers.PreTrainedTokenizerBase, example: Encoded, number: int, seed: int
+    ) -> Encoded:
+        if not self.is_masked:
+            return example
+        return masking.Masking.of(tokenizer, self.mask).trained(example, seed, number, draw=0)
+
     def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:
         if self.is_masked and trial.train.packing:
             yield "objective", "mlm has each piece of text in a row of its own; leave packing out"

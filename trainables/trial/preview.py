@@ -82,9 +82,14 @@ def preview_data(config: TrialConfig) -> DataPreview:
         lengths=tokens.lengths,
         cut=int(tokens.truncated.sum()),
         remarks=tuple(remark.text for remark in row_remarks(config, rows)),
-        learned_share=sum(map(sample.learned, range(len(sample)))) / int(sample.lengths.sum()),
+        learned_share=config.stage.loss_share
+        * sum(map(sample.learned, range(len(sample))))
+        / int(sample.lengths.sum()),
         padding_share=_padding_share(config, tokens.lengths),
-        examples=tuple(text_pieces(tokenizer, tokens[place]) for place in shown),
+        examples=tuple(
+            text_pieces(tokenizer, config.stage.drawn(tokenizer, tokens[place], place, config.train.seed))
+            for place in shown
+        ),
         titles=tuple(_title(rows.train, tokens, place, config.stage.examples_per_row) for place in shown),
         rows=len(np.unique(tokens.rows)),
         per_row=config.stage.examples_per_row,
@@ -187,7 +192,7 @@ def _padding_share(config: TrialConfig, lengths: np.ndarray) -> float:
         some = np.arange(min(len(lengths), batching.PACKING_WINDOW))
         packs = batching.best_fit(lengths, some, config.data.cutoff)
         return batching.padding_share(np.array([lengths[pack].sum() for pack in packs]), train.batch_size)
-    if config.stage.can_pack:
+    if config.stage.can_pack and config.stage.task == "CAUSAL_LM":
         order = batching.example_order(lengths, len(lengths), **train.batching())
         cost = batching.width_cost("cuda" if machine.nvidia_devices() else "cpu")
         return batching.padding_share(lengths[order], train.batch_size, shared=True, width_cost=cost)

@@ -60,6 +60,16 @@ def test_an_encoder_is_refused_where_the_next_token_or_an_answer_is_learned(fold
         )
 
 
+def test_the_preview_shows_which_tokens_of_an_example_are_masked(folder: Path) -> None:
+    from trainables.trial.preview import preview_data
+
+    preview = preview_data(plan(folder, MLM).cells[0].first())
+
+    assert preview.learned_share < 0.2
+    assert all(any(learned for _, learned in pieces) for pieces in preview.examples)
+    assert any("[MASK]" in text for pieces in preview.examples for text, learned in pieces if learned)
+
+
 def test_masked_tokens_of_a_decoder_are_refused(folder: Path) -> None:
     (folder / "model").unlink()
     make_model(folder / "model")
