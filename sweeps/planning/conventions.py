@@ -14,7 +14,8 @@ class Conventions:
     """``split_by``: what keeps rows on one side of the split; ``None``: their whole prompt. ``by_length``: short
     answers of one's own data are judged by exact match. ``one_cutoff``: what is compared is scored at one cutoff.
     ``tools_need_place``: rows with tools that the chat template has no place for are errors. ``late_rungs``: trials are
-    not compared before they differ in more than rounding.
+    not compared before they differ in more than rounding. ``early_rungs``: they are first compared after a tenth or a
+    quarter of their steps.
     """
 
     version: int
@@ -23,13 +24,15 @@ class Conventions:
     one_cutoff: bool
     tools_need_place: bool
     late_rungs: bool = False
+    early_rungs: bool = True
 
 
 FIRST = Conventions(version=1, split_by=None, by_length=False, one_cutoff=False, tools_need_place=False)
 SECOND = Conventions(version=2, split_by="first_turn", by_length=True, one_cutoff=True, tools_need_place=True)
 # Versions before it searched by `EARLIER_SEARCH` where their specs left a setting out.
-CURRENT = replace(SECOND, version=SEARCH_VERSION, late_rungs=True)
-BY_VERSION = {each.version: each for each in (FIRST, SECOND, CURRENT)}
+THIRD = replace(SECOND, version=SEARCH_VERSION, late_rungs=True)
+CURRENT = replace(THIRD, version=4, early_rungs=False)
+BY_VERSION = {each.version: each for each in (FIRST, SECOND, THIRD, CURRENT)}
 
 
 def conventions_of(environment: Mapping[str, Any] | None) -> Conventions:

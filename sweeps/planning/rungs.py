@@ -65,7 +65,8 @@ def comparisons(
     warmup = max(config.train.total_warmup(steps) for config in configs)
 
     def rungs(by: Comparison) -> tuple[int, ...]:
-        return search.rungs(steps, trials, earliest_rung(by, warmup) if conventions.late_rungs else 1)
+        earliest = earliest_rung(by, warmup) if conventions.late_rungs else 1
+        return search.rungs(steps, trials, earliest, conventions.early_rungs)
 
     if _by_training_loss(search, configs[0], searched, data):
         by_loss = rungs("training")

@@ -29,7 +29,9 @@ EARLIER_SEARCH: Mapping[str, Any] = {
     "rungs_by": "validation",
 }
 COMPARISON = ("order", "rungs_by")  # settings that say how trials are compared on their way
-FIRST_RUNG = 10  # where a search in breadth compares trials first: after a tenth of their steps
+# Where trials are compared first: after half of their steps (the tables in sweeps/README.md). Runs that began before that
+# did so after a tenth of them in breadth, and after a quarter in depth.
+FIRST_RUNG, EARLIER_FIRST_RUNGS = 2, {"breadth": 10, "depth": 4}
 LAST_RUNG = 0.5  # the share of the steps after which stopping a trial saves less than its pause takes
 LEAST_UPDATES = 2  # with a rate above 0, before trials of a cell differ in more than rounding
 MAX_GPU_SHARES = 8  # into which `gpus: auto` divides one GPU
@@ -41,8 +43,8 @@ class SearchConfig(Frozen):
     loss, on the ``validation`` rows, or (``auto``) by training loss where that is of rows that were not seen before.
 
     ``order``: in ``breadth`` all trials of all cells come as far as the first comparison before any goes on, and the
-    best of a cell are known when all are compared (successive halving; by default first after a tenth of a trial). In
-    ``depth`` a trial goes on as long as it is among the best so far (ASHA; first after a quarter of a trial).
+    best of a cell are known when all are compared (successive halving). In ``depth`` a trial goes on as long as it is
+    among the best so far (ASHA). In both trials are first compared after half of their steps, if not said otherwise.
 
     ``score_stopped``: trials that were stopped are scored on the test rows and their memory is measured, too.
     ``early_exit``: for which reasons a trial ends by its own curve, once they have held for ``exit_reports`` reports in
@@ -101,19 +103,25 @@ class SearchConfig(Frozen):
         """
         return self.scheduler == "asha" and self.order == "breadth" and not self.score_stopped
 
-    def first_rung(self, steps: int) -> int:
-        """Where trials of ``steps`` steps are first compared if nothing stands against it."""
-        return self.grace_steps or max(1, steps // (FIRST_RUNG if self.breadth_first else 4))
+    def first_rung(self, steps: int, early: bool = False) -> int:
+        """Where trials of ``steps`` steps are first compared if nothing stands against it; ``early``: as in earlier runs."""
+        earlier = EARLIER_FIRST_RUNGS["breadth" if self.breadth_first else "depth"]
+        return self.grace_steps or max(1, steps // (earlier if early else FIRST_RUNG))
 
-    def rungs(self, steps: int, trials: int | None = None, earliest: int = 1) -> tuple[int, ...]:
+    def rungs(
+        self, steps: int, trials: int | None = None, earliest: int = 1, early: bool = False
+    ) -> tuple[int, ...]:
         """The steps at which a cell's trials of ``steps`` steps are compared. ``trials``: of a cell, by default as many
         as the search has. ``earliest``: the first step at which they can be compared (:func:`earliest_rung`); a first
-        rung before it is moved there if that is not after half of the steps, else there is none.
+        rung before it is moved there if that is not after half of the steps, else there is none. ``early``: as
+        :meth:`first_rung` has it.
 
-        >>> SearchConfig(order="depth", grace_steps=4).rungs(40), SearchConfig().rungs(40)
+        >>> SearchConfig(order="depth", grace_steps=4).rungs(40), SearchConfig(grace_steps=4).rungs(40)
         ((4, 12, 36), (4, 12))
+        >>> SearchConfig().rungs(40), SearchConfig().rungs(40, early=True)
+        ((20,), (4, 12))
         """
-        first = self.first_rung(steps)
+        first = self.first_rung(steps, early)
         left = self.trials if trials is None else trials
         rung = max(first, earliest)
         too_short = rung > first and rung > LAST_RUNG * steps

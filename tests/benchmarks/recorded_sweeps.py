@@ -3,6 +3,7 @@
     python -m tests.benchmarks.recorded_sweeps [NAME ...]     # trains them, and writes their files anew: minutes
     python -m tests.benchmarks.recorded_sweeps --model "{name: smollm2-135m}" --precision bf16 --output FOLDER full lora
                                                    # a real model: 25 minutes a sweep where a core has 16-bit products
+    python -m tests.benchmarks.recorded_sweeps --run RUN ...      # the cells of finished runs that had no early stopping
 
 Each has up to 16 trials of 40 steps x 8 rows (DPO: 4 pairs) on the embedded commands, by a quasi-random search over the
 range of learning rates that the method has by default (and over LoRA's rank): the loss of every step, and the objective
@@ -22,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.helpers.paths import ROOT
+from trainables.results import read_curve, read_run
 
 FOLDER = ROOT / "tests/sweeps/search/recorded"
+STUDIES = FOLDER / "studies"  # of shipped studies, on SmolLM2-135M in bf16
 SEEDS = (0,)
 VALIDATED = (2, 4, 8, 12, 16, 20, 40)  # steps
 LORA = "{kind: lora, rank: {choice: [4, 8, 16]}}"
@@ -47,7 +50,9 @@ tracking: {{wandb: off}}
 
 @dataclass(frozen=True)
 class RecordedTrial:
-    """``losses``: (steps,), of each step's batch before its update. ``objectives``: on validation rows, by step."""
+    """``losses``: (steps,), of each step's batch before its update. ``objectives``: on validation rows, by step; of a run
+    at its last step alone.
+    """
 
     losses: tuple[float, ...]
     objectives: dict[int, float]
@@ -66,14 +71,39 @@ def recorded(name: str, folder: Path = FOLDER) -> list[list[RecordedTrial]]:
     return list(sweeps.values())
 
 
+def record_run(run: Path, output: Path = STUDIES) -> None:
+    """Keeps what the trials of a finished run's searches learned by step, a file for each cell."""
+    records = [record for record in read_run(run).records if record.role == "search"]
+    for cell in sorted({record.cell for record in records}):
+        trials = [_ended_trial(run, record) for record in records if record.cell == cell]
+        _write(output / f"{run.name}.{cell}.json", [trial for trial in trials if trial is not None])
+
+
+def _ended_trial(run: Path, record: Any) -> dict[str, Any] | None:
+    losses = [p["value"] for p in read_curve(run / "trials" / record.trial_id) if p["name"] == "train_loss"]
+    if record.objective is None or len(losses) < record.config["train"]["steps"]:
+        return None
+    rate = record.config["train"]["learning_rate"]
+    return {
+        "seed": 0,
+        "settings": {"learning_rate": rate},
+        "train_loss": [round(loss, 4) for loss in losses],
+        "objective": {str(len(losses)): round(record.objective, 5)},
+    }
+
+
+def _write(path: Path, trials: list[dict[str, Any]]) -> None:
+    lines = ",\n".join(json.dumps(each) for each in trials)
+    path.write_text(f'{{"trials": [\n{lines}\n]}}\n')
+
+
 def record(name: str, model: str, output: Path, precision: str = "fp32") -> None:
     """Trains the sweeps of a name; each trial is in the file once it has ended."""
     trials: list[dict[str, Any]] = []
     for seed in SEEDS:
         for trial in _trials(name, model, seed, precision):
             trials.append(trial)
-            lines = ",\n".join(json.dumps(each) for each in trials)
-            (output / f"{name}.json").write_text(f'{{"trials": [\n{lines}\n]}}\n')
+            _write(output / f"{name}.json", trials)
 
 
 def _trials(name: str, model: str, seed: int, precision: str) -> Iterator[dict[str, Any]]:
@@ -108,7 +138,6 @@ def _curve(config: Any, folder: Path) -> Iterator[dict[str, Any]]:
 
     from trainables.data import loading
     from trainables.models import locate
-    from trainables.results import read_curve
     from trainables.training.checkpoints import Progress
     from trainables.training.optimizers.build import use_optimizer
     from trainables.training.trainer_setup import clean_process, training_arguments
@@ -175,7 +204,12 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--output", type=Path, default=FOLDER)
+    parser.add_argument("--run", type=Path, nargs="+", default=[])
     options = parser.parse_args()
+    for run in options.run:
+        record_run(run)
+    if options.run:
+        return
     torch.set_num_threads(1)
     options.output.mkdir(parents=True, exist_ok=True)
     for name in options.names:

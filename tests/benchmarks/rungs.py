@@ -1,6 +1,6 @@
 """How often the winner of a recorded sweep survives its rungs, and what is lost where it doesn't.
 
-    python -m tests.benchmarks.rungs [FOLDER]      # the table in sweeps/README.md
+    python -m tests.benchmarks.rungs [FOLDER]      # the tables in sweeps/README.md
 
 The winner is the trial with the best objective on the validation rows at its last step. Survival and regret (how much
 worse the best of the trials that are left is in the end) are means over 500 draws of eight of a sweep's trials.
@@ -17,13 +17,14 @@ from statistics import fmean
 
 from sweeps.planning.rungs import kept
 from sweeps.spec.settings import SearchConfig
-from tests.benchmarks.recorded_sweeps import FOLDER, PARTS, RecordedTrial, recorded
+from tests.benchmarks.recorded_sweeps import FOLDER, PARTS, STUDIES, RecordedTrial, recorded
 from trainables.results import Comparison
 from trainables.training.checkpoints import Progress
 from trainables.training.loss_window import LossWindow
 
 RUNGS, FACTORS, BY = (2, 4, 8, 12, 20), (3, 4), ("training", "validation")
 DRAWS, DRAWN, STEPS = 500, 8, 40
+SHARES, LADDERS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6), ((0.1, 0.3), (0.2, 0.6), (0.3, 0.5))  # of a study's steps
 
 Value = Callable[[RecordedTrial], float]
 
@@ -81,7 +82,7 @@ def rows(folder: Path = FOLDER) -> Iterator[tuple[str, ...]]:
     for factor in FACTORS:
         for step in RUNGS:
             yield _row(f"{step}", [step], factor, sweeps)
-        first = SearchConfig(trials=DRAWN, reduction_factor=factor).rungs(STEPS)
+        first = SearchConfig(trials=DRAWN, grace_steps=4, reduction_factor=factor).rungs(STEPS)
         yield _row(" and ".join(map(str, first)), first, factor, sweeps)
 
 
@@ -97,11 +98,37 @@ def _row(
     return (name, str(kept(DRAWN, steps, factor)[-1]), *cells)
 
 
+def study_rows(folder: Path = STUDIES) -> Iterator[tuple[str, ...]]:
+    """The table of recorded studies: for each rung, as a share of the steps, survival and regret by training loss, and
+    the share of all steps that eight trials then train.
+    """
+    sweeps = {path.stem: recorded(path.stem, folder) for path in sorted(folder.glob("*.json"))}
+    yield ("compared after", "the best of eight kept", "steps trained", *sweeps)
+    for factor in (2, 3, 4):
+        for shares in (*((share,) for share in SHARES), *LADDERS):
+            counts = kept(DRAWN, shares, factor)
+            trained = [
+                count * (end - begin)
+                for count, begin, end in zip(counts, (0.0, *shares), (*shares, 1.0), strict=True)
+            ]
+            cells = []
+            for found in sweeps.values():
+                steps = len(found[0][0].losses)
+                values = [compared_value(int(share * steps), "training") for share in shares]
+                survived, lost = survival_and_regret(found, values, factor)
+                cells.append(f"{survived:.0%}, {lost:.4f}")
+            named = " and ".join(f"{share:.0%}" for share in shares)
+            yield (named, " and ".join(map(str, counts[1:])), f"{sum(trained) / DRAWN:.0%}", *cells)
+
+
 def main() -> None:
-    for number, row in enumerate(rows(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)):
-        print(f"| {' | '.join(row)} |")
-        if not number:
-            print(f"|{'---|' * len(row)}")
+    tables = [rows(Path(sys.argv[1]))] if len(sys.argv) > 1 else [rows(), study_rows()]
+    for table in tables:
+        for number, row in enumerate(table):
+            print(f"| {' | '.join(row)} |")
+            if not number:
+                print(f"|{'---|' * len(row)}")
+        print()
 
 
 if __name__ == "__main__":

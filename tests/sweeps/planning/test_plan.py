@@ -14,7 +14,7 @@ from rich.console import Console
 
 from sweeps.console.plan_table import show_plan
 from sweeps.planning.checks.probes import probe_values
-from sweeps.planning.conventions import SECOND
+from sweeps.planning.conventions import SECOND, THIRD
 from sweeps.planning.plan import Cell, Plan, make
 from sweeps.planning.plan_json import plan_json
 from sweeps.spec.domain_parser import Choice, Log
@@ -356,16 +356,18 @@ def test_rungs_are_those_of_rays_scheduler() -> None:
         assert list(ours) == sorted(rung for rung in rays if rung < steps)
 
 
-def test_rungs_start_at_a_tenth_or_in_depth_at_a_quarter_and_there_are_none_without_a_scheduler(
+def test_the_first_rung_is_at_half_of_the_steps_and_there_is_none_without_a_scheduler(
     workdir: Path,
 ) -> None:
     in_depth = SearchConfig(order="depth")
-    assert in_depth.rungs(40) == (10, 30)
+    assert in_depth.rungs(40) == (20,)
     assert in_depth.rungs(2) == (1,)
     assert SearchConfig(scheduler="none").rungs(40) == ()
-    assert SearchConfig().rungs(40) == (4, 12)
+    assert SearchConfig().rungs(40) == (20,)
+    early = SearchConfig(grace_steps=4)
+    assert early.rungs(40) == (4, 12)
     # Where one of three is left after the first rung, there is nothing to compare at another.
-    assert plan(workdir, SPEC, ("train.steps=40",)).cells[0].rungs == (4,)
+    assert plan(workdir, SPEC, ("train.steps=40", "search.grace_steps=4")).cells[0].rungs == (4,)
     assert SearchConfig(trials=1).rungs(40) == ()
 
 
@@ -374,19 +376,19 @@ def test_rungs_start_at_a_tenth_or_in_depth_at_a_quarter_and_there_are_none_with
     [
         # The loss of a step is that before its update: steps 3 and 4 are the first two after two updates.
         (("train.steps=8",), {4: "training"}),
-        (("train.steps=19",), {4: "training"}),
-        (("train.steps=29",), {4: "training"}),
+        (("train.steps=19",), {9: "training"}),
+        (("train.steps=29", "search.grace_steps=3"), {4: "training"}),
         (("train.steps=8", "search.order=depth"), {4: "training"}),
         # The first update of a warm-up has rate 0.
         (("train.steps=12", "train.warmup_steps=1"), {6: "training"}),
-        (("train.steps=30", "train.warmup_ratio=0.1"), {10: "training"}),
-        (("train.steps=20", "train.warmup_steps={int: [0, 2]}"), {8: "training"}),
+        (("train.steps=20", "train.warmup_ratio=0.1"), {10: "training"}),
+        (("train.steps=16", "train.warmup_steps={int: [0, 2]}"), {8: "training"}),
         # Where half of a trial is too short for that, its validation rows are compared, or nothing is.
-        (("train.steps=7",), {2: "validation"}),
-        (("train.steps=10", "train.warmup_steps=2"), {4: "validation"}),
+        (("train.steps=7",), {3: "validation"}),
+        (("train.steps=9", "train.warmup_steps=2"), {4: "validation"}),
         (("train.steps=3",), {}),
         (("train.steps=10", "train.warmup_steps=4"), {}),
-        (("train.steps=8", "search.rungs_by=validation"), {2: "validation"}),
+        (("train.steps=5", "search.rungs_by=validation"), {2: "validation"}),
         (("train.steps=8", "search.trials=1"), {}),
     ],
 )
@@ -422,6 +424,7 @@ def test_a_run_of_an_earlier_version_compares_its_trials_where_it_did(workdir: P
     sets = ("train.steps=4", "search.order=depth", "search.rungs_by=validation")
     assert plan(workdir, SPEC, sets, conventions=SECOND).cells[0].rungs == (1, 3)
     assert plan(workdir, SPEC, sets).cells[0].rungs == (2,)
+    assert plan(workdir, SPEC, ("train.steps=60",), conventions=THIRD).cells[0].rungs == (6,)
 
 
 def test_a_prior_holds_the_searched_leaves_alone_moved_into_the_space(workdir: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 # Classes of transformers that have a head on an encoder, by how their names end.
 ENCODER_CLASSES = ("ForMaskedLM", "ForSequenceClassification")
