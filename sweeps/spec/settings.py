@@ -29,8 +29,8 @@ EARLIER_SEARCH: Mapping[str, Any] = {
     "rungs_by": "validation",
 }
 COMPARISON = ("order", "rungs_by")  # settings that say how trials are compared on their way
-# Where trials are compared first: after half of their steps (the tables in sweeps/README.md). Runs that began before that
-# did so after a tenth of them in breadth, and after a quarter in depth.
+# Trials are first compared after half of their steps (the tables in sweeps/README.md), in earlier runs after a tenth of
+# them in breadth, and after a quarter in depth.
 FIRST_RUNG, EARLIER_FIRST_RUNGS = 2, {"breadth": 10, "depth": 4}
 LAST_RUNG = 0.5  # the share of the steps after which stopping a trial saves less than its pause takes
 LEAST_UPDATES = 2  # with a rate above 0, before trials of a cell differ in more than rounding
@@ -104,7 +104,7 @@ class SearchConfig(Frozen):
         return self.scheduler == "asha" and self.order == "breadth" and not self.score_stopped
 
     def first_rung(self, steps: int, early: bool = False) -> int:
-        """Where trials of ``steps`` steps are first compared if nothing stands against it; ``early``: as in earlier runs."""
+        """Where trials of ``steps`` steps are first compared if nothing stands against it. ``early``: in earlier runs."""
         earlier = EARLIER_FIRST_RUNGS["breadth" if self.breadth_first else "depth"]
         return self.grace_steps or max(1, steps // (earlier if early else FIRST_RUNG))
 

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.recorded_sweeps [NAME ...]     # trains them, and writes their files anew: minutes
     python -m tests.benchmarks.recorded_sweeps --model "{name: smollm2-135m}" --precision bf16 --output FOLDER full lora
                                                    # a real model: 25 minutes a sweep where a core has 16-bit products
-    python -m tests.benchmarks.recorded_sweeps --run RUN ...      # the cells of finished runs that had no early stopping
+    python -m tests.benchmarks.recorded_sweeps --run RUN ...   # the cells of finished runs that had no early stopping
 
 Each has up to 16 trials of 40 steps x 8 rows (DPO: 4 pairs) on the embedded commands, by a quasi-random search over the
 range of learning rates that the method has by default (and over LoRA's rank): the loss of every step, and the objective
@@ -50,8 +50,8 @@ tracking: {{wandb: off}}
 
 @dataclass(frozen=True)
 class RecordedTrial:
-    """``losses``: (steps,), of each step's batch before its update. ``objectives``: on validation rows, by step; of a run
-    at its last step alone.
+    """``losses``: (steps,), of each step's batch before its update. ``objectives``: on validation rows, by step; in a
+    run's file at the last step alone.
     """
 
     losses: tuple[float, ...]
