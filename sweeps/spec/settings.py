@@ -104,7 +104,7 @@ class SearchConfig(Frozen):
         return self.scheduler == "asha" and self.order == "breadth" and not self.score_stopped
 
     def first_rung(self, steps: int, early: bool = False) -> int:
-        """Where trials of ``steps`` steps are first compared if nothing stands against it. ``early``: in earlier runs."""
+        """Where trials of ``steps`` steps are first compared; ``early``: in earlier runs."""
         earlier = EARLIER_FIRST_RUNGS["breadth" if self.breadth_first else "depth"]
         return self.grace_steps or max(1, steps // (earlier if early else FIRST_RUNG))
 
