@@ -25,6 +25,7 @@ from trainables.data.files.data_files import data_suffix, first_names
 from trainables.data.sources import exists
 from trainables.models import locate
 from trainables.stages.base import TrainingStage
+from trainables.stages.rewards.stage import RewardedStage
 from trainables.system.suggestions import did_you_mean
 from trainables.trial.config import TrialConfig
 
@@ -152,6 +153,11 @@ def stage_class(kind: str) -> type[TrainingStage]:
     return cls
 
 
+def needs_reward(kind: str) -> bool:
+    """Whether the stage of that kind learns from rewards, which a spec has to give. Raises ``SpecError``."""
+    return issubclass(stage_class(kind), RewardedStage)
+
+
 def model_setting(model: str) -> dict[str, str]:
     """``model`` in a spec for what a command was given: a known name, a hub's id with or without ``hf:``, or a path.
 
@@ -182,7 +188,7 @@ def preview_config(target: DataTarget, stage: str) -> TrialConfig:
             "method_name": "full",
             "model": target.model,
             "data": target.data,
-            "stage": {"kind": stage, **({"reward": "commands"} if stage == "ppo" else {})},
+            "stage": {"kind": stage, **({"reward": "commands"} if needs_reward(stage) else {})},
             "method": {"kind": "full"},
             "train": {"steps": 1, "learning_rate": 1e-4},
         }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps.drafting.budget import Budget
-from sweeps.drafting.data_target import DataTarget, stage_class
+from sweeps.drafting.data_target import DataTarget, needs_reward, stage_class
 from sweeps.drafting.foreign.carry_over import Carried, CarryOver
 from sweeps.drafting.foreign.inputs import ForeignInputs
 from sweeps.drafting.from_data import cutoff_line
@@ -108,7 +108,7 @@ def cutoff_lines(carried: CarryOver, facts: RowFacts | None, budget: Budget) -> 
 def stage_lines(carried: CarryOver, stage: str) -> list[Setting]:
     """The stage with its settings."""
     lines = [Setting("kind", stage, STAGE_COMMENTS[stage])]
-    if stage == "ppo":
+    if needs_reward(stage):
         lines.append(Setting("reward", REWARD, "FILL IN: a reward cell of a run"))
     known = stage_class(stage).model_fields
     return [

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeps.drafting.budget import Budget, choose_batch, choose_budget, usual_share
-from sweeps.drafting.data_target import DataTarget, stage_class
+from sweeps.drafting.data_target import DataTarget, needs_reward, stage_class
 from sweeps.drafting.held_out import (
     SPLITS,
     changed,
@@ -72,14 +72,14 @@ def propose_for_data(target: DataTarget, answers: Answers, memory: Memory) -> Pr
     if stage is None:
         raise DataError(
             f"{described.rows.name} has {KINDS[described.row_type]}, and no stage learns from these alone: add a "
-            "column with answers, or use --stage ppo, which needs a reward model"
+            "column with answers, or use --stage ppo or grpo, which needs a reward model"
         )
     facts = row_facts(target, described, stage)
     batch = choose_batch(facts, memory.device, stage_class(stage).min_worker_rows)
     share = held_out_share(target.data, described.row_type, usual_share(facts.rows))
     budget = choose_budget(facts, memory.device, batch, share.value)
     split = chosen_split(target.data, described, budget)
-    stage_settings = {"kind": stage, **({"reward": "commands"} if stage == "ppo" else {})}
+    stage_settings = {"kind": stage, **({"reward": "commands"} if needs_reward(stage) else {})}
     choice = choose_methods(
         _model_name(target), stage_settings, batch, min(budget.cutoff, facts.longest), memory
     )
@@ -110,7 +110,7 @@ def propose_for_data(target: DataTarget, answers: Answers, memory: Memory) -> Pr
         _length_choice(facts, budget),
         f"held out: {share.note or held_out_choice(target.data, split.settings)}; {split.halves}",
     )
-    to_do = (reward_to_do(),) if stage == "ppo" else ()
+    to_do = (reward_to_do(),) if needs_reward(stage) else ()
     return Proposal(found, choices, to_do)
 
 
@@ -233,7 +233,7 @@ def _length_choice(facts: RowFacts, budget: Budget) -> str:
 
 def _stage_lines(stage: str) -> list[Setting]:
     lines = [Setting("kind", stage, STAGE_COMMENTS[stage])]
-    if stage == "ppo":
+    if needs_reward(stage):
         lines.append(Setting("reward", {"from": "RUN:CELL"}, "FILL IN: a reward cell of an earlier run"))
     return lines
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sweeps.drafting.budget import BATCH, Budget, choose_budget, usual_share
-from sweeps.drafting.data_target import model_setting, stage_class, target_of
+from sweeps.drafting.data_target import model_setting, needs_reward, stage_class, target_of
 from sweeps.drafting.foreign.carry_over import CarryOver
 from sweeps.drafting.foreign.inputs import ForeignInputs, find_inputs
 from sweeps.drafting.foreign_lines import (
@@ -97,7 +97,7 @@ def propose_for_foreign(
     here = data.described is not None
     to_do = [each for each in inputs.missing if not (here and each.startswith("data."))]
     to_do += [data.problem] if data.problem is not None and not to_do else []
-    if stage == "ppo":
+    if needs_reward(stage):
         to_do.append(reward_to_do(carried))
     if carried.stage is None and answers.stage is None:
         to_do.append("stages[0].kind: there is no such stage here, and sft stands in its place")
@@ -199,7 +199,7 @@ def _methods(
     stage_settings = {
         "kind": stage,
         **_values(carried, "stage"),
-        **({"reward": "commands"} if stage == "ppo" else {}),
+        **({"reward": "commands"} if needs_reward(stage) else {}),
     }
     if model is None:
         choice = MethodChoice(tuple(candidates), batch, unknown="the model isn't known")

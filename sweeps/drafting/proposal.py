@@ -29,6 +29,7 @@ STAGE_COMMENTS = {
     "classification": "a head learns which label a text has",
     "reward": "the model learns to give answers a reward",
     "ppo": "the model learns from rewards for answers of its own",
+    "grpo": "the model compares answers of its own by their rewards",
 }
 
 

@@ -1,4 +1,6 @@
-"""What a user has to do for a PPO stage: another tool's reward model can't be read, so one is trained here first."""
+"""What a user has to do for a stage that learns from rewards: another tool's reward model can't be read, so one is
+trained here first.
+"""
 
 from __future__ import annotations
 

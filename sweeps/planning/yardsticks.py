@@ -15,6 +15,7 @@ from sweeps.planning.conventions import Conventions
 from sweeps.spec.problems import Problem
 from trainables.config.data import DataConfig
 from trainables.config.trained_model import TrainedModel
+from trainables.stages.rewards.stage import RewardedStage
 from trainables.trial.config import TrialConfig
 
 # Settings of the data by which other tokens are scored, so that a loss per token is another one.
@@ -104,10 +105,15 @@ def _by_value(
 
 
 def _reward(config: TrialConfig) -> str | None:
-    reward = getattr(config.stage, "reward", None)
-    if isinstance(reward, TrainedModel):
-        return reward.cell or str(reward.identity)
-    return str(reward) if config.stage.kind == "ppo" else None
+    stage = config.stage
+    if not isinstance(stage, RewardedStage):
+        return None
+    reward = stage.reward
+    name = (reward.cell or str(reward.identity)) if isinstance(reward, TrainedModel) else reward
+    if not stage.rewards:
+        return name
+    first = [] if name is None else [f"{stage.reward_weight:g} x {name}"]
+    return " + ".join([*first, *(f"{term.weight:g} x {term.text}" for term in stage.rewards)])
 
 
 def _quality(config: TrialConfig) -> str | None:

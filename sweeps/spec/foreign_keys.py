@@ -136,8 +136,7 @@ FOREIGN_VALUES = {
     "rslora": "It is a setting of lora: {kind: lora, rslora: true}",
     "pissa": "It is a setting of lora: {kind: lora, init: pissa}",
     "loraplus": "It is a setting of lora: {kind: lora, loraplus_ratio: 16}",
-    "grpo": "It is not there; of the stages, ppo learns from rewards",
-    "rloo": "It is not there; of the stages, ppo learns from rewards",
+    "rloo": "It is not there; of the stages, grpo and ppo learn from rewards",
     "gkd": "Distillation is not there",
 }
 

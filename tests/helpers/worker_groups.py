@@ -21,6 +21,7 @@ from trainables.trial.tokenizer import load_tokenizer
 ON_WORKERS = ROOT / "tests" / "helpers" / "on_workers.py"
 STAGE_SETTINGS: dict[str, dict[str, Any]] = {
     "ppo": {"reward": "letter", "max_new_tokens": NEW},
+    "grpo": {"reward": "letter", "max_new_tokens": NEW, "num_generations": 2, "beta": 0.1, "iterations": 2},
     # As planning takes them from the rows.
     "classification": {"labels": sorted(set(KINDS.values())), "multi_label": False},
 }

@@ -95,6 +95,7 @@ class DataConfig(Frozen):
     ones; ``num_samples``: the number of its rows that ``sample_seed`` draws, or a number for each data set of
     ``train``. ``format``, ``columns`` (part -> column) and ``tags`` (the words of messages) describe files that do
     not have the usual names; a part whose column is ``None``, and the columns in ``ignore_columns``, are not read.
+    ``reward_columns``: columns that functions among the rewards of ``ppo`` and ``grpo`` are given.
     ``variables``: values for ``{{name}}`` in texts. ``special_tokens``: whether control tokens in contents are
     ordinary text or kept as tokens. ``end``: whether answers that the template ends without an end token get one.
     ``turns``: whether all answers of a row are learned, or the last, where the template renders earlier ones
@@ -126,6 +127,7 @@ class DataConfig(Frozen):
     format: DataFormat | None = None
     columns: dict[str, Column] = Field(default_factory=dict)
     ignore_columns: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)] = ()
+    reward_columns: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)] = ()
     tags: dict[str, Text] = Field(default_factory=dict)
     variables: dict[str, Text] = Field(default_factory=dict)
     template: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,7 +37,7 @@ from trainables.data.parsed_row import (
     parse_label,
 )
 from trainables.data.row_builder import build_row
-from trainables.data.rows import Row
+from trainables.data.rows import Prompt, Row
 from trainables.data.sources import Source, file_labels
 from trainables.system.parallel import map_in_order
 from trainables.system.progress import report_progress
@@ -155,6 +156,7 @@ class Converter:
                 check_row_marks(values, read, self.config.ignore_columns, self.row_type, remarks)
                 parsed = self._parsed(values, layout, needed, file, batch, remarks)
                 row = build_row(edited(parsed, self.config, remarks), self.row_type, remarks)
+                row = self._with_columns(row, values)
                 group = self._group(values, remarks)
             except SkippedRow as reason:
                 if self.config.strict:
@@ -173,6 +175,15 @@ class Converter:
             report.rows += 1
             report.remark(where, remarks)
             yield where, row, group
+
+    def _with_columns(self, row: Row, values: Mapping[str, Any]) -> Row:
+        """The row with the columns that reward functions are given, where there are such and it is a prompt's."""
+        names = self.config.reward_columns
+        if not names or not isinstance(row, Prompt):
+            return row
+        kept = {name: values.get(name) for name in names}
+        # What JSON has no form for, such as a date of a Parquet file, is written as its text.
+        return replace(row, columns=json.dumps(kept, ensure_ascii=False, default=str))
 
     def _group(self, values: Mapping[str, Any], remarks: Remarks) -> bytes | None:
         """The key of the row's group; ``None`` where the data has none, or the row no value."""

@@ -89,6 +89,7 @@ def rows_identity(
         *(config.strict, dict(config.variables), config.thinking, list(config.ignore_columns)),
         *(config.group, config.split_by),
         *(["further"] if further else []),
+        *([list(config.reward_columns)] if config.reward_columns else []),
     ]
     return files.sha256([VERSION, row_type.__name__, inputs, settings])
 
@@ -127,6 +128,7 @@ def _check_names(config: DataConfig, reports: Sequence[ConversionReport]) -> Non
             )
     columns = [column for report in reports for column in report.columns()]
     named = [(name, "ignore_columns") for name in config.ignore_columns if columns]
+    named += [(name, "reward_columns") for name in config.reward_columns]
     if config.group is not None:
         named.append((config.group, "group"))
     for name, setting in named:

@@ -126,10 +126,14 @@ def without_mark(message: Message) -> Message:
 
 @dataclass(frozen=True)
 class Prompt(Prompted):
-    """A prompt without an answer; ``reference`` is its one right answer, if there is one."""
+    """A prompt without an answer; ``reference`` is its one right answer, if there is one.
+
+    ``columns``: further columns of its row, which reward functions are given, as a JSON object.
+    """
 
     reference: str | None = None
     tools: str | None = None
+    columns: str | None = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,7 @@ OPTIONAL_FIELDS = frozenset(
         "rejected_calls",
         "completion_turns",
         "completion_calls",
+        "columns",
     )
 )
 

@@ -38,6 +38,7 @@ from trainables.scoring.text_metrics import answer_similarity
 from trainables.stages import DPO, KTO, SFT, Pretrain
 from trainables.stages.base import Scores, TrainingStage
 from trainables.stages.preference import Margins, PairStage, answer_texts
+from trainables.stages.rewards.stage import own_rewards
 from trainables.stages.sft import reference
 from trainables.tokenization.encode import Encoded, encode, prompt_ids
 from trainables.tokenization.rendered_conversation import NO_PLACE
@@ -228,7 +229,9 @@ def _judged_as_the_trial(quality: str, main: str, notes: tuple[str, ...]) -> tup
 def _measure_prompts(policy: Policy, task: EvaluationTask) -> MeasuredRows:
     """The answers to prompts that may have no reference; a trial that was trained on prompts scores them itself."""
     stage, settings = task.result.config.stage, task.settings
-    if stage.row_type is Prompt and settings.scorer is None and settings.sampling is None:
+    # A function that a run folder names is not run, as the folder may be somebody else's.
+    untrusted = tuple(needed for reward in own_rewards(stage) if (needed := reward.needed()) is not None)
+    if stage.row_type is Prompt and settings.scorer is None and settings.sampling is None and not untrusted:
         return _measure_by_stage(policy, task, task.stage(stage))
     limit = settings.max_new_tokens or MAX_NEW_TOKENS
     # A prompt that leaves too little of the cutoff for the answer loses its beginning.
@@ -236,7 +239,7 @@ def _measure_prompts(policy: Policy, task: EvaluationTask) -> MeasuredRows:
     batch_size = task.stage(SFT()).eval_batch
     answers = generate_answers(policy, ids, task.data.row_numbers, settings.sampling, limit, batch_size)
     prompts, references = zip(*((row.prompt, row.reference) for row in task.rows), strict=True)
-    return _with_answer_measures(task, (), prompts, references, answers, ())
+    return _with_answer_measures(task, (), prompts, references, answers, untrusted)
 
 
 def _prompt_ids(policy: Policy, row: Prompt) -> list[int]:

@@ -39,6 +39,7 @@ LATER_SETTINGS: dict[str, dict[str, Any]] = {
         "num_samples": None,
         "sample_seed": 0,
         "ignore_columns": [],
+        "reward_columns": [],
         "tags": {},
         "group": None,
         "split_by": None,

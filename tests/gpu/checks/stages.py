@@ -1,4 +1,4 @@
-"""Each stage but sft makes a step with LoRA, and scores: PPO samples answers once, the others compare or read."""
+"""Each stage but sft makes a step with LoRA, and scores: PPO and GRPO sample answers, others compare or read."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.gpu.trials import train, trial_config
 
 STAGES: dict[str, dict[str, Any]] = {
     "ppo": {"reward": "commands", "max_new_tokens": 8},
+    "grpo": {"reward": "commands", "max_new_tokens": 8, "num_generations": 2, "beta": 0.1},
     "dpo": {},
     "kto": {},
     "orpo": {},

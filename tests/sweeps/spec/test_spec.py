@@ -548,7 +548,7 @@ def test_keys_of_other_tools_are_named_as_they_are_called_here(workdir: Path, ke
     ("override", "hint"),
     [
         ("methods[0].kind=dora", ". It is a setting of lora: {kind: lora, dora: true}"),
-        ("stages[0].kind=grpo", ". It is not there; of the stages, ppo learns from rewards"),
+        ("stages[0].kind=rloo", ". It is not there; of the stages, grpo and ppo learn from rewards"),
     ],
 )
 def test_kinds_of_other_tools_are_not_taken_for_misspelt_ones(

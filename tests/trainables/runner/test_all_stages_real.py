@@ -18,7 +18,7 @@ from trainables.memory.measuring_process import MeasuringProcess
 pytestmark = pytest.mark.slow
 
 METHODS = ("full", "freeze", "lora", "qlora-4bit")
-STAGES = ("pretrain", "sft", "classification", "reward", "ppo", "dpo", "kto", "orpo", "simpo")
+STAGES = ("pretrain", "sft", "classification", "reward", "ppo", "grpo", "dpo", "kto", "orpo", "simpo")
 STEPS = 3
 GIB = 2**30
 

@@ -54,7 +54,7 @@ def begun(config: TrialConfig, prompts: int = 2) -> tuple[Policy, Any, dict[str,
 
 @pytest.mark.parametrize(
     "method",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("freeze", "qlora-8bit"))) for name in METHODS],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "full")) for name in METHODS],
 )
 def test_every_method_starts_at_its_reference_and_resumes_to_the_same_curve(
     tiny_model: Path, tmp_path: Path, method: str
@@ -140,6 +140,7 @@ def test_dr_grpo_does_not_scale_rewards_unless_it_is_told_to(tiny_model: Path) -
     assert scaled["advantages"].abs().max() > 1
 
 
+@pytest.mark.slow
 def test_it_learns_to_say_what_is_rewarded(tiny_model: Path, tmp_path: Path) -> None:
     config = optimizing(tiny_model, "full", steps=40, learning_rate=5e-3)
     record = run(config, tmp_path)

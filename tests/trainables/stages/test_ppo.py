@@ -25,10 +25,10 @@ from trainables.memory.measurement import measure
 from trainables.runner.run import TrialContext, run_trial
 from trainables.scoring.generation import continue_greedily
 from trainables.scoring.likelihood import log_likelihoods
-from trainables.stages.rewards.reward_model import LOADED
-from trainables.stages.rewards.rules import RULES, Rule
 from trainables.stages.ppo.token_estimates import mask_early_ends
 from trainables.stages.ppo.trainer import PPOTrainer
+from trainables.stages.rewards.reward_model import LOADED
+from trainables.stages.rewards.rules import RULES, Rule
 from trainables.training.policy import Policy
 from trainables.training.reference_policy import as_reference
 from trainables.training.trainer_setup import clean_process, training_arguments

@@ -16,8 +16,8 @@ from trainables import results
 from trainables.data import loading
 from trainables.models.architecture.reward_model import DecoderWithRewardHead, RewardModels, loading_code
 from trainables.models.folder import ModelError
-from trainables.stages.rewards.reward_model import rewards as ppo_rewards
 from trainables.stages.reward import rewards
+from trainables.stages.rewards.reward_model import rewards as ppo_rewards
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
 

@@ -22,7 +22,7 @@ from tests.helpers.worker_groups import (
 from trainables import results
 from trainables.trial.config import TrialConfig
 
-STAGES = ("pretrain", "sft", "reward", "ppo", "dpo", "kto", "orpo", "simpo")
+STAGES = ("pretrain", "sft", "reward", "ppo", "grpo", "dpo", "kto", "orpo", "simpo")
 CELLS = [(stage, "full", "steps") for stage in STAGES]
 CELLS += [(stage, "lora", "accumulated") for stage in ("ppo", "dpo", "kto", "orpo")]
 READ = [("sft", "full", "steps"), ("ppo", "lora", "accumulated"), ("dpo", "lora", "accumulated")]

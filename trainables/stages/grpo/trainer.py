@@ -149,7 +149,9 @@ class GroupTrainer(GRPOTrainer):
         for update in range(1, self.stage.iterations + 1):
             self.optimizer.zero_grad()
             losses.append(self._gradient(model, batches))
+            # After the last one, StageTrainer adds the method's own gradients and transformers updates.
             if update < self.stage.iterations:
+                self.add_gradients()  # type: ignore[attr-defined]
                 self.update_within_step()  # type: ignore[attr-defined]  # StageTrainer's
         return torch.stack(losses).mean()
 
@@ -165,7 +167,6 @@ class GroupTrainer(GRPOTrainer):
             self.accelerator.backward(loss)
             total = total + loss.detach()
         self._latest_logps = None
-        self.add_gradients()  # type: ignore[attr-defined]  # StageTrainer's
         return total
 
     def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **options: Any) -> Any:

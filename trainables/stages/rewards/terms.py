@@ -32,6 +32,12 @@ class RewardTerm(Frozen, ABC):
     def label(self) -> str:
         """What curves and metrics call it."""
 
+    @property
+    def text(self) -> str:
+        """What it is, with its settings but for the weight: ``regex "^on "``."""
+        settings = self.model_dump(mode="json", exclude={"kind", "weight", "code_path"})
+        return " ".join([self.kind, *(json.dumps(value) for value in settings.values() if value)])
+
     @abstractmethod
     def rewards(self, rows: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
         """The reward of each row's answer, without the weight: (rows,)."""
@@ -168,8 +174,15 @@ class FunctionReward(RewardTerm):
 
 
 def _columns(rows: Sequence[Prompt]) -> dict[str, list[Any]]:
-    """What the rows have beside their prompts, by column: (rows,) each."""
+    """What the rows have beside their prompts, by column: (rows,) each. Those of ``data.reward_columns`` are as in the
+    files.
+    """
+    further = [json.loads(row.columns) if row.columns else {} for row in rows]
     return {
+        **{
+            name: [each.get(name) for each in further]
+            for name in dict.fromkeys(n for each in further for n in each)
+        },
         "reference": [row.reference for row in rows],
         "tools": [json.loads(row.tools) if row.tools else None for row in rows],
     }
