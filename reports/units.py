@@ -15,6 +15,7 @@ from reports.text import joined, text
 UNKNOWN = "–"
 GIB = 1024**3
 MIB = 1024**2
+NAMES = {"macro_f1": "macro-F1"}  # that are no words
 
 
 def gib(byte_count: int | None) -> str:
@@ -129,7 +130,7 @@ def settings(values: dict[str, Any]) -> str:
 
 def readable(name: str | None) -> str:
     """A column's or metric's name in words: ``exact_match`` gives ``exact match``."""
-    return (name or "quality").replace("_", " ")
+    return NAMES.get(name or "", (name or "quality").replace("_", " "))
 
 
 def join(names: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ share of pairs of answers to one prompt of which the good one has the higher mea
 hides differences from an AUC: it stands in for pair accuracy only where a stage has none.
 
 A classifier's head and a language model that writes the label as a text (``sft``) share ``accuracy``: the share of test
-rows with the right label.
+rows with the right label. It is the quality of earlier classifiers, beside which macro-F1 was recorded.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from reports.analysis.cells import Cell
 from reports.analysis.comparison import group_of
 from reports.analysis.group import Group
 from reports.analysis.row import Row
+from reports.analysis.row_scores import MACRO_F1
 from reports.analysis.yardsticks import measured_by
 from reports.text import text
 
@@ -58,7 +59,7 @@ def _labelling_stages(groups: Sequence[Group]) -> Iterator[Group]:
 
 
 def _is_classified(group: Group) -> bool:
-    return group.metric_record is not None and group.metric_record.quality_name == ACCURACY
+    return group.metric_record is not None and group.metric_record.quality_name in (MACRO_F1, ACCURACY)
 
 
 def _has(cell: Cell, measure: str) -> bool:

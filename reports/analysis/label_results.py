@@ -7,17 +7,15 @@ gave.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from reports.analysis.group import Group
 from reports.analysis.row import Row
-from trainables.data.thinking import without_thinking
+from reports.analysis.row_scores import MACRO_F1, labels_of
 from trainables.results import reading
 
-MACRO_F1 = "macro_f1"  # recorded where rows have labels
 FILE = "predictions.parquet"
 
 
@@ -79,7 +77,7 @@ def counted(rows: Iterable[tuple[str | None, str | None]], several: bool) -> Lab
     given: Counter[str] = Counter()
     hits: Counter[str] = Counter()
     for reference, prediction in rows:
-        right, found = (_labels(text or "", several) for text in (reference, prediction))
+        right, found = (labels_of(text, several) for text in (reference, prediction))
         has.update(right)
         given.update(found)
         hits.update(right & found)
@@ -88,15 +86,11 @@ def counted(rows: Iterable[tuple[str | None, str | None]], several: bool) -> Lab
     return LabelResults(None if several else pairs, has, given, hits)
 
 
-def _labels(text: str, several: bool) -> set[str]:
-    found = json.loads(text or "[]") if several else [without_thinking(text)]
-    return {label for label in found if label}
-
-
 def labelled(groups: Iterable[Group]) -> list[Group]:
     """The groups whose test rows have labels."""
     return [group for group in groups if any(map(_has_labels, group.rows))]
 
 
 def _has_labels(row: Row) -> bool:
+    # Recorded where rows have labels, as the quality or beside it.
     return row.best is not None and MACRO_F1 in row.best.metrics

@@ -89,6 +89,10 @@ _EXPLANATIONS = {
     "auc": text(
         "AUC is the probability that a good answer gets a higher score than a bad one; guessing has 0.5."
     ),
+    "macro_f1": text(
+        "Macro-F1 is the mean of the labels' F1, in which rare labels count as much as frequent ones; a label's F1 is "
+        "1 where exactly the rows that have it were given it."
+    ),
     "reward": text(
         "The reward is the mean score that the reward model gives to a model's answers; it has no scale of its own. "
         "Higher is better."

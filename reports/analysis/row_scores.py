@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from math import isclose
 from typing import Any
 
 from reports.statistics.estimates import Estimate, auc_estimate, mean_estimate
+from reports.statistics.macro_f1 import macro_f1_estimate
+from trainables.data.thinking import without_thinking
 from trainables.results import Record, Run, reading, set_file
 
 OWN_ROWS = "predictions.parquet"
@@ -19,6 +22,7 @@ COLUMNS = (
     *("exact_match", PAIR_ACCURACY, "group"),
 )
 FRACTION = "fraction"
+MACRO_F1 = "macro_f1"  # of the labels that rows have and were given
 NO_PROMPT = ("", "[]", None)  # of running text
 
 
@@ -95,7 +99,8 @@ def _scored_rows(run: Run, record: Record, file: str) -> list[dict[str, Any]] | 
         # The files are small: to open one takes longer than to read it, and to wake other threads, too.
         with pq.ParquetFile(path) as opened:
             known = set(opened.schema_arrow.names)
-            table = opened.read([name for name in COLUMNS if name in known], use_threads=False)
+            wanted = (*COLUMNS, "prediction") if record.quality_name == MACRO_F1 else COLUMNS
+            table = opened.read([name for name in wanted if name in known], use_threads=False)
         rows = [row for row in table.to_pylist() if row["score"] is not None]
     return rows or None
 
@@ -120,6 +125,11 @@ def _measured_estimate(
             [[row.get(name) for row in each] for each in trials] for name in ("good_worth", "bad_worth")
         )
         return auc_estimate(good, bad, keys, prompts=prompts)
+    if record.quality_name == MACRO_F1:
+        several = bool((record.config.get("stage") or {}).get("multi_label"))
+        has = [labels_of(row["reference"], several) for row in rows]
+        given = [[labels_of(row.get("prediction"), several) for row in each] for each in trials]
+        return macro_f1_estimate(has, given, keys, prompts=prompts)
     if record.quality_name == PAIR_ACCURACY:
         # Stages on pairs and on labelled answers show other answers to the prompt, and compare the same two.
         keys = [key[:2] for key in keys]
@@ -131,6 +141,12 @@ def _measured_estimate(
         prompts=prompts,
         proportion=record.quality_unit == FRACTION,
     )
+
+
+def labels_of(answer: str | None, several: bool) -> set[str]:
+    """The labels that a text stands for: what follows a model's thoughts; a JSON list where ``several`` may apply."""
+    found = json.loads(answer or "[]") if several else [without_thinking(answer or "")]
+    return {label for label in found if label}
 
 
 def _cluster(row: dict[str, Any], index: int) -> Any:

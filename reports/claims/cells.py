@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports import units
-from reports.analysis.group import CHANCE, Group
+from reports.analysis.group import WITHIN_ONE, Group
 from reports.analysis.row import Row
 from reports.analysis.runs.progress import progress
 from reports.statistics.comparisons import MIN_CLUSTERS
@@ -58,7 +58,7 @@ class NamedCells:
         if self.group.seed_variance is None:
             return text("what other seeds would give is not known (finalists: {{seeds: 3}})")
         record = self.group.metric_record
-        share = self.unit == "fraction" or (record is not None and record.quality_name in CHANCE)
+        share = self.unit == "fraction" or (record is not None and record.quality_name in WITHIN_ONE)
         if margin is not None and margin >= 1 and share:
             return text(
                 "a margin of {margin} is as much as the quality can differ: 2 points are 0.02",

@@ -123,7 +123,12 @@ def _rows_p(one: Estimate, other: Estimate, paired: bool) -> tuple[float, str]:
     if single and independent:
         moved = np.sign(_paired_parts(one, other))
         return mcnemar(int((moved > 0).sum()), int((moved < 0).sum())), text("McNemar's exact test")
-    return sign_flip_p(_paired_parts(one, other)), text("sign flips")
+    p = sign_flip_p(_paired_parts(one, other))
+    laws = [each.law for each in (one, other) if each.law is not None]
+    if laws:  # of rows of which few have some labels, the variance is known to few degrees of freedom
+        degrees = min(degrees for _, degrees in laws)
+        p = max(p, _student_p(one, other, _difference_variance(one, other, paired), degrees))
+    return p, text("sign flips")
 
 
 def _paired_parts(one: Estimate, other: Estimate) -> Array:
@@ -137,12 +142,10 @@ def _welch_p(one: Estimate, other: Estimate) -> float:
     total = sum(variances)
     if min(one.clusters, other.clusters) < MIN_CLUSTERS:
         return 1.0
-    if total == 0:
-        return 1.0 if one.quality == other.quality else 0.0
-    degrees = total**2 / sum(
+    parts = sum(
         variance**2 / (each.clusters - 1) for variance, each in zip(variances, (one, other), strict=True)
     )
-    return float(2 * stats.t.sf(abs(one.quality - other.quality) / sqrt(total), degrees))
+    return _student_p(one, other, total, total**2 / parts if parts else 1.0)
 
 
 def _seeds_p(one: Estimate, other: Estimate, paired: bool, seeds: SeedVariance) -> float:
@@ -157,10 +160,15 @@ def _seeds_p(one: Estimate, other: Estimate, paired: bool, seeds: SeedVariance) 
         degrees = float(clusters - 1)
     else:
         degrees = total**2 / (by_rows**2 / max(1, clusters - 1) + by_seeds.value**2 / by_seeds.degrees)
+    return _student_p(one, other, total, degrees)
+
+
+def _student_p(one: Estimate, other: Estimate, variance: float, degrees: float) -> float:
+    """The two-sided p-value of the difference by Student's t."""
     difference = abs(one.quality - other.quality)
-    if total == 0:
+    if variance == 0:
         return 1.0 if difference == 0 else 0.0
-    return float(2 * stats.t.sf(difference / sqrt(total), degrees))
+    return float(2 * stats.t.sf(difference / sqrt(variance), degrees))
 
 
 def _difference_variance(one: Estimate, other: Estimate, paired: bool) -> float:

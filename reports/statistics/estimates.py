@@ -9,7 +9,7 @@ Bars to Evals", 2024, arXiv:2411.00640, equation 4).
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -40,6 +40,8 @@ class Estimate:
     proportion: bool = False
     # Of an AUC: how many answers are good, and how many bad.
     answer_counts: tuple[int, int] | None = None
+    # Of macro-F1: the rows of a proportion of as much variance, and the degrees of freedom of that variance.
+    law: tuple[float, float] | None = None
     # Of a model that isn't trained: no seed changes its quality.
     untrained: bool = False
     # What the rows of one cluster share, in the plural.
@@ -171,18 +173,24 @@ def auc_estimate(
     0.75
     """
     areas, pulls = zip(*(_placements(*pair) for pair in zip(good, bad, strict=True)), strict=True)
+    counts = tuple(sum(worth is not None for worth in side[0]) for side in (good, bad))
+    found = pulled_estimate(areas, pulls, keys, prompts=prompts)
+    return replace(found, answer_counts=(counts[0], counts[1]))
+
+
+def pulled_estimate(
+    qualities: Sequence[float],
+    pulls: Sequence[Array],
+    keys: Sequence[Hashable],
+    *,
+    prompts: Sequence[Hashable] | None = None,
+) -> Estimate:
+    """The estimate of a quality between 0 and 1 that is no mean: (seeds,), with its pulls (seeds, rows)."""
     rows = len(keys)
     by_cluster = _summed_by_cluster(prompts, rows)
-    counts = tuple(sum(worth is not None for worth in side[0]) for side in (good, bad))
     sizes = by_cluster(np.full((1, rows), 1 / rows))[0]
     return Estimate(
-        np.asarray(areas),
-        by_cluster(np.asarray(pulls)),
-        sizes,
-        None,
-        tuple(keys),
-        proportion=True,
-        answer_counts=(counts[0], counts[1]),
+        np.asarray(qualities), by_cluster(np.asarray(pulls)), sizes, None, tuple(keys), proportion=True
     )
 
 

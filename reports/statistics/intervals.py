@@ -123,13 +123,17 @@ def rows_interval(estimate: Estimate, level: float = LEVEL) -> Interval:
     """The interval by the choice of test rows alone."""
     if estimate.answer_counts is not None:
         return _auc(estimate, level)
+    if estimate.law is not None:
+        rows, degrees = estimate.law
+        return wilson(estimate.quality, rows, level, degrees)
     if estimate.proportion:
         return wilson(estimate.quality, _effective_rows(estimate), level)
     return ratio_interval(estimate.mean_parts, estimate.sizes, level)
 
 
-def wilson(proportion: float, count: float, level: float = LEVEL) -> Interval:
-    """Wilson's score interval of a proportion of ``count`` rows, which need not be a whole number.
+def wilson(proportion: float, count: float, level: float = LEVEL, degrees: float = inf) -> Interval:
+    """Wilson's score interval of a proportion of ``count`` rows, which need not be a whole number; with ``degrees`` of
+    freedom by Student's t.
 
     Raises ``ValueError`` for ``count`` of 0 or less.
 
@@ -139,7 +143,7 @@ def wilson(proportion: float, count: float, level: float = LEVEL) -> Interval:
     """
     if count <= 0:
         raise ValueError(f"an interval needs at least one row, got {count}")
-    z = normal(level)
+    z = normal(level) if degrees == inf else student(level, degrees)
     spread = z * sqrt(proportion * (1 - proportion) / count + z**2 / (4 * count**2))
     middle, scale = proportion + z**2 / (2 * count), 1 + z**2 / count
     # At 0 and 1 the ends are exact; elsewhere rounding can carry one slightly beyond.

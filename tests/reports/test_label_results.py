@@ -17,6 +17,7 @@ from reports.write import write
 from tests.helpers.run_folders import failed, record, write_run
 from trainables import results
 from trainables.results import Record
+from trainables.scoring import label_scores
 
 RIGHT = ["a"] * 6 + ["b"] * 3 + ["c"]
 BY_HEAD = ["a"] * 5 + ["b"] + ["b"] * 2 + ["a"] + ["b"]
@@ -26,16 +27,17 @@ BY_TEXT = ["a"] * 6 + ["bee"] * 3 + ["c"]
 def labelled(stage: str, method: str, given: list[str], **changes: Any) -> Record:
     accuracy = sum(one == other for one, other in zip(RIGHT, given, strict=True)) / len(RIGHT)
     is_head = stage == "classification"
+    macro_f1 = label_scores.macro_f1(label_scores.written_label_scores(RIGHT, given))
     return record(
         f"{stage}-{method}",
         method,
         stage=stage,
         cell=f"{stage}-{method}",
-        quality=accuracy,
-        quality_name="accuracy" if is_head else "exact_match",
-        quality_unit="fraction",
+        quality=macro_f1 if is_head else accuracy,
+        quality_name="macro_f1" if is_head else "exact_match",
+        quality_unit="" if is_head else "fraction",
         test_rows=len(RIGHT),
-        metrics={"macro_f1": 0.5, "accuracy": accuracy},
+        metrics={"macro_f1": macro_f1, "accuracy": accuracy},
         data_sha256=stage,  # rows of another form have another hash
         **changes,
     )
@@ -113,6 +115,17 @@ def test_a_head_and_a_written_label_are_compared_row_by_row_by_accuracy(tmp_path
     assert all(row.cell.estimate is not None for row in group.rows)
     assert group.bases == ()
     assert "the cells did not train on the same rows" not in list(different_rows(group))
+
+
+def test_the_quality_of_a_head_is_macro_f1_with_an_interval(tmp_path: Path) -> None:
+    groups = compare([results.read_run(run_of(tmp_path / "run"))])
+    (group,) = (each for each in groups if each.stage == "classification")
+    (row,) = group.rows
+
+    assert row.quality == pytest.approx((10 / 12 + 4 / 7) / 3)
+    low, high = group.interval(row) or (0.0, 0.0)
+    assert 0 < low < row.quality < high < 1
+    assert group.margin == 0.02
 
 
 def test_cells_without_a_scored_trial_are_not_compared_by_accuracy(tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ class Classification(TrainingStage):
     of a row by its label's: ``balanced`` has rows / (labels x rows of the label) (G. King and L. Zeng, "Logistic
     regression in rare events data", 2001, as scikit-learn names it), or a weight for each label.
 
-    Quality is accuracy, the share of rows with the right label, or with exactly the right ones. Beside it ``macro_f1``
-    is the mean of the labels' F1.
+    Quality is ``macro_f1``, the mean of the labels' F1. Beside it ``accuracy`` is the share of rows with the right
+    label, or with exactly the right ones.
     """
 
     kind: Literal["classification"] = "classification"
@@ -203,7 +203,7 @@ class Classification(TrainingStage):
         return [len(rows) / (len(self.labels) * max(counts[label], 1)) for label in self.labels]
 
     def quality(self, data: Data) -> Metric:
-        return Metric("accuracy", higher_is_better=True, unit="fraction")
+        return Metric("macro_f1", higher_is_better=True, unit="")  # no share of rows
 
     def objective_name(self) -> str:
         return "log-likelihood of the right labels"  # in nats per row

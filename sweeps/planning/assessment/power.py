@@ -168,7 +168,7 @@ def power_json(plan: Plan, detectable: Detectable) -> list[dict[str, Any]]:
 
 
 def _assumption(measure: str, unit: str) -> Assumption:
-    if unit == "fraction" or measure == "auc":
+    if unit == "fraction" or measure in ("auc", "macro_f1"):
         return SHARES
     return REWARDS if unit == "reward" else LOSSES
 

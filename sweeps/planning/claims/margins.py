@@ -11,7 +11,7 @@ from sweeps.spec.problems import Problem
 from sweeps.spec.spec import Spec
 
 WHOLE = 1.0  # the largest difference of two shares or areas
-WITHIN_ONE = ("auc", "pair_accuracy")  # measures between 0 and 1 that are no share of rows
+WITHIN_ONE = ("auc", "macro_f1", "pair_accuracy")  # measures between 0 and 1 that are no share of rows
 
 
 def problems(spec: Spec, cells: Sequence[Cell]) -> Iterator[Problem]:
