@@ -42,6 +42,7 @@ from sweeps.ui.pages import (
     trial,
 )
 from sweeps.ui.refusal import refused
+from sweeps.ui.refusal_kinds import translations
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.roots import OutsideRoot
 
@@ -218,5 +219,6 @@ def _answer(request: Request, status: int, message: str) -> Response:
         t = translator(request)
         key = f"common.error_{status}"
         title = t(key) if status in (403, 404) else t("common.error")
+        message = translations(message).get(t.language, message)
         return page(request, "error.html", title=title, status=status, message=message)
     return refused(status, str(status), message)

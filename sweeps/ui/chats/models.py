@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from sweeps.ui.refusal_kinds import translations
+
 MAX_ANSWERS = 64  # that a page which connects again gets; it keeps older ones itself
 
 
@@ -23,7 +25,7 @@ class ChatModel:
     def to_json(self) -> dict[str, Any]:
         values = asdict(self)
         del values["argument"]  # a path of this machine, which pages need not know
-        return values
+        return values | {"translations": translations(self.message or "")}
 
 
 @dataclass
@@ -43,4 +45,4 @@ class Answer:
         return self.state in ("done", "stopped", "failed")
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {"translations": translations(self.message or "")}

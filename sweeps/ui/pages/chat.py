@@ -39,7 +39,7 @@ def routes() -> list[Route]:
 
 async def show(request: Request) -> Response:
     title = translator(request)("chat.title")
-    return page(request, "chat.html", title=title, active="chat", words=("chat", "evaluate"))
+    return page(request, "chat.html", title=title, active="chat", words=("chat", "evaluate", "run"))
 
 
 async def new(request: Request) -> Response:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from sweeps.ui.context import ui_of
 from sweeps.ui.pages.run_lookup import read_run, trial_id
 from sweeps.ui.pages.trial import PREDICTIONS
+from sweeps.ui.refusal_kinds import in_language
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.snapshots.computed import Failed
 from sweeps.ui.snapshots.followed import Followed
@@ -111,7 +112,7 @@ async def _of_trials(request: Request, module: str, compared: list[Compared]) ->
     try:
         found = await ui_of(request).snapshots.of_trials.of_trials([module], folders, SECONDS)
     except (Failed, OSError) as error:
-        return {"problem": str(error)}
+        return {"problem": in_language(str(error), translator(request).language)}
     return {"pairs": found} if isinstance(found, list) else dict(found)
 
 

@@ -25,7 +25,7 @@ def routes() -> list[Route]:
 async def show(request: Request) -> Response:
     groups = {"rows": ROWS, "answers": ANSWERS, "further": FURTHER, "output": OUTPUT}
     title = translator(request)("evaluate.title")
-    return command_page(request, "evaluate", title, groups, ("jobs", "evaluate", "export"))
+    return command_page(request, "evaluate", title, groups, ("jobs", "evaluate", "export", "run"))
 
 
 async def start(request: Request) -> Response:

@@ -26,7 +26,7 @@ def routes() -> list[Route]:
 async def show(request: Request) -> Response:
     groups = {"first": FIRST, "files": FILES, "hub": HUB}
     title = translator(request)("export.title")
-    return command_page(request, "export", title, groups, ("jobs", "export", "evaluate"))
+    return command_page(request, "export", title, groups, ("jobs", "export", "evaluate", "run"))
 
 
 async def start(request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from sweeps.ui.children import Job
 from sweeps.ui.context import Ui, ui_of
 from sweeps.ui.event_stream import HEADERS, event, event_stream
 from sweeps.ui.job_links import job_links
+from sweeps.ui.refusal_kinds import translations
 from sweeps.ui.rendering import page, translator
 
 LIST_SECONDS = 1.5
@@ -65,12 +67,21 @@ async def _events(request: Request, job_id: str) -> AsyncIterator[str]:
                 return
             yield ": still here\n\n"
         else:
-            yield event(each.name, await asyncio.to_thread(_with_links, ui, each.data))
+            yield event(each.name, await asyncio.to_thread(for_page, ui, each.data))
 
 
-def _with_links(ui: Ui, data: dict[str, Any]) -> dict[str, Any]:
+def for_page(ui: Ui | None, data: dict[str, Any]) -> dict[str, Any]:
+    """What a page gets of a job: with links, and with what a command says in other languages, too."""
+    if "events" in data:
+        said = (
+            {**each, "translations": translations(str(each.get("message") or ""))} for each in data["events"]
+        )
+        data = {**data, "events": list(said)}
+    if "log" in data:
+        last = (data["log"].strip().splitlines() or [""])[-1]
+        data = {**data, "log_translations": translations(re.sub(r"^(?:error|Error): ", "", last))}
     job = data.get("job")
-    return data if job is None else {**data, "links": job_links(ui, job)}
+    return data if job is None or ui is None else {**data, "links": job_links(ui, job)}
 
 
 async def cancel(request: Request) -> Response:

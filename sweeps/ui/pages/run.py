@@ -15,6 +15,7 @@ from sweeps.ui import report_files
 from sweeps.ui.context import ui_of
 from sweeps.ui.event_stream import event_stream
 from sweeps.ui.pages.run_lookup import followed_run, read_run
+from sweeps.ui.refusal_kinds import in_language
 from sweeps.ui.rendering import page, translator
 from sweeps.ui.roots import below
 from sweeps.ui.snapshots import answers, snapshot
@@ -95,8 +96,11 @@ async def answer(request: Request) -> Response:
     """The answer and the importance of settings as they stand: computed anew where trials have ended since."""
     found = await read_run(request)
     current = await ui_of(request).snapshots.answers.current(found)
-    value = answers.in_language(current["value"], translator(request).language)
-    return JSONResponse({**current, "value": value})
+    language = translator(request).language
+    problem = in_language(current["problem"], language)
+    return JSONResponse(
+        {**current, "value": answers.in_language(current["value"], language), "problem": problem}
+    )
 
 
 async def report_file(request: Request) -> Response:

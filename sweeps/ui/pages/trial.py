@@ -15,7 +15,8 @@ from sweeps.ui.context import ui_of
 from sweeps.ui.event_stream import event_stream
 from sweeps.ui.pages.run import AS_OF_SECONDS
 from sweeps.ui.pages.run_lookup import followed_run, read_run, trial_id
-from sweeps.ui.rendering import page
+from sweeps.ui.refusal_kinds import in_language
+from sweeps.ui.rendering import page, translator
 from sweeps.ui.snapshots.computed import Failed
 from sweeps.ui.snapshots.followed import Followed
 
@@ -114,4 +115,4 @@ async def samples(request: Request) -> Response:
             await ui_of(request).snapshots.of_trials.of_trials([PREDICTIONS], [folder], SAMPLE_SECONDS)
         )
     except (Failed, OSError) as error:
-        return JSONResponse({"rows": [], "problem": str(error)})
+        return JSONResponse({"rows": [], "problem": in_language(str(error), translator(request).language)})

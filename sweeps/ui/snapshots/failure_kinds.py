@@ -19,6 +19,36 @@ KINDS = kinds(
         ("disk_full", r"OSError: \[Errno 28\]"),
         ("by_hand_before", r"stopped by hand before it began"),
         ("by_hand", r"stopped by hand at step (?P<step>\d+)"),
+        (
+            "diverged",
+            r"its training loss was above that of its start for (?P<reports>\d+) reports in a row: "
+            r"(?P<loss>\S+) at step (?P<step>\d+), (?P<start>\S+) at the start",
+        ),
+        (
+            "overfitted",
+            r"it overfits: its validation objective fell (?P<count>\d+) times in a row, from "
+            r"(?P<high>\S+) at step (?P<first>\d+) to (?P<low>\S+) at step (?P<last>\d+)",
+        ),
+        (
+            "no_better",
+            r"no better validation for (?P<count>\d+) validations in a row \(train\.early_stopping\), "
+            r"the best was at step (?P<step>\d+)",
+        ),
+        (
+            "no_better_by",
+            r"no validation better by more than (?P<least>\S+) for (?P<count>\d+) validations in a "
+            r"row \(train\.early_stopping\), the best was at step (?P<step>\d+)",
+        ),
+        (
+            "last_no_better",
+            r"the last validation was no better \(train\.early_stopping\), the best was at step "
+            r"(?P<step>\d+)",
+        ),
+        (
+            "last_no_better_by",
+            r"the last validation was not better by more than (?P<least>\S+) "
+            r"\(train\.early_stopping\), the best was at step (?P<step>\d+)",
+        ),
     )
 )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.ui.snapshots.curves import thinned
+from sweeps.ui.snapshots.failure_kinds import failure_kind
 from sweeps.ui.snapshots.rows import finite, plain
 from sweeps.ui.snapshots.snapshot import RunSnapshot
 from trainables.results import Record
@@ -56,6 +57,7 @@ def trial_details(reader: RunReader, snapshot: RunSnapshot, trial: str) -> dict[
         "units": _units(record),
         "memory": _memory(record),
         "facts": _facts(record),
+        "stop_kind": failure_kind(record.stop_reason) if record is not None else None,
         "place": _place(snapshot.rows, trial),
         "error": _error(files),
     }

@@ -1,12 +1,12 @@
 // Requests to the server. Everything that changes something is a POST or DELETE with our own header.
-import {rootPath} from "./words.js";
+import {rootPath, worded} from "./words.js";
 
 export const href = (path) => rootPath + path;
 
-/** What the server refused, in its words. `key` is a stable name of the error, `answer` the whole JSON. */
+/** What the server refused, in its words or those of the page's language. `key` is a stable name of the error, `answer` the whole JSON. */
 export class Refused extends Error {
   constructor(status, answer) {
-    super(answer?.error?.message ?? `HTTP ${status}`);
+    super(answer?.error ? worded(answer.error) : `HTTP ${status}`);
     this.status = status;
     this.key = answer?.error?.key;
     this.answer = answer;

@@ -2,16 +2,17 @@
 import {get, post} from "./api.js";
 import {Column} from "./chat_column.js";
 import {download, load, newId, save, saveNow} from "./chat_store.js";
-import {byId, setText} from "./dom.js";
+import {byId, setMessage, setText} from "./dom.js";
 import {follow} from "./live.js";
 import {size} from "./units.js";
-import {t} from "./words.js";
+import {t, worded} from "./words.js";
 
 const MAX_COLUMNS = 4;
 const conversation = load();
 const columns = [];
 let models = new Map();
 let leave = null;
+const asking = new Set(); // ids of answers whose request is under way: the server may not know them yet
 
 const isOpen = (message) => message?.state === "waiting" || message?.state === "running";
 const openAnswers = () => columns.map((column) => column.last).filter(isOpen);
@@ -80,6 +81,7 @@ async function ask(wanted) {
     return {id: answer.id, model: column.data.choice, messages};
   });
   showButtons();
+  for (const {id} of answers) asking.add(id);
   try {
     const {refused} = await post(`/chats/${conversation.chat}/answers`, {answers, sampling: conversation.sampling});
     for (const id of refused) update({id, state: "failed", message: t("chat.not_ready")});
@@ -87,6 +89,7 @@ async function ask(wanted) {
     for (const {id} of answers) update({id, state: "failed", message: error.message});
     showError(error.message);
   }
+  for (const {id} of answers) asking.delete(id);
   saveNow(conversation);
 }
 
@@ -129,7 +132,7 @@ function update({id, piece, thinking, text, ...rest}) {
   showButtons();
 }
 
-const takeAnswer = ({id, text, thoughts, state, message, facts}) => update({id, text, thoughts, state, message, facts});
+const takeAnswer = ({id, text, thoughts, state, facts, ...said}) => update({id, text, thoughts, state, message: worded(said), facts});
 
 function takeModels(list) {
   models = new Map(list.map((each) => [each.id, each]));
@@ -146,7 +149,7 @@ function followChat() {
       takeModels(all.models);
       all.answers.forEach(takeAnswer);
       const known = new Set(all.answers.map((each) => each.id));
-      for (const message of openAnswers()) if (!known.has(message.id)) update({id: message.id, state: "failed", message: t("chat.lost")});
+      for (const message of openAnswers()) if (!known.has(message.id) && !asking.has(message.id)) update({id: message.id, state: "failed", message: t("chat.lost")});
       takeMemory(all.memory);
     },
     models: (part) => takeModels(part.models),
@@ -202,7 +205,7 @@ async function attempt(action) {
 
 function showError(message) {
   byId("error").hidden = !message;
-  setText(byId("error"), message);
+  setMessage(byId("error"), message);
 }
 
 function showButtons() {

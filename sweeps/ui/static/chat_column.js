@@ -1,9 +1,9 @@
 // One model of a chat: which it is, whether it is in memory, and its messages.
-import {el, setText} from "./dom.js";
+import {el, setMessage, setText} from "./dom.js";
 import {showText} from "./chat_text.js";
 import {ModelPicker} from "./model_picker.js";
 import {number, seconds, size} from "./units.js";
-import {t} from "./words.js";
+import {t, worded} from "./words.js";
 
 const COLOURS = {loading: "running", ready: "done", failed: "failed"};
 
@@ -57,10 +57,10 @@ export class Column {
     this.loadButton.hidden = held;
     this.loadButton.disabled = !this.filled || !this.picker.value || this.picker.value === "folder:";
     this.unloadButton.hidden = !held;
-    const said = model?.message ?? model?.note;
+    const said = model?.message ? worded(model) : model?.note;
     this.problem.hidden = !said;
     this.problem.className = model?.message ? "error" : "notice";
-    setText(this.problem, said ?? "");
+    setMessage(this.problem, said ?? "");
   }
 
   /** Shows all messages; those that have gone are taken away. */

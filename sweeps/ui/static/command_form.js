@@ -1,6 +1,6 @@
 // The form of a command: reads its options, starts it as a job, and shows the job below.
 import {post} from "./api.js";
-import {byId} from "./dom.js";
+import {byId, setMessage} from "./dom.js";
 import {showJob} from "./job_view.js";
 import {t} from "./words.js";
 
@@ -55,7 +55,7 @@ function showError(error) {
   for (const wrong of document.querySelectorAll(".wrong")) wrong.classList.remove("wrong");
   byId("error").hidden = error === null;
   if (error === null) return;
-  byId("error").textContent = error.message || t("common.error");
+  setMessage(byId("error"), error.message || t("common.error"));
   const field = byId(`option-${error.key}`) ?? byId(error.key === "path" ? "out" : error.key);
   if (!field?.matches("input, select")) return;
   field.closest("details")?.setAttribute("open", "");

@@ -2,7 +2,7 @@
 import {get, href} from "./api.js";
 import {Figure} from "./charts.js";
 import {SERIES} from "./colours.js";
-import {brokenName, byId, el, setText} from "./dom.js";
+import {brokenName, byId, el, setMessage, setText} from "./dom.js";
 import {settingName, valueText} from "./run_figures.js";
 import {setQuality} from "./trial_table.js";
 import {curveNames, curvesFigure, memoryFigure} from "./trial_figures.js";
@@ -34,7 +34,7 @@ async function start() {
   } catch (error) {
     byId("waiting").hidden = true;
     byId("refused").hidden = false;
-    setText(byId("refused"), error.message);
+    setMessage(byId("refused"), error.message);
   }
 }
 
@@ -74,7 +74,7 @@ function curves() {
 async function tests() {
   const found = await get(`/compare/tests${location.search}`).catch((error) => ({pairs: [], problem: error.message}));
   byId("tests").replaceChildren(...found.pairs.map((pair) => el("li", {}, sentence(pair))));
-  setText(byId("tests-state"), found.problem ?? "");
+  setMessage(byId("tests-state"), found.problem ?? "");
 }
 
 const negative = (value) => (value === null ? null : -value);
@@ -104,7 +104,7 @@ async function answers() {
   byId("answers").tBodies[0].replaceChildren(...rows.map((row) => el("tr", {}, el("td", {}, row.prompt), el("td", {}, row.reference ?? "–"),
     ...row.answers.map((answer) => el("td", {class: row.differs ? "differs" : null}, answer.prediction ?? "", el("div", {class: "facts"}, t("compare.score", {score: number(answer.score)})))))));
   byId("answers-frame").hidden = rows.length === 0;
-  setText(byId("answers-state"), problem ?? (common ? t("compare.rows", {shown: rows.length, common, different}) : t("compare.no_rows")));
+  setMessage(byId("answers-state"), problem ?? (common ? t("compare.rows", {shown: rows.length, common, different}) : t("compare.no_rows")));
 }
 
 if (byId("comparison")) start();

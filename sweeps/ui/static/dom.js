@@ -1,4 +1,5 @@
 // Elements made from data: texts are always text, never markup.
+import {languageOf} from "./words.js";
 
 /** An element: `el("td", {class: "number", onclick: f}, "text", child)`. */
 export function el(name, attributes = {}, ...children) {
@@ -28,18 +29,50 @@ export function setEnglish(element, text, before = "") {
 
 export const byId = (id) => document.getElementById(id);
 
+/** Gives an element these children. Those that are as before stay, with all that they hold: a click whose button was pressed before and is
+ * released after a push of the server reaches what it was meant for, and focus and selection stay. */
+export function renew(element, ...children) {
+  const wanted = children.filter((child) => child !== null && child !== undefined && child !== false)
+    .map((child) => (child instanceof Node ? child : document.createTextNode(child)));
+  for (const [place, child] of wanted.entries()) {
+    const old = element.childNodes[place];
+    if (!old) element.append(child);
+    else if (old.isEqualNode(child)) continue;
+    else if (old instanceof Element && old.cloneNode(false).isEqualNode(child.cloneNode(false))) renew(old, ...child.childNodes);
+    else old.replaceWith(child);
+  }
+  while (element.childNodes.length > wanted.length) element.lastChild.remove();
+}
+
+/** Runs `action` while elements that lose the focus by it say nothing of it, neither that it is gone nor that they were changed. */
+export function silently(action) {
+  const names = ["change", "blur", "focusout"];
+  const stop = (event) => event.stopImmediatePropagation();
+  for (const name of names) window.addEventListener(name, stop, true);
+  try { action(); } finally { for (const name of names) window.removeEventListener(name, stop, true); }
+}
+
 /** Replaces the children of an element only where they would differ in text, so that focus and selection stay. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Shows what the server or a command says, in whatever language it is. */
+export function setMessage(element, text) {
+  setText(element, text);
+  element.lang = languageOf(text);
+}
+
+/** The element of such a message. */
+export const message = (name, attributes, text) => el(name, {...attributes, lang: languageOf(text)}, text);
+
 /** A short message that goes by itself; errors stay until they are dismissed. */
 export function toast(text, kind = "info") {
-  const message = el("div", {class: `toast ${kind}`}, text);
-  const close = el("button", {type: "button", class: "button quiet", "aria-label": "×", onclick: () => message.remove()}, "×");
-  message.append(close);
-  byId("toasts").append(message);
-  if (kind !== "error") setTimeout(() => message.remove(), 6000);
+  const toasted = el("div", {class: `toast ${kind}`}, message("span", {}, text));
+  const close = el("button", {type: "button", class: "button quiet", "aria-label": "×", onclick: () => toasted.remove()}, "×");
+  toasted.append(close);
+  byId("toasts").append(toasted);
+  if (kind !== "error") setTimeout(() => toasted.remove(), 6000);
 }
 
 /** Copies text and says so on the button for a moment; selects it on the page where browsers let nothing be copied. */

@@ -1,6 +1,6 @@
 // The page of a draft: the text is the draft; the form edits it, and every pause in typing checks it.
 import {get, href, post, remove, Refused} from "./api.js";
-import {byId, el, setText, toast} from "./dom.js";
+import {byId, el, setMessage, setText, toast} from "./dom.js";
 import {Editor} from "./editor.js";
 import {SpecForm} from "./form.js";
 import {showPlan, showProblems} from "./plan_view.js";
@@ -28,8 +28,8 @@ function blocked() {
 
 /** After a change of the text by anybody: it is kept soon, and checked once nothing is typed for a while. */
 function changed() {
-  if (editor.text === draft.saved && !saving) setText(byId("saved"), t("new.saved"));
-  else setText(byId("saved"), t("new.saving"));
+  if (editor.text === draft.saved && !saving) setMessage(byId("saved"), t("new.saved"));
+  else setMessage(byId("saved"), t("new.saving"));
   save();
   clearTimeout(quiet);
   quiet = setTimeout(check, QUIET);
@@ -58,7 +58,7 @@ async function keep() {
     taken(await post(`/new/${id}/text`, {text, version: draft.version}), text);
   } catch (error) {
     if (error instanceof Refused && error.key === "outdated") conflict(error.answer.newer);
-    else setText(byId("saved"), error.message);
+    else setMessage(byId("saved"), error.message);
   }
 }
 
@@ -66,7 +66,7 @@ async function keep() {
 function taken(state, text = state.text) {
   draft.version = state.version;
   draft.saved = text;
-  setText(byId("saved"), t("new.saved"));
+  setMessage(byId("saved"), t("new.saved"));
   setText(byId("name"), state.name);
   byId("conflict").hidden = true;
   document.title = document.title.replace(/^.* – /, `${state.name} – `);
@@ -97,15 +97,20 @@ function conflict(newer) {
 /** Everything typed is kept, and the version is known. */
 async function flush() {
   document.activeElement?.blur?.();
+  for (let last = null; last !== editing;) await (last = editing); // what the form has sent comes into the text first
   await save();
   while (saving) await saving;
 }
 
-async function edit(change, tries = 3) {
+/** Changes of the form, one after another: each is of the text that the one before has made. */
+let editing = Promise.resolve();
+const edit = (change) => (editing = editing.then(() => applied(change)));
+
+async function applied(change, tries = 3) {
   const before = editor.text;
   try {
     const {text, form: state} = await post(`/new/${id}/edit`, {...change, text: before});
-    if (editor.text !== before) return tries ? edit(change, tries - 1) : undefined;
+    if (editor.text !== before) return tries ? applied(change, tries - 1) : undefined;
     editor.replace(text);
     filled(state);
   } catch (error) {
@@ -150,7 +155,7 @@ function shown(plan) {
   setText(byId("verdict"), plan.failed ? t("new.check_failed") : errors || warnings ? t("new.found", {errors, warnings}) : t("new.no_problems"));
   byId("verdict").className = `tag ${plan.failed || errors ? "state-failed" : warnings ? "state-stopped" : "state-done"}`;
   byId("failed").hidden = !plan.failed;
-  setText(byId("failed"), plan.failed ?? "");
+  setMessage(byId("failed"), plan.failed ?? "");
   showPlan(byId("plan"), plan);
   start.update();
 }
@@ -198,7 +203,7 @@ async function look() {
       taken(state);
     }
   } catch (error) {
-    setText(byId("saved"), error.message);
+    setMessage(byId("saved"), error.message);
   }
 }
 

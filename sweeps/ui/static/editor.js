@@ -1,5 +1,5 @@
 // A text field with line numbers, and marks at the lines that have problems. Undo, find and selection are the browser's.
-import {el} from "./dom.js";
+import {el, silently} from "./dom.js";
 
 const INDENT = "  ";
 
@@ -40,7 +40,7 @@ export class Editor {
       && before[before.length - 1 - end] === text[text.length - 1 - end]) end += 1;
     const focused = document.activeElement;
     const {scrollTop, scrollLeft} = this.area;
-    this.area.focus({preventScroll: true});
+    silently(() => this.area.focus({preventScroll: true})); // in a field of the form, somebody may be typing
     this.area.setSelectionRange(start, before.length - end);
     const inserted = text.slice(start, text.length - end);
     const done = inserted ? document.execCommand("insertText", false, inserted) : document.execCommand("delete");
@@ -49,7 +49,7 @@ export class Editor {
       this.area.dispatchEvent(new Event("input"));
     }
     this.area.scrollTo(scrollLeft, scrollTop);
-    if (focused && focused !== this.area) focused.focus({preventScroll: true});
+    if (focused && focused !== this.area) silently(() => focused.focus({preventScroll: true}));
   }
 
   /** Marks lines: a list of {line, severity, message}. */

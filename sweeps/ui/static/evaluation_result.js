@@ -7,13 +7,13 @@ import {t} from "./words.js";
 export function evaluationResult(tree) {
   const root = el("div", {}, el("h2", {}, t("evaluate.result")));
   const {results, comparison, data} = tree;
-  if (comparison?.sentence) root.append(el("p", {class: "sentence"}, comparison.sentence));
+  if (comparison?.sentence) root.append(el("p", {class: "sentence", lang: "en"}, comparison.sentence));
   if (data) root.append(el("p", {class: "facts"}, rowsOf(data)));
   for (const part of ["metrics", "benchmarks"]) {
     if (results.some((each) => Object.keys(each[part] ?? {}).length)) root.append(table(results.map((each) => each.result), results.map((each) => each[part] ?? {}), comparison));
   }
   for (const each of results.filter((result) => result.forgetting)) root.append(...forgetting(each));
-  for (const warning of tree.warnings ?? []) root.append(el("p", {class: "notice"}, warning));
+  for (const warning of tree.warnings ?? []) root.append(el("p", {class: "notice", lang: "en"}, warning));
   if (tree.folder) root.append(el("p", {class: "facts"}, t("evaluate.written", {folder: tree.folder})));
   return root;
 }
@@ -28,7 +28,7 @@ function forgetting(result) {
   const names = [t("evaluate.after", {name: result.result}), t("evaluate.before")];
   return [
     el("h3", {}, t("evaluate.forgetting")),
-    sentence ? el("p", {class: "sentence"}, sentence) : "",
+    sentence ? el("p", {class: "sentence", lang: "en"}, sentence) : "",
     table(names, [after, before], result.forgetting),
   ];
 }
@@ -50,7 +50,7 @@ function row(name, metrics, differences, compared) {
   const cells = metrics.map((each) => cell(each[name], some.unit));
   if (compared) cells.push(cell(difference && {...difference, value: difference.difference}, some.unit), el("td", {class: "number"}, p(difference)));
   return el("tr", {},
-    el("th", {scope: "row"}, label(name, some.unit), some.how ? el("div", {class: "facts"}, some.how) : null), ...cells);
+    el("th", {scope: "row"}, label(name, some.unit), some.how ? el("div", {class: "facts", lang: "en"}, some.how) : null), ...cells);
 }
 
 function cell(metric, unit) {

@@ -12,9 +12,9 @@ export function exportResult(result) {
       ...fact(t("export.size"), size(result.bytes)),
       ...fact(t("export.weights"), result.dtype ?? t("export.adapter_only"))),
     el("p", {class: verified ? "notice" : "error"}, t(verified ? "export.verified" : "export.not_verified")));
-  for (const check of result.checks) root.append(el("p", {}, check.sentence), checkTable(check));
-  for (const sentence of result.verdict) root.append(el("p", {class: "sentence"}, sentence));
-  for (const note of result.notes) root.append(el("p", {class: "notice"}, note));
+  for (const check of result.checks) root.append(el("p", {lang: "en"}, check.sentence), checkTable(check));
+  for (const sentence of result.verdict) root.append(el("p", {class: "sentence", lang: "en"}, sentence));
+  for (const note of result.notes) root.append(el("p", {class: "notice", lang: "en"}, note));
   if (result.url) root.append(el("p", {}, t("export.uploaded", {name: result.url})));
   root.append(el("h3", {}, t("export.use")), ...uses(result).flatMap(([words, command]) => [el("p", {class: "facts"}, words), commandOf(command)]));
   return root;
@@ -24,7 +24,7 @@ const fact = (name, value) => [el("dt", {}, name), el("dd", {}, value)];
 
 function checkTable({columns, rows}) {
   return el("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": t("export.result")},
-    el("table", {class: "table"},
+    el("table", {class: "table", lang: "en"},
       el("thead", {}, el("tr", {}, ...columns.map((each) => el("th", {scope: "col"}, each)))),
       el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((each) => el("td", {}, each)))))));
 }

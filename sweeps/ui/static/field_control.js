@@ -1,5 +1,5 @@
 // One field of the form: a value, or what stands in its place: a domain to search, or a comparison.
-import {el} from "./dom.js";
+import {el, silently} from "./dom.js";
 import {t} from "./words.js";
 
 /** A setting of which nothing is known but what is written. */
@@ -11,6 +11,9 @@ export const labelOf = (name, label) => (label.toLowerCase() === name.replaceAll
 export const named = (name, label) => (labelOf(name, label) ? `${name} – ${label}` : name);
 
 let numbered = 0;
+
+/** Whether an input has a text that nobody was told of yet. */
+export const isTyped = (input) => input.matches("input:not([type=checkbox])") && input.value !== input.defaultValue;
 
 /** A value in YAML's flow style, as the form shows it where it isn't a plain text. */
 export function flow(value) {
@@ -36,7 +39,7 @@ export class FieldControl {
     this.id = `field-${(numbered += 1)}`;
     this.slot = el("span", {class: "field-input"});
     this.way = field.ways.length ? el("select", {class: "way", "aria-label": t("new.way_of", {name: field.name}),
-      onchange: () => this.show(this.way.value, undefined, true)},
+      onchange: () => { this.switched = true; this.show(this.way.value, undefined, true); }},
       ...["value", ...field.ways].map((way) => el("option", {value: way}, t(`new.way_${way}`)))) : null;
     this.clear = el("button", {type: "button", class: "button quiet small", "aria-label": t("new.remove_setting", {name: field.name}),
       onclick: () => this.change({op: "remove", path})}, "×");
@@ -57,13 +60,18 @@ export class FieldControl {
     return said.join(", ");
   }
 
-  /** Shows a value of the text; what is being typed stays. */
+  /** Shows a value of the text; what is being typed stays, and the focus. */
   update(value) {
     this.clear.hidden = value === undefined;
-    if (this.element.contains(document.activeElement) && document.activeElement !== this.way
-      && JSON.stringify(value) === this.sent) return;
+    const focused = this.slot.contains(document.activeElement) ? document.activeElement : null;
+    if (focused && (isTyped(focused) || this.switched || JSON.stringify(value) === this.sent)) return;
+    this.switched = false;
+    const place = focused ? this.inputs.indexOf(focused) : -1;
     this.show(wayOf(this.field, value), value, false);
+    this.inputs[place]?.focus({preventScroll: true});
   }
+
+  get inputs() { return [...this.slot.querySelectorAll("input, select")]; }
 
   show(way, value, focus) {
     if (this.way) this.way.value = way;
@@ -73,13 +81,20 @@ export class FieldControl {
     const first = inputs.flat().find((each) => each instanceof HTMLElement && each.matches?.("input, select, textarea"))
       ?? inputs[0].querySelector?.("input, select");
     if (first) first.id = this.id;
-    this.slot.replaceChildren(...inputs);
+    silently(() => this.slot.replaceChildren(...inputs));
+    for (const input of this.inputs.filter((each) => each.matches("input:not([type=checkbox])"))) {
+      input.defaultValue = input.value;
+      // Not every change is told: where the text of the draft is replaced meanwhile, the editor has the focus for a moment.
+      input.addEventListener("blur", () => { if (isTyped(input)) input.dispatchEvent(new Event("change")); });
+      input.addEventListener("change", () => { input.defaultValue = input.value; });
+    }
     this.explain();
     if (focus) first?.focus();
   }
 
   send(edit, value) {
     this.sent = JSON.stringify(value);
+    this.switched = false;
     this.change({op: "set", path: this.path, ...edit});
   }
 

@@ -1,8 +1,8 @@
 // The form of a spec. It has no model of its own: every change is an edit of the text, and the text fills it again.
 import {whyNot} from "./availability.js";
 import {claimsPart} from "./claims_form.js";
-import {el} from "./dom.js";
-import {FieldControl, labelOf, named, PLAIN} from "./field_control.js";
+import {el, silently} from "./dom.js";
+import {FieldControl, isTyped, labelOf, named, PLAIN} from "./field_control.js";
 import {t, wordsOr} from "./words.js";
 
 // Which settings stand in the form without being written; all others can be added.
@@ -29,9 +29,15 @@ export class SpecForm {
     if (shape !== this.shown) {
       this.shown = shape;
       this.controls = [];
-      const focused = document.activeElement?.closest?.("[data-path]")?.dataset.path;
-      this.frame.replaceChildren(...this.parts());
-      if (focused) this.frame.querySelector(`[data-path="${CSS.escape(focused)}"] :is(input, select)`)?.focus({preventScroll: true});
+      const before = this.frame.contains(document.activeElement) ? document.activeElement : null;
+      const path = before?.closest("[data-path]")?.dataset.path;
+      const typed = before && isTyped(before) ? before.value : null;
+      silently(() => this.frame.replaceChildren(...this.parts()));
+      for (const [each, control] of this.controls) control.update(at(this.tree, each));
+      const after = path === undefined ? null : this.frame.querySelector(`[data-path="${CSS.escape(path)}"] .field-input :is(input, select)`);
+      after?.focus({preventScroll: true});
+      if (after && typed !== null) after.value = typed;
+      return;
     }
     for (const [path, control] of this.controls) control.update(at(this.tree, path));
   }

@@ -1,6 +1,6 @@
 // The list of runs: pushed by the server, searched, sorted and selected here.
 import {href, post, remove} from "./api.js";
-import {byId, el, english, setText, toast} from "./dom.js";
+import {byId, el, english, renew, setMessage, setText, toast} from "./dom.js";
 import {follow} from "./live.js";
 import {MISSING, clock, gib, quality, seconds} from "./units.js";
 import {t} from "./words.js";
@@ -73,7 +73,9 @@ function show() {
     const text = JSON.stringify([run.state, run.reason, run.problem, run.ended, run.total, run.best, run.peak_bytes, run.added, run.as_of, seconds(age(run))]);
     const kept = rows.get(run.key);
     if (kept?.text === text) return kept.element;
-    const element = row(run);
+    const fresh = row(run);
+    const element = kept?.element ?? fresh;
+    if (kept) renew(element, ...fresh.childNodes);
     rows.set(run.key, {text, element});
     return element;
   });
@@ -133,7 +135,7 @@ dialog.querySelector("form").addEventListener("submit", async (event) => {
     const {url} = await post("/runs", {url: byId("add-address").value});
     location.href = url;
   } catch (error) {
-    byId("add-error").textContent = error.message;
+    setMessage(byId("add-error"), error.message);
     byId("add-error").hidden = false;
   }
 });

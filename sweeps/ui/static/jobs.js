@@ -1,6 +1,6 @@
 // The list of jobs, pushed by the server.
 import {href} from "./api.js";
-import {byId, el} from "./dom.js";
+import {byId, el, renew} from "./dom.js";
 import {durationOf, kindOf, stateTag} from "./job_words.js";
 import {follow} from "./live.js";
 import {moment} from "./units.js";
@@ -20,7 +20,7 @@ let jobs = [];
 follow("/jobs/events", {state(all) {
   jobs = all;
   const focused = document.activeElement?.getAttribute("href");
-  byId("jobs").tBodies[0].replaceChildren(...jobs.map(row));
+  renew(byId("jobs").tBodies[0], ...jobs.map(row));
   if (focused) byId("jobs").querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
   byId("waiting").hidden = true;
   byId("empty").hidden = jobs.length > 0;

@@ -1,9 +1,9 @@
 // Predicted memory of all methods on a model, and what it is made of.
 import {post} from "./api.js";
-import {byId, el, setText} from "./dom.js";
+import {byId, el, setMessage, setText} from "./dom.js";
 import {legend, memoryBar, PARTS, verdict} from "./memory_bars.js";
 import {GIB, gib} from "./units.js";
-import {t} from "./words.js";
+import {pause, t} from "./words.js";
 
 const who = crypto.randomUUID?.() ?? String(Math.random());
 let rows = [], chosen = {batch: null, length: null, checkpointing: null};
@@ -24,7 +24,7 @@ async function ask() {
     show();
   } catch (error) {
     byId("said").hidden = false;
-    setText(byId("said"), error.message);
+    setMessage(byId("said"), error.message);
     byId("result").hidden = true;
   }
   setText(byId("waiting"), "");
@@ -99,7 +99,7 @@ function answer() {
   const [rest] = largest(less ?? qlora, []);
   if (rest === "logits") sentences.push(t("memory.answer_logits", {logits: gib(part(less ?? qlora, "logits"))}));
   else if (rest === "activations") sentences.push(t("memory.answer_shorter", {part: t("memory.part_activations")}));
-  byId("answer").replaceChildren(el("p", {}, sentences.join(" ")));
+  byId("answer").replaceChildren(el("p", {}, sentences.join(pause)));
 }
 
 /** The largest part of a peak, of those that quantization can't change if some are left out. */

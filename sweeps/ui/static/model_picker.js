@@ -1,6 +1,6 @@
 // Choosing a model: a run and one of its cells or trials, a base model, or a folder below the data folder.
 import {get} from "./api.js";
-import {el} from "./dom.js";
+import {el, setMessage} from "./dom.js";
 import {quality} from "./units.js";
 import {t} from "./words.js";
 
@@ -36,7 +36,7 @@ export class ModelPicker {
       group(t("evaluate.bases"), bases.map((name) => el("option", {value: `base:${name}`}, name))),
       group(t("evaluate.folders"), [el("option", {value: "folder:"}, t("evaluate.folder_below", {folder}))]),
     ].filter(Boolean));
-    if (!runs.length && !bases.length) this.note.textContent = t("evaluate.no_models");
+    if (!runs.length && !bases.length) setMessage(this.note, t("evaluate.no_models"));
     if (chosen) await this.choose(chosen);
   }
 
@@ -60,7 +60,7 @@ export class ModelPicker {
     this.part.hidden = kind !== "run";
     this.folder.hidden = kind !== "folder";
     this.step.hidden = true;
-    this.note.textContent = "";
+    setMessage(this.note, "");
     if (kind === "run") await this.fillParts(key);
     this.changed();
   }
@@ -68,16 +68,18 @@ export class ModelPicker {
   async fillParts(key) {
     this.part.replaceChildren(el("option", {value: ""}, t("evaluate.best_trial")));
     this.part.disabled = true;
+    const turn = (this.turn = (this.turn ?? 0) + 1);
     try {
       const {cells, trials} = await partsOf(key);
-      if (this.source.value !== `run:${key}`) return; // another run was chosen meanwhile
+      if (turn !== this.turn) return; // a run was chosen meanwhile, perhaps the same one again
       this.trials = new Set(trials.map((trial) => trial.id));
       if (cells.length) this.part.append(el("optgroup", {label: t("evaluate.cells")}, ...cells.map((cell) => el("option", {value: cell}, cell))));
       if (trials.length) this.part.append(el("optgroup", {label: t("evaluate.trials")}, ...trials.map(trialOption)));
-      if (!trials.length) this.note.textContent = t("evaluate.no_trials");
+      if (!trials.length) setMessage(this.note, t("evaluate.no_trials"));
     } catch (error) {
       parts.delete(key);
-      this.note.textContent = error.message;
+      if (turn !== this.turn) return;
+      setMessage(this.note, error.message);
     }
     this.part.disabled = false;
   }
@@ -108,6 +110,6 @@ export class ModelPicker {
 }
 
 function trialOption(trial) {
-  const facts = [trial.cell, trial.quality === null ? null : `${trial.quality_name} ${quality(trial.quality, trial.quality_unit)}`, trial.status];
+  const facts = [trial.cell, trial.quality === null ? null : `${trial.quality_name} ${quality(trial.quality, trial.quality_unit)}`, t(`run.status_${trial.status}`)];
   return el("option", {value: trial.id}, `${trial.id} · ${facts.filter(Boolean).join(" · ")}`);
 }

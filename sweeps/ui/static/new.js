@@ -1,11 +1,11 @@
 // Where a draft begins.
 import {get, href, post, remove, upload} from "./api.js";
-import {byId, el} from "./dom.js";
+import {byId, el, setMessage} from "./dom.js";
 import {t} from "./words.js";
 
 function say(text) {
   byId("said").hidden = !text;
-  byId("said").textContent = text ?? "";
+  setMessage(byId("said"), text ?? "");
 }
 
 async function make(button, create) {

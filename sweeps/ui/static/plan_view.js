@@ -1,5 +1,5 @@
 // What a check says: problems that lead to their lines, cells with trials and minutes, and the memory of each cell.
-import {el} from "./dom.js";
+import {el, english} from "./dom.js";
 import {legend, memoryBar, verdict} from "./memory_bars.js";
 import {gib, MISSING} from "./units.js";
 import {language, t} from "./words.js";
@@ -78,7 +78,7 @@ function space(cell) {
 }
 
 function memoryCell(cell, memory, scale) {
-  if (!memory) return [el("span", {class: "facts"}, cell.not_predicted ?? MISSING)];
+  if (!memory) return [el("span", {class: "facts"}, cell.not_predicted ? english(cell.not_predicted) : MISSING)];
   const said = el("div", {class: "memory-said"}, gib(memory.peak), " ", verdict(memory.peak, memory.limit),
     memory.limit ? el("span", {class: "facts"}, t("new.of_available", {limit: gib(memory.limit)})) : null);
   const {change} = memory;

@@ -1,6 +1,6 @@
 // The data of a draft as the model will see it: counts, lengths, warnings, and pages of rows with the tokens of the loss marked.
 import {post, upload} from "./api.js";
-import {byId, el, setText} from "./dom.js";
+import {byId, el, setMessage, setText} from "./dom.js";
 import {number} from "./units.js";
 import {t} from "./words.js";
 
@@ -55,7 +55,7 @@ export class DataPreview {
     const line = byId("preview-said");
     line.hidden = text === null;
     line.className = kind;
-    setText(line, text ?? "");
+    setMessage(line, text ?? "");
   }
 
   /** A page of rows, and once it is there the counts and lengths of all rows. */
@@ -110,9 +110,9 @@ function summary(preview) {
     el("p", {class: "facts"}, t("new.lengths", {least: tokens.least, median: tokens.median, most: tokens.most, cutoff: tokens.cutoff,
       cut: `${number(100 * tokens.cut_share)} %`, loss: `${number(100 * tokens.learned_share)} %`, padding: `${number(100 * tokens.padding_share)} %`})),
     histogram(preview.histogram),
-    ...(preview.problems ?? []).map((text) => el("p", {class: "notice"}, visible(text))),
+    ...(preview.problems ?? []).map((text) => el("p", {class: "notice", lang: "en"}, visible(text))),
     ...((preview.notes ?? []).length ? [el("details", {class: "about"}, el("summary", {}, t("new.notes", {count: preview.notes.length})),
-      el("ul", {}, ...preview.notes.map((note) => el("li", {}, visible(note)))))] : []),
+      el("ul", {}, ...preview.notes.map((note) => el("li", {lang: "en"}, visible(note)))))] : []),
   ].filter(Boolean);
 }
 
@@ -139,7 +139,7 @@ function visible(text) {
 /** A row as the model sees it: its examples with the tokens of the loss marked, or why it has none. */
 function row(found) {
   const figure = el("figure", {class: "sample"}, el("figcaption", {}, `${found.number + 1} · ${found.where}`));
-  for (const text of [found.error, ...(found.warnings ?? [])].filter(Boolean)) figure.append(el("p", {class: "notice"}, visible(text)));
+  for (const text of [found.error, ...(found.warnings ?? [])].filter(Boolean)) figure.append(el("p", {class: "notice", lang: "en"}, visible(text)));
   for (const example of found.examples ?? []) {
     const said = [example.side, t("new.tokens", {tokens: example.tokens, loss: example.loss_tokens}), example.cut ? t("new.cut") : null];
     figure.append(el("p", {class: "facts"}, said.filter(Boolean).join(" · ")), marked(example.pieces));

@@ -2,7 +2,7 @@
 import {get, href, post} from "./api.js";
 import {Figure} from "./charts.js";
 import {methodColours} from "./colours.js";
-import {byId, el, english, setText, toast} from "./dom.js";
+import {byId, el, english, setMessage, setText, toast} from "./dom.js";
 import {follow} from "./live.js";
 import {showAnswer} from "./run_answer.js";
 import {confirmAction} from "./run_actions.js";
@@ -74,20 +74,27 @@ function draw() {
   refreshCurves();
 }
 
+const CURVES_MS = 4000; // at least, between two looks at the curves
+let curvesLater = null;
+
 async function refreshCurves() {
-  if (Date.now() - curvesAt < 4000) return;
-  curvesAt = Date.now();
+  clearTimeout(curvesLater);
+  const early = CURVES_MS - (Date.now() - curvesAt);
+  if (early > 0) { curvesLater = setTimeout(refreshCurves, early); return; } // else what was pushed last would never be drawn
+  const asked = (curvesAt = Date.now());
   try {
     const found = await get(`/runs/${key}/curves${curveName ? `?name=${encodeURIComponent(curveName)}` : ""}`);
+    if (asked !== curvesAt) return; // another curve was chosen meanwhile
     choices(byId("curve-name"), found.names, found.name);
     byId("curve-field").hidden = found.names.length < 2;
     const colourOf = methodColours(rows.values());
     figures.curves ??= new Figure(byId("curves"));
     figures.curves.draw(curveFigure(found, (id) => rows.get(id), colourOf, openTrial));
-  } catch { /* the next push tries again */ }
+  } catch { curvesLater = setTimeout(refreshCurves, CURVES_MS); }
 }
 
 const FAILED_MS = 60_000; // until an answer that could not be computed is asked for again
+const REFUSED_MS = 5000; // until one that the server could not give, as of a slow disk, is
 let answerAgain = null;
 
 async function refreshAnswer(tries = 0) {
@@ -99,6 +106,7 @@ async function refreshAnswer(tries = 0) {
   clearTimeout(answerAgain);
   if (found?.computing && tries < 200) answerAgain = setTimeout(() => refreshAnswer(tries + 1), 1500);
   else if (found?.problem) answerAgain = setTimeout(refreshAnswer, FAILED_MS);
+  else if (!found) answerAgain = setTimeout(refreshAnswer, REFUSED_MS);
 }
 
 function showImportance({value, problem}) {
@@ -109,7 +117,7 @@ function showImportance({value, problem}) {
     figures.importance ??= new Figure(byId("importance"));
     figures.importance.draw(importanceFigure(cells, colourOf, methodOf));
     byId("importance-reasons").replaceChildren(...cells.filter((cell) => cell.reason).map((cell) => el("li", {}, `${cell.cell}: `, cell.translations?.[language] ?? english(cell.reason))));
-  } else if (problem) setText(byId("importance-state"), problem);
+  } else if (problem) setMessage(byId("importance-state"), problem);
   byId("importance-state").hidden = Boolean(cells);
 }
 
@@ -120,9 +128,12 @@ function choices(select, values, chosen) {
   select.value = chosen ?? "";
 }
 
+let isReadingLog = false;
 async function refreshLog() {
-  if (!byId("log-panel").open || document.hidden) return;
+  if (!byId("log-panel").open || document.hidden || isReadingLog) return; // a browser has six connections for one server
+  isReadingLog = true;
   const found = await get(`/runs/${key}/log`).catch(() => null);
+  isReadingLog = false;
   if (!found) return;
   const log = byId("log");
   const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;

@@ -1,6 +1,6 @@
 // What the buttons do: each shows its command line, which can be copied, before it is started.
 import {post} from "./api.js";
-import {byId, copy, el, toast} from "./dom.js";
+import {byId, copy, el, setMessage, toast} from "./dom.js";
 import {t} from "./words.js";
 
 /** Asks for a command's line, shows it, and starts it where the person says so. `body()` may change with the form. */
@@ -13,15 +13,19 @@ export async function confirmAction({key, action, title, text, body = () => ({})
   const dialog = el("dialog", {"aria-label": title}, el("h2", {}, title), text ? el("p", {}, text) : null, form,
     el("p", {class: "facts"}, t("run.command_line")), line, problem, el("p", {class: "buttons"}, start, copying, close));
   const path = `/runs/${key}/actions/${action}`;
+  let shows = 0;
   const show = async () => {
+    const turn = (shows += 1);
     try {
-      line.textContent = (await post(path, {...body(), start: false})).command;
+      const {command} = await post(path, {...body(), start: false});
+      if (turn !== shows) return; // the form was changed meanwhile
+      line.textContent = command;
       problem.hidden = true;
       start.disabled = false;
-    } catch (error) { refuse(error); }
+    } catch (error) { if (turn === shows) refuse(error); }
   };
   const refuse = (error) => {
-    problem.textContent = error.message;
+    setMessage(problem, error.message);
     problem.hidden = false;
     start.disabled = true;
   };

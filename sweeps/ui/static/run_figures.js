@@ -130,7 +130,9 @@ function curveTrace(cell, curves, rowOf, colourOf, name) {
     x.push(null); y.push(null); text.push(""); customdata.push(null);
   }
   const method = rowOf(curves[0].trial)?.method ?? cell;
-  return {type: "scatter", mode: curves.length > 1 || x.length > 40 ? "lines" : "lines+markers", name: plainText(cell), x, y, text, customdata,
+  // A curve of a single point has no line.
+  const marked = (curves.length === 1 && x.length <= 40) || curves.some(({points}) => points.length === 1);
+  return {type: "scatter", mode: marked ? "lines+markers" : "lines", name: plainText(cell), x, y, text, customdata,
     meta: [plainText(cell), plainText(name)], hovertemplate: `<b>%{meta[0]}</b> %{text}<br>${t("run.step")} %{x}, %{meta[1]} %{y:.4g}<extra></extra>`,
     opacity: curves.length > 20 ? 0.45 : 0.85, line: {color: colourOf(method), width: 1.4}, connectgaps: false};
 }

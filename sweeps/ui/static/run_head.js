@@ -1,6 +1,6 @@
 // What stands above a run's table: its facts, its cells, its problems.
 import {href} from "./api.js";
-import {byId, el, english, setEnglish, setText} from "./dom.js";
+import {byId, el, english, renew, setEnglish, setText} from "./dom.js";
 import {errorText, stopText} from "./trial_table.js";
 import {gib, quality, seconds} from "./units.js";
 import {t} from "./words.js";
@@ -46,7 +46,7 @@ export function showFacts(run) {
 
 /** A row for each cell with its budget. */
 export function showCells(run) {
-  byId("cells").tBodies[0].replaceChildren(...(run.cells ?? []).map((cell) => el("tr", {},
+  renew(byId("cells").tBodies[0], ...(run.cells ?? []).map((cell) => el("tr", {},
     el("th", {scope: "row"}, cell.cell),
     el("td", {class: "number"}, t("home.of", {done: cell.ended, total: cell.trials})),
     el("td", {class: "number"}, cell.running ? String(cell.running) : ""),
@@ -68,9 +68,9 @@ export function showProblems(run, rows, key) {
       el("li", {}, link(row), ` ${t(`run.status_${row.status}`)}: `, row.error ? errorText(row) : stopText(row.stop) ?? "–")),
     ...(ended.length > SHOWN_PROBLEMS ? [el("li", {}, t("run.more", {count: ended.length - SHOWN_PROBLEMS}))] : []),
   ];
-  byId("problems").replaceChildren(...items);
+  renew(byId("problems"), ...items);
   byId("problems-section").hidden = items.length === 0;
   setText(byId("problems-count"), String((run.damaged?.length ?? 0) + ended.length));
-  byId("notes").replaceChildren(...(run.notes ?? []).map((note) => el("li", {}, english(note))));
+  renew(byId("notes"), ...(run.notes ?? []).map((note) => el("li", {}, english(note))));
   byId("notes-section").hidden = !(run.notes ?? []).length;
 }

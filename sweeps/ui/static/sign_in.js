@@ -1,6 +1,6 @@
 // Signs in by a key.
 import {href, post} from "./api.js";
-import {byId} from "./dom.js";
+import {byId, setMessage} from "./dom.js";
 
 byId("sign-in")?.addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -8,7 +8,7 @@ byId("sign-in")?.addEventListener("submit", async (event) => {
     await post("/sign-in/key", {key: byId("key").value});
     location.href = href("/");
   } catch (error) {
-    byId("error").textContent = error.message;
+    setMessage(byId("error"), error.message);
     byId("error").hidden = false;
   }
 });

@@ -1,6 +1,6 @@
 // The start of a sweep: the exact command, and what becomes of it until its run is there.
 import {get, href, post} from "./api.js";
-import {byId, copy, el, setText} from "./dom.js";
+import {byId, copy, el, message as shownMessage, setMessage, setText} from "./dom.js";
 import {seconds} from "./units.js";
 import {t} from "./words.js";
 
@@ -15,6 +15,7 @@ export class StartPanel {
     byId("copy-command").addEventListener("click", () => copy(byId("command").textContent, byId("copy-command"), t("common.copied")));
     for (const name of ["output", "address"]) byId(name)?.addEventListener("change", () => this.update());
     this.busy = false;
+    this.shows = 0;
   }
 
   get settings() {
@@ -24,12 +25,16 @@ export class StartPanel {
   async update() {
     this.button.disabled = this.busy || this.blocked();
     byId("start-blocked").hidden = !this.blocked();
+    const turn = (this.shows += 1);
     try {
       const {command} = await post(`/new/${this.id}/command`, this.settings);
+      if (turn !== this.shows) return; // it is asked for again: the settings may be others
       setText(byId("command"), command);
-      this.say(null);
+      if (this.ofCommand) this.say(null); // what a start has said stays
     } catch (error) {
+      if (turn !== this.shows || this.busy) return;
       this.say(error.message, "error");
+      this.ofCommand = true;
     }
   }
 
@@ -37,7 +42,8 @@ export class StartPanel {
     const line = byId("start-said");
     line.hidden = text === null;
     line.className = kind;
-    setText(line, text ?? "");
+    setMessage(line, text ?? "");
+    this.ofCommand = false;
   }
 
   async start(replace) {
@@ -55,7 +61,7 @@ export class StartPanel {
   }
 
   ask(message) {
-    const dialog = el("dialog", {"aria-label": message}, el("p", {}, message), el("p", {}, t("new.replace_or_rename")),
+    const dialog = el("dialog", {"aria-label": message}, shownMessage("p", {}, message), el("p", {}, t("new.replace_or_rename")),
       el("form", {method: "dialog", class: "buttons"},
         el("button", {class: "button danger", value: "replace"}, t("new.replace_file")), el("button", {class: "button", value: ""}, t("common.cancel"))));
     dialog.addEventListener("close", () => {

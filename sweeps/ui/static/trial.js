@@ -1,14 +1,14 @@
 // The page of a trial.
 import {get, href} from "./api.js";
 import {Figure} from "./charts.js";
-import {byId, copy, el, setEnglish, setText} from "./dom.js";
+import {byId, copy, el, renew, setEnglish, setMessage, setText} from "./dom.js";
 import {follow} from "./live.js";
 import {cloneTrial, confirmAction} from "./run_actions.js";
 import {valueText} from "./run_figures.js";
 import {curveNames, curvesFigure, memoryFigure} from "./trial_figures.js";
-import {setQuality, statusText, stopText} from "./trial_table.js";
+import {reasonText, setQuality, statusText, stopText} from "./trial_table.js";
 import {clock, gib, isShare, number, quality, seconds, size} from "./units.js";
-import {language, t} from "./words.js";
+import {language, pause, t} from "./words.js";
 
 const {key, trial: id} = byId("trial").dataset;
 const SECONDS = new Set(["setup_seconds", "train_seconds", "eval_seconds"]);
@@ -37,7 +37,7 @@ function show() {
   showPlace();
   showError();
   pairs(byId("settings"), ordered(details.settings), valueText);
-  pairs(byId("facts"), Object.entries(details.facts).filter(([, value]) => value !== null), (value, name) => SECONDS.has(name) ? seconds(value) : BYTES.has(name) ? gib(value) : valueText(value), (name) => t(`trial.fact_${name}`));
+  pairs(byId("facts"), Object.entries(details.facts).filter(([, value]) => value !== null), (value, name) => name === "stop_reason" ? reasonText(value, details.stop_kind) : SECONDS.has(name) ? seconds(value) : BYTES.has(name) ? gib(value) : valueText(value), (name) => t(`trial.fact_${name}`));
   const unmeasured = Object.entries(row.sets).filter(([, scored]) => scored.not_measured);
   pairs(byId("unmeasured"), unmeasured, (scored) => setQuality(scored), (name) => t("trial.on_set", {name}));
   pairs(byId("metrics"), Object.entries(details.metrics), (value, name) => quality(value, details.units[name]), (name) => name.replaceAll("_", " "));
@@ -67,7 +67,7 @@ function showPlace() {
   const gap = place.best !== id && place.quality_gap !== null ? t("trial.quality_gap", {gap: gapText(place.quality_gap, row.quality_unit)}) : "";
   const link = place.best === id ? null : el("a", {href: href(`/runs/${key}/trials/${place.best}`)}, t("trial.best_of_cell"));
   const compare = place.best === id ? null : el("a", {href: href(`/compare?trial=${key}:${id}&trial=${key}:${place.best}`)}, t("trial.compare_best"));
-  byId("place").replaceChildren(text, " ", gap, ...(link ? [" ", link, " · ", compare] : []));
+  renew(byId("place"), text, pause, gap, ...(link ? [" ", link, " · ", compare] : []));
 }
 
 const gapText = (value, unit) => `${value > 0 ? "+" : ""}${isShare(unit) ? t("trial.points", {value: (100 * value).toFixed(1)}) : number(value)}`;
@@ -81,10 +81,10 @@ function showError() {
 }
 
 function showFiles() {
-  byId("checkpoints").tBodies[0].replaceChildren(...details.checkpoints.map((each) => el("tr", {}, el("th", {scope: "row"}, each.name),
+  renew(byId("checkpoints").tBodies[0], ...details.checkpoints.map((each) => el("tr", {}, el("th", {scope: "row"}, each.name),
     el("td", {class: "number"}, String(each.step ?? "")), el("td", {class: "number"}, size(each.bytes)), el("td", {}, each.complete ? t("run.yes") : t("trial.incomplete")))));
   byId("checkpoints-section").hidden = details.checkpoints.length === 0;
-  byId("files").tBodies[0].replaceChildren(...details.files.map((each) => el("tr", {}, el("td", {}, `trials/${id}/${each.name}`), el("td", {class: "number"}, size(each.bytes)))));
+  renew(byId("files").tBodies[0], ...details.files.map((each) => el("tr", {}, el("td", {}, `trials/${id}/${each.name}`), el("td", {class: "number"}, size(each.bytes)))));
   setText(byId("more-files"), details.more_files ? t("run.more", {count: details.more_files}) : "");
 }
 
@@ -104,11 +104,14 @@ function draw() {
   figures.memory.draw(memoryFigure([{name: id, memory: details.memory}]));
 }
 
+let asked = 0;
 async function samples() {
+  const turn = (asked += 1);
   const found = await get(`/runs/${key}/trials/${id}/samples`).catch((error) => ({rows: [], problem: error.message}));
+  if (turn !== asked) return; // the trial's state has changed meanwhile, and a later answer is to come
   byId("samples").tBodies[0].replaceChildren(...found.rows.map((row) => el("tr", {}, el("td", {}, row.prompt), el("td", {}, row.reference ?? "–"), el("td", {}, row.prediction ?? "–"), el("td", {class: "number"}, number(row.score)))));
   byId("samples-frame").hidden = found.rows.length === 0;
-  setText(byId("samples-state"), found.problem ?? (found.rows.length ? t("trial.samples_first", {count: found.rows.length}) : t("trial.no_samples")));
+  setMessage(byId("samples-state"), found.problem ?? (found.rows.length ? t("trial.samples_first", {count: found.rows.length}) : t("trial.no_samples")));
 }
 
 byId("curve-name").addEventListener("change", (event) => { curve = event.target.value; draw(); });

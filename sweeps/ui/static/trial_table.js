@@ -1,6 +1,6 @@
 // The table of a run's trials: sorted, filtered, columns on and off; of a thousand rows only those in sight are made.
 import {href} from "./api.js";
-import {el, english, setText} from "./dom.js";
+import {el, english, renew, setText} from "./dom.js";
 import {settingName, valueText} from "./run_figures.js";
 import {gib, number, quality} from "./units.js";
 import {language, t} from "./words.js";
@@ -13,7 +13,7 @@ const HIDDEN_AT_FIRST = new Set(["role", "predicted", "seed", "model", "data"]);
 export const statusText = (row) => t(row.stopped_by_hand ? "run.status_by_hand" : `run.status_${row.status}`);
 
 /** A reason of a record in the page's language where it is one of the frequent kinds; else as it stands there. */
-const reasonText = (reason, kind) => (kind && language !== "en" ? t(kind.key, kind.values) : reason);
+export const reasonText = (reason, kind) => (kind && language !== "en" ? t(kind.key, kind.values) : reason);
 
 /** Why a trial failed, for its row. */
 export function errorText(row) {
@@ -209,10 +209,13 @@ export class TrialTable {
       known.element.setAttribute("aria-rowindex", String(place + 2));
       return known.element;
     }
-    const element = el("tr", {"aria-rowindex": String(place + 2)}, ...this.visibleColumns.map((column) => {
+    const cells = this.visibleColumns.map((column) => {
       const content = column.cell ? column.cell(row) : column.value(row);
       return el("td", {class: column.number ? "number" : null, title: column.title?.(row)}, content ?? "");
-    }));
+    });
+    const element = known?.element ?? el("tr");
+    element.setAttribute("aria-rowindex", String(place + 2));
+    renew(element, ...cells);
     this.made.set(row.id, {row, element});
     return element;
   }

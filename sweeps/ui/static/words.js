@@ -7,6 +7,15 @@ export const language = page.language;
 /** The text of a key that not every name has, or else what is given. */
 export const wordsOr = (key, otherwise) => page.words[key] ?? otherwise;
 
+/** Between two sentences. */
+export const pause = language === "zh" ? "" : " ";
+
+/** What the server or a command says, in the page's language where that has words for it. */
+export const worded = ({message, translations}) => translations?.[language] ?? message;
+
+/** In which language such a message is, for screen readers: English where a page of another language has no words for it. */
+export const languageOf = (text) => (language === "en" || /[\u3400-\u9fff]/.test(text) ? language : "en");
+
 /** The text of a key, with `{name}` replaced. A missing key is a mistake of ours and throws. */
 export function t(key, values = {}) {
   const text = page.words[key];
