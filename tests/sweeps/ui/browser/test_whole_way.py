@@ -46,9 +46,9 @@ def environment() -> Iterator[dict[str, str]]:
         yield own
 
 
-def sign_in(browser: Any, ui: UiProcess) -> Window:
+def sign_in(browser: Any, ui: UiProcess, locale: str = "en-GB") -> Window:
     """A browser of its own, by a link of the UI."""
-    context = browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 900})
+    context = browser.new_context(locale=locale, viewport={"width": 1280, "height": 900})
     context.set_default_timeout(2 * WAIT_MS)
     window = Window(context.new_page(), ui.url)
     watch(window)
@@ -58,12 +58,19 @@ def sign_in(browser: Any, ui: UiProcess) -> Window:
 
 @pytest.mark.timeout(1800)
 def test_from_an_empty_page_to_an_exported_model(
-    start: Start, chromium: Any, tmp_path: Path, tiny_model: Path, environment: dict[str, str]
+    start: Start,
+    chromium: Any,
+    tmp_path: Path,
+    tiny_model: Path,
+    environment: dict[str, str],
+    request: pytest.FixtureRequest,
 ) -> None:
     ui = start(**environment)
     data, runs = tmp_path / "data", tmp_path / "runs"
     write_spec(data, tiny_model).unlink()
     shutil.copytree(tiny_model, data / "tiny")
+    stop = [*PARETUNE, "stop", str(runs / "rows")]
+    request.addfinalizer(lambda: subprocess.run(stop, env=ui.environment, capture_output=True, check=False))
     window = sign_in(chromium, ui)
     page = window.page
     draft_of_a_data_file(window)
@@ -71,23 +78,24 @@ def test_from_an_empty_page_to_an_exported_model(
     page.locator("#problems button", has_text="batch_size").click()
     page.locator("#start-button:not([disabled])").click()
     page.wait_for_url("**/runs/*")
+    page.locator("#log-panel summary").click()
     address = page.url
-    page.locator("#state.state-running, #state.state-dead").wait_for()
-    assert page.inner_text("#state") == "running", page.inner_text("#reason")
-    sees_progress(page)
+    sees(window, "#state.state-running")
+    sees(window, f"{ROWS} progress")
     page.reload()
-    sees_progress(page)
-    second = sign_in(chromium, ui)
+    sees(window, f"{ROWS} progress")
+    second = sign_in(chromium, ui, "zh-CN")
     second.page.goto(address)
     second.page.locator(ROWS).first.wait_for()
     second.page.locator("#stop").click()
     second.page.locator("dialog button.danger").click()
-    page.locator("#state.state-stopped").wait_for()
+    sees(window, "#state.state-stopped")
+    second.page.locator("#state", has_text="已停止").wait_for()
     command = [*PARETUNE, "run", "rows.yaml", "--resume", "--output", str(runs)]
     resumed = subprocess.run(command, cwd=data, env=ui.environment, capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
     for each in (window, second):
-        each.page.locator("#state.state-done").wait_for()
+        sees(each, "#state.state-done")
     assert page.locator(ROWS, has_text="done").count() >= 4
     run = f"run:{address.rpartition('/')[2]}"
     chat_with_two(window, run)
@@ -98,11 +106,19 @@ def test_from_an_empty_page_to_an_exported_model(
         each.page.context.close()
 
 
-def sees_progress(page: Any) -> None:
-    """A trial is at one of its steps; where the run ends instead, the test says why at once."""
-    page.locator(f"{ROWS} progress, #state.state-dead, #state.state-done").first.wait_for()
-    said = [page.inner_text(each) for each in ("#state", "#reason", "#problems")]
-    assert page.locator(f"{ROWS} progress").count(), said
+def sees(window: Window, selector: str) -> None:
+    """Waits for an element; where the run ends instead, or it does not come, the test says what the page shows."""
+    page = window.page
+    over = "#state.state-dead, #state.state-done"
+    try:
+        page.locator(selector).or_(page.locator(over)).first.wait_for()
+    finally:
+        shown = [
+            page.inner_text(each)
+            for each in ("#state", "#as-of", "#offline", "#reason", "#waits", "#problems", "#log")
+        ]
+        print(f"{selector}: {shown}, {window.faults}")
+    assert page.locator(selector).count(), shown
 
 
 def draft_of_a_data_file(window: Window) -> None:
