@@ -15,7 +15,7 @@ from tests.trainables.runner.test_stages_and_methods import scored_again
 from trainables.data import loading
 from trainables.data.embedded.command_kinds import KINDS
 from trainables.data.rows import Text
-from trainables.memory.measurement import measure
+from trainables.memory.measuring_process import MeasuringProcess
 from trainables.models.architecture.text_head import encoder_head, text_head
 from trainables.tokenization.encode import IGNORED
 from trainables.trial.config import TrialConfig
@@ -158,7 +158,7 @@ def test_a_classifier_continues_from_masked_tokens_of_an_adapter_and_reads_with_
         inputs = tokenizer(str(row.prompt[0]["content"]), return_tensors="pt")
         with torch.no_grad():
             hits.append(LABELS[int(model(**inputs).logits[0].argmax())] == row.label)
-    assert sum(hits) / len(hits) == record.quality
+    assert sum(hits) / len(hits) == record.metrics["accuracy"]
 
 
 @pytest.mark.slow
@@ -169,8 +169,8 @@ def test_memory_of_an_encoder_is_predicted(tmp_path: Path, stage: str, method: s
     model = make_encoder(tmp_path / "model", "bert", max_position_embeddings=130, **sizes)
     config = encoder_config(model, stage, method, precision="fp32", batch_size=32)
 
-    memory = measure(config)
+    measuring = MeasuringProcess()
+    memory = measuring.measure(config)
+    measuring.close()
 
-    assert memory.predicted_peak_bytes is not None
-    assert memory.peak_train_bytes is not None
-    assert memory.predicted_peak_bytes == pytest.approx(memory.peak_train_bytes, rel=0.15)
+    assert memory["predicted_peak_bytes"] == pytest.approx(memory["peak_train_bytes"], rel=0.15)
