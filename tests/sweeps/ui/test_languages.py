@@ -92,7 +92,11 @@ def test_every_key_is_used() -> None:
         composed = key.startswith(tuple(starts)) or f".{name}".startswith(ends)
         named = re.search(rf"""[`"']{re.escape(key)}[`"']""", texts)
         # `t(`new.${severity}`)`, and problems, failures and refusals, by the kinds of their sentences.
-        whole = area in ("problems", "failures", "refusals") or key in ("new.error", "new.warning", "new.info")
+        whole = area in ("problems", "failures", "refusals") or key in (
+            "new.error",
+            "new.warning",
+            "new.info",
+        )
         if not composed and not named and not whole:
             unused.append(key)
     assert not unused
