@@ -62,13 +62,23 @@ def measure(config: TrialConfig, warm: bool = True, phases: Phases | None = None
 
 # A method's settings that name layers, which a model of one layer may not have.
 LAYER_SETTINGS = ("layers", "modules", "targets", "modules_to_save")
+# Options of PEFT's types that do so, and what they are on a model of one layer.
+LAYER_OPTIONS = {
+    "adapter_layers": 1,
+    "layers_pattern": None,
+    "layers_to_transform": None,
+    "modules_to_save": None,
+}
 
 
 def _rehearse(config: TrialConfig, folder: Path) -> None:
     """Measures the config on a model of one layer with random weights, and drops the result."""
     method = config.method or LoRA()
     fields = type(method).model_fields
-    general = method.model_copy(update={n: fields[n].default for n in LAYER_SETTINGS if n in fields})
+    known = {n: fields[n].default for n in LAYER_SETTINGS if n in fields}
+    options_of_type = method.model_extra or {}
+    known |= {n: value for n, value in LAYER_OPTIONS.items() if n in options_of_type}
+    general = method.model_copy(update=known)
     with tempfile.TemporaryDirectory() as temporary:
         loader, options = LOADERS[config.stage.task], config.stage.head_settings
         full_size = model_config(config.model, folder, config.data.cutoff)

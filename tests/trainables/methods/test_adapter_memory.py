@@ -85,24 +85,39 @@ def test_adapters_that_ask_for_contents_are_traced(
     assert found.activations > plain.activations
 
 
-@pytest.mark.parametrize("options", [{"type": "adamss", "r": 8}, {"type": "waveft", "n_frequency": 50}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"type": "adaption_prompt", "adapter_len": 3, "adapter_layers": 2},
+        {"type": "ia3", "layers_to_transform": [1]},
+    ],
+)
+def test_memory_is_measured_of_adapters_on_layers_that_a_rehearsal_lacks(
+    tiny_model: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    found = measure(make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), {"kind": "peft", **options}))
+    assert found.peak_train_bytes
+    assert found.optimizer_bytes
+
+
 def test_as_many_weights_train_in_a_traced_step_as_in_a_trial(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prediction, "traced", trace)  # in this process
     rows = write_rows(tmp_path / "rows.jsonl")
-    method = {"kind": "peft", **options}
+    method = {"kind": "peft", "type": "waveft", "n_frequency": 50}  # whose layers index by flags
     traced = predicted_of(tiny_model, rows, method)
     policy = make_policy(make_config(tiny_model, rows, method)).model
     assert traced.optimizer == 8 * sum(each.numel() for each in policy.parameters() if each.requires_grad)
 
 
-def test_what_a_trace_lacks_is_said_in_words(tiny_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["adamss", "frod"])
+def test_what_a_trace_lacks_is_said_in_words(tiny_model: Path, tmp_path: Path, kind: str) -> None:
     settings = json.loads((tiny_model / "config.json").read_text())
-    config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), {"kind": "peft", "type": "frod"})
+    config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), {"kind": "peft", "type": kind})
     case = TracedCase.of_trial(config, settings, Batch(4, 64, 256), "sdpa")
     assert tracing_process._result({"trace": asdict(case)}) == {
-        "problem": "frod needs the values of the model's weights before it trains, which no plan loads"
+        "problem": f"{kind} needs the values of the model's weights before it trains, which no plan loads"
     }
 
 
