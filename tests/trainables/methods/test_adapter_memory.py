@@ -89,7 +89,7 @@ def test_adapters_that_ask_for_contents_are_traced(
     "options",
     [
         {"type": "adaption_prompt", "adapter_len": 3, "adapter_layers": 2},
-        {"type": "ia3", "layers_to_transform": [1]},
+        {"type": "hra", "r": 2, "layers_to_transform": [1]},
     ],
 )
 def test_memory_is_measured_of_adapters_on_layers_that_a_rehearsal_lacks(
