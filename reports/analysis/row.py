@@ -16,7 +16,8 @@ from reports.text import text
 from trainables.results import Record, Status
 
 BASE = "base"  # the method of the row of a model that is not trained
-NEVER_NEGATIVE = frozenset({"loss", "bits_per_byte", "masked_loss"})  # measures of likelihood; rewards have no such bound
+# Measures of likelihood; rewards have no such bound.
+NEVER_NEGATIVE = frozenset({"loss", "bits_per_byte", "masked_loss"})
 
 
 @dataclass(frozen=True)
