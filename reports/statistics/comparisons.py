@@ -18,7 +18,7 @@ import numpy as np
 from scipy import stats
 
 from reports import units
-from reports.statistics.estimates import Array, Estimate, rows_variance
+from reports.statistics.estimates import Array, Estimate, rows_degrees, rows_variance
 from reports.statistics.intervals import (
     LEVEL,
     Interval,
@@ -124,10 +124,8 @@ def _rows_p(one: Estimate, other: Estimate, paired: bool) -> tuple[float, str]:
         moved = np.sign(_paired_parts(one, other))
         return mcnemar(int((moved > 0).sum()), int((moved < 0).sum())), text("McNemar's exact test")
     p = sign_flip_p(_paired_parts(one, other))
-    laws = [each.law for each in (one, other) if each.law is not None]
-    if laws:  # of rows of which few have some labels, the variance is known to few degrees of freedom
-        degrees = min(degrees for _, degrees in laws)
-        p = max(p, _student_p(one, other, _difference_variance(one, other, paired), degrees))
+    if one.law is not None or other.law is not None:
+        p = max(p, _student_p(one, other, _difference_variance(one, other, paired), rows_degrees(one, other)))
     return p, text("sign flips")
 
 
@@ -143,7 +141,7 @@ def _welch_p(one: Estimate, other: Estimate) -> float:
     if min(one.clusters, other.clusters) < MIN_CLUSTERS:
         return 1.0
     parts = sum(
-        variance**2 / (each.clusters - 1) for variance, each in zip(variances, (one, other), strict=True)
+        variance**2 / rows_degrees(each) for variance, each in zip(variances, (one, other), strict=True)
     )
     return _student_p(one, other, total, total**2 / parts if parts else 1.0)
 
@@ -155,11 +153,9 @@ def _seeds_p(one: Estimate, other: Estimate, paired: bool, seeds: SeedVariance) 
     by_rows = _difference_variance(one, other, paired)
     by_seeds = variance_by_seeds(seeds, one, other)
     beside = beside_rows(by_seeds.value, one, other)
-    total, clusters = by_rows + beside, min(one.clusters, other.clusters)
-    if beside == 0:
-        degrees = float(clusters - 1)
-    else:
-        degrees = total**2 / (by_rows**2 / max(1, clusters - 1) + by_seeds.value**2 / by_seeds.degrees)
+    total, degrees = by_rows + beside, rows_degrees(one, other)
+    if beside != 0:
+        degrees = total**2 / (by_rows**2 / degrees + by_seeds.value**2 / by_seeds.degrees)
     return _student_p(one, other, total, degrees)
 
 

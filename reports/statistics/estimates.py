@@ -125,6 +125,15 @@ def rows_variance(pulls: Array) -> float:
     return 0.0 if count < 2 else float(((pulls - pulls.mean()) ** 2).sum()) * count / (count - 1)
 
 
+def rows_degrees(*estimates: Estimate) -> float:
+    """The degrees of freedom of the rows' variance of a quality, or of the difference of two; at least 1.
+
+    One fewer than clusters; of macro-F1 the fewest of the laws, as few rows have some labels.
+    """
+    laws = [each.law[1] for each in estimates if each.law is not None]
+    return max(1.0, min(laws) if laws else min(each.clusters for each in estimates) - 1)
+
+
 def mean_estimate(
     scores: Sequence[Sequence[float]],
     keys: Sequence[Hashable],
