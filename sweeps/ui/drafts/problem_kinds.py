@@ -38,7 +38,8 @@ def kind_of(message: str) -> tuple[str, dict[str, str]] | None:
     >>> kind_of("got lroa. Did you mean lora? Allowed: one of full, lora")
     ('not_allowed_meant', {'got': 'lroa', 'meant': 'lora'})
     """
-    return message_kinds.kind_of(message, KINDS)
+    found = message_kinds.kind_of(message, KINDS)
+    return found[:2] if found is not None else None
 
 
 def with_kinds(problems: list[dict[str, Any]]) -> list[dict[str, Any]]:

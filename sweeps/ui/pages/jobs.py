@@ -70,8 +70,14 @@ async def _events(request: Request, job_id: str) -> AsyncIterator[str]:
             yield event(each.name, await asyncio.to_thread(for_page, ui, each.data))
 
 
-def for_page(ui: Ui | None, data: dict[str, Any]) -> dict[str, Any]:
+def for_page(ui: Ui, data: dict[str, Any]) -> dict[str, Any]:
     """What a page gets of a job: with links, and with what a command says in other languages, too."""
+    data, job = in_languages(data), data.get("job")
+    return data if job is None else {**data, "links": job_links(ui, job)}
+
+
+def in_languages(data: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a job, with the messages of its command in other languages, too."""
     if "events" in data:
         said = (
             {**each, "translations": translations(str(each.get("message") or ""))} for each in data["events"]
@@ -79,9 +85,10 @@ def for_page(ui: Ui | None, data: dict[str, Any]) -> dict[str, Any]:
         data = {**data, "events": list(said)}
     if "log" in data:
         last = (data["log"].strip().splitlines() or [""])[-1]
-        data = {**data, "log_translations": translations(re.sub(r"^(?:error|Error): ", "", last))}
-    job = data.get("job")
-    return data if job is None or ui is None else {**data, "links": job_links(ui, job)}
+        # The page shows the end of the log below these words.
+        said_last = translations(re.sub(r"^(?:error|Error): ", "", last), whole=False)
+        data = {**data, "log_translations": said_last}
+    return data
 
 
 async def cancel(request: Request) -> Response:
