@@ -22,7 +22,7 @@ from trainables.results import Comparison
 from trainables.training.checkpoints import Progress
 from trainables.training.loss_window import LossWindow
 
-RUNGS, FACTORS, BY = (2, 4, 8, 12, 20), (3, 4), ("training", "validation")
+RUNGS, FACTORS, BY = (2, 4, 8, 12, 20), (2, 3, 4), ("training", "validation")
 DRAWS, DRAWN, STEPS = 500, 8, 40
 SHARES, LADDERS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6), ((0.1, 0.3), (0.2, 0.6), (0.3, 0.5))  # of a study's steps
 
