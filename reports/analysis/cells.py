@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from reports.analysis import row_scores, studies
+from reports.analysis.class_quality import of_one_quality
 from reports.analysis.configs import leaves, varied, within
 from reports.statistics.estimates import Estimate
 from reports.statistics.rounding import rounded
@@ -136,7 +137,7 @@ class Cell:
 
 def collect_cells(runs: Iterable[Run]) -> list[Cell]:
     """The cells of all runs; a run that is given twice counts once."""
-    unique = list({run.folder.resolve(): run for run in runs}.values())
+    unique = of_one_quality([*{run.folder.resolve(): run for run in runs}.values()])
     # A run counts once for each name, so a count above 1 means that several runs have such a cell.
     names = Counter(name for run in unique for name in {record.cell for record in run.records})
     return [cell for run in unique for cell in _cells(run, _unique_name(run, unique), names)]

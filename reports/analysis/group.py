@@ -12,15 +12,13 @@ from reports.statistics.intervals import SeedVariance
 from reports.statistics.resampled_choice import ResampledChoice, resampled_choice
 from reports.statistics.verdicts import Verdict, verdicts
 from reports.text import joined, text
-from trainables.results import Record
+from trainables.results import WITHIN_ONE, Record
 
 # How much worse a cell may be and still be as good: of a share of rows, an area under a curve or macro-F1; of other
 # measures as a share of what training gained.
 MARGIN, MARGIN_OF_GAIN = 0.02, 0.02
 # Measures of which a model that knows nothing has one half.
 CHANCE = {"auc": 0.5, "pair_accuracy": 0.5}
-# Measures between 0 and 1 whose unit does not say so.
-WITHIN_ONE = frozenset({*CHANCE, "macro_f1"})
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,8 @@ class Group:
         """How much worse a cell may be and still be as good as another, in the quality's unit.
 
         As the spec states it (``report.margin``); else 2 points of a share of rows, 0.02 of an area under a curve or
-        of macro-F1, and 2 % of what training gained in other measures: ``None`` if the model before training was not scored.
+        of macro-F1, and 2 % of what training gained in other measures: ``None`` if the model before training was not
+        scored.
         """
         stated = [(row.cell.run.environment.get("report") or {}).get("margin") for row in self.rows]
         given = [float(margin) for margin in stated if margin is not None]

@@ -74,7 +74,7 @@ def _own_estimate(run: Run, records: Sequence[Record], file: str = OWN_ROWS) -> 
         return None
     found = _estimate(records[0], _keys(trials[0]), trials)
     # A quality of another kind (one that is neither a mean nor an AUC) has no error to give.
-    same = all(
+    same = found is not None and all(
         isclose(value, record.quality or 0.0, rel_tol=1e-3, abs_tol=1e-6)
         for value, record in zip(found.qualities, records, strict=True)
     )
@@ -105,15 +105,15 @@ def _scored_rows(run: Run, record: Record, file: str) -> list[dict[str, Any]] | 
     return rows or None
 
 
-def _estimate(record: Record, keys: Sequence[Any], trials: Sequence[list[dict[str, Any]]]) -> Estimate:
+def _estimate(record: Record, keys: Sequence[Any], trials: Sequence[list[dict[str, Any]]]) -> Estimate | None:
     found = _measured_estimate(record, keys, trials)
     grouped = (record.config.get("data") or {}).get("group") is not None and "group" in trials[0][0]
-    return replace(found, cluster_noun="groups") if grouped else found
+    return replace(found, cluster_noun="groups") if grouped and found is not None else found
 
 
 def _measured_estimate(
     record: Record, keys: Sequence[Any], trials: Sequence[list[dict[str, Any]]]
-) -> Estimate:
+) -> Estimate | None:
     # A measure that has a column of its own is not the one that `score` and `weight` are of; some rows may have none.
     column = str(record.quality_name) if record.quality_name in trials[0][0] else "score"
     kept = [number for number, row in enumerate(trials[0]) if row.get(column) is not None]
@@ -128,6 +128,8 @@ def _measured_estimate(
     if record.quality_name == MACRO_F1:
         several = bool((record.config.get("stage") or {}).get("multi_label"))
         has = [labels_of(row["reference"], several) for row in rows]
+        if not any(has):
+            return None  # macro-F1 is a mean over the labels that rows have
         given = [[labels_of(row.get("prediction"), several) for row in each] for each in trials]
         return macro_f1_estimate(has, given, keys, prompts=prompts)
     if record.quality_name == PAIR_ACCURACY:

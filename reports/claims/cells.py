@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports import units
-from reports.analysis.group import WITHIN_ONE, Group
+from reports.analysis.group import Group
 from reports.analysis.row import Row
 from reports.analysis.runs.progress import progress
 from reports.statistics.comparisons import MIN_CLUSTERS
 from reports.text import text
-from trainables.results import cells_named
+from trainables.results import WITHIN_ONE, cells_named
 
 
 @dataclass(frozen=True)

@@ -43,24 +43,32 @@ def labelled(stage: str, method: str, given: list[str], **changes: Any) -> Recor
     )
 
 
-def run_of(folder: Path, **given: list[str]) -> Path:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def run_of(folder: Path) -> Path:
     records = [labelled("classification", "lora", BY_HEAD), labelled("sft", "lora", BY_TEXT)]
     run = write_run(folder, records)
     for each, texts in zip(records, (BY_HEAD, BY_TEXT), strict=True):
-        columns = {
-            "row": list(range(len(RIGHT))),
-            "prompt": [f'[{{"content": "{number}"}}]' for number in range(len(RIGHT))],
-            "reference": RIGHT,
-            "prediction": texts,
-            "score": [float(one == other) for one, other in zip(RIGHT, texts, strict=True)],
-        }
-        path = run / "trials" / each.trial_id / "predictions.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table(columns), path)
+        write_predictions(run, each, RIGHT, texts)
     return run
+
+
+def write_predictions(run: Path, record: Record, right: list[str], given: list[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        "row": list(range(len(right))),
+        "prompt": [f'[{{"content": "{number}"}}]' for number in range(len(right))],
+        "reference": right,
+        "prediction": given,
+        "score": [float(one == other) for one, other in zip(right, given, strict=True)],
+    }
+    pq.write_table(pa.table(columns), run / "trials" / record.trial_id / "predictions.parquet")
+
+
+def as_before(record: Record, trial_id: str, **changes: Any) -> Record:
+    """As an earlier version wrote it: judged by accuracy."""
+    earlier = {"quality": record.metrics["accuracy"], "quality_name": "accuracy", "quality_unit": "fraction"}
+    return record.model_copy(update={**earlier, "trial_id": trial_id, **changes})
 
 
 def test_precision_recall_and_f1_are_counted_by_label() -> None:
@@ -126,6 +134,47 @@ def test_the_quality_of_a_head_is_macro_f1_with_an_interval(tmp_path: Path) -> N
     low, high = group.interval(row) or (0.0, 0.0)
     assert 0 < low < row.quality < high < 1
     assert group.margin == 0.02
+
+
+def test_a_run_that_an_earlier_version_began_is_reported_by_macro_f1(tmp_path: Path) -> None:
+    later = labelled("classification", "lora", BY_HEAD, objective=0.5)
+    earlier = [
+        as_before(later, "a", objective=0.6),
+        as_before(later, "b", cell="classification-full", method="full"),
+    ]
+    broken = as_before(later, "c", status="failed", quality=None, objective=None, metrics={})
+    run = write_run(tmp_path / "run", [*earlier, later, broken])
+    for each in (*earlier, later):
+        write_predictions(run, each, RIGHT, BY_HEAD)
+
+    (group,) = compare([results.read_run(run)])
+
+    expected = pytest.approx((10 / 12 + 4 / 7) / 3)
+    assert [(row.best.trial_id, row.quality) for row in group.rows if row.best] == [
+        ("a", expected),
+        ("b", expected),
+    ]
+    assert all(row.cell.estimate is not None for row in group.rows)
+    assert {each.quality_name for row in group.rows for each in row.cell.records} == {"macro_f1"}
+    assert write([run]).exists()
+
+
+def test_a_run_of_an_earlier_version_alone_keeps_its_quality(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [as_before(labelled("classification", "lora", BY_HEAD), "a")])
+    (group,) = compare([results.read_run(run)])
+    assert [(row.quality, group.unit) for row in group.rows] == [(0.7, "fraction")]
+
+
+def test_rows_without_any_label_have_no_estimate_of_macro_f1(tmp_path: Path) -> None:
+    config = {"method": {"kind": "lora"}, "stage": {"multi_label": True}, "train": {"learning_rate": 1e-3}}
+    one = labelled("classification", "lora", BY_HEAD, config=config).model_copy(update={"quality": 0.0})
+    run = write_run(tmp_path / "run", [one])
+    write_predictions(run, one, ["[]"] * 4, ['["a"]'] * 4)
+
+    (group,) = compare([results.read_run(run)])
+
+    assert [(row.quality, row.cell.estimate) for row in group.rows] == [(0.0, None)]
+    assert write([run]).exists()
 
 
 def test_cells_without_a_scored_trial_are_not_compared_by_accuracy(tmp_path: Path) -> None:

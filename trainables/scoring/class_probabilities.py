@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trainables.auc import auc
 from trainables.scoring.label_scores import label_scores, macro_f1
+
+if TYPE_CHECKING:
+    from trainables.tokenization.encode import Encoded
+    from trainables.tokenization.token_table import Tokens
+    from trainables.training.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -59,17 +65,39 @@ class ClassProbabilities:
         return [float(set(given) == set(labels)) for given, labels in zip(self.given, right, strict=True)]
 
     def measures(self, right: Sequence[Sequence[str]]) -> dict[str, float]:
-        """``accuracy``, ``macro_f1``, ``loss`` (nats per row), and for two labels ``roc_auc``: the share of pairs of a
-        row of each that are ordered rightly, ties half.
+        """``accuracy``, ``loss`` (nats per row), where any row has a label ``macro_f1``, and for two labels
+        ``roc_auc``: the share of pairs of a row of each that are ordered rightly, ties half.
         """
         rights = self.is_right(right)
         found = {
             "accuracy": sum(rights) / len(rights),
-            "macro_f1": macro_f1(label_scores(right, self.given)),
             "loss": -float(self.likelihoods(right).mean()),
         }
+        if any(right):
+            found["macro_f1"] = macro_f1(label_scores(right, self.given))
         if not self.several and len(self.labels) == 2:
             second = np.array([labels[0] == self.labels[1] for labels in right])
             if second.any() and not second.all():
                 found["roc_auc"] = auc(self.logprobs[second, 1], self.logprobs[~second, 1])
         return found
+
+
+def class_probabilities(
+    policy: Policy, tokens: Tokens, batch: int, labels: tuple[str, ...], several: bool
+) -> ClassProbabilities:
+    """The probabilities that a classifier gives to ``labels`` for the rows of ``tokens``, ``batch`` rows at once."""
+    from trainables.scoring.likelihood import map_in_batches
+
+    return ClassProbabilities(np.array(map_in_batches(policy, tokens, batch, _batch_logits)), labels, several)
+
+
+def _batch_logits(policy: Policy, rows: Sequence[Encoded]) -> Iterator[list[float]]:
+    from trainables.scoring.likelihood import last_hidden_states, pad_right
+
+    if not hasattr(policy.causal, "score"):  # an encoder's head is of several layers
+        ids, mask, _ = (each.to(policy.device) for each in pad_right(rows, policy.tokenizer.pad_token_id))
+        yield from policy.causal(input_ids=ids, attention_mask=mask).logits.float().tolist()
+        return
+    # In 32 bits, as likelihoods are computed of them.
+    last = last_hidden_states(policy.causal.base_model, rows, policy)
+    yield from (last @ policy.causal.score.weight.float().T).tolist()

@@ -53,7 +53,7 @@ class Classification(TrainingStage):
     regression in rare events data", 2001, as scikit-learn names it), or a weight for each label.
 
     Quality is ``macro_f1``, the mean of the labels' F1. Beside it ``accuracy`` is the share of rows with the right
-    label, or with exactly the right ones.
+    label, or with exactly the right ones; it is the quality where no test row has a label.
     """
 
     kind: Literal["classification"] = "classification"
@@ -203,6 +203,8 @@ class Classification(TrainingStage):
         return [len(rows) / (len(self.labels) * max(counts[label], 1)) for label in self.labels]
 
     def quality(self, data: Data) -> Metric:
+        if len(data.test) and not any(row.labels for row in data.test):
+            return Metric("accuracy", higher_is_better=True, unit="fraction")
         return Metric("macro_f1", higher_is_better=True, unit="")  # no share of rows
 
     def objective_name(self) -> str:
@@ -210,7 +212,8 @@ class Classification(TrainingStage):
 
     def validation_scores(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
         measures = self.probabilities(policy, rows, cutoff).measures([row.labels for row in rows])
-        validation = {f"validation_{name}": measures[name] for name in ("accuracy", "macro_f1")}
+        names = [name for name in ("accuracy", "macro_f1") if name in measures]
+        validation = {f"validation_{name}": measures[name] for name in names}
         return {"objective": -measures["loss"], **validation}
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
@@ -232,25 +235,11 @@ class Classification(TrainingStage):
 
     def probabilities(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> ClassProbabilities:
         """The probability of each label for each row. Raises ``ValueError`` where the labels are not known."""
-        from trainables.scoring.class_probabilities import ClassProbabilities
-        from trainables.scoring.likelihood import map_in_batches
+        from trainables.scoring.class_probabilities import class_probabilities
 
         if self.labels is None:
             raise ValueError(
                 "the labels of the classifier are not known; planning takes them from the training rows"
             )
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
-        logits = np.array(map_in_batches(policy, tokens, self.eval_batch, _batch_logits))
-        return ClassProbabilities(logits, self.labels, bool(self.multi_label))
-
-
-def _batch_logits(policy: Policy, rows: Sequence[Encoded]) -> Iterator[list[float]]:
-    from trainables.scoring.likelihood import last_hidden_states, pad_right
-
-    if not hasattr(policy.causal, "score"):  # an encoder's head is of several layers
-        ids, mask, _ = (each.to(policy.device) for each in pad_right(rows, policy.tokenizer.pad_token_id))
-        yield from policy.causal(input_ids=ids, attention_mask=mask).logits.float().tolist()
-        return
-    # In 32 bits, as likelihoods are computed of them.
-    last = last_hidden_states(policy.causal.base_model, rows, policy)
-    yield from (last @ policy.causal.score.weight.float().T).tolist()
+        return class_probabilities(policy, tokens, self.eval_batch, self.labels, bool(self.multi_label))

@@ -9,6 +9,7 @@ from typing import Any
 
 from sweeps.planning.cell import Cell
 from sweeps.planning.plan import Plan
+from trainables.results import WITHIN_ONE
 
 MORE_ROWS = (100, 200, 400, 1_000, 2_000, 4_000, 10_000, 20_000, 40_000, 100_000)
 
@@ -168,7 +169,7 @@ def power_json(plan: Plan, detectable: Detectable) -> list[dict[str, Any]]:
 
 
 def _assumption(measure: str, unit: str) -> Assumption:
-    if unit == "fraction" or measure in ("auc", "macro_f1"):
+    if unit == "fraction" or measure in WITHIN_ONE:
         return SHARES
     return REWARDS if unit == "reward" else LOSSES
 

@@ -9,9 +9,9 @@ from sweeps.planning.claims.names import named_cells
 from sweeps.spec.claims.reading import PART
 from sweeps.spec.problems import Problem
 from sweeps.spec.spec import Spec
+from trainables.results import WITHIN_ONE
 
 WHOLE = 1.0  # the largest difference of two shares or areas
-WITHIN_ONE = ("auc", "macro_f1", "pair_accuracy")  # measures between 0 and 1 that are no share of rows
 
 
 def problems(spec: Spec, cells: Sequence[Cell]) -> Iterator[Problem]:

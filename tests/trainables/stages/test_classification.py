@@ -221,6 +221,15 @@ def test_probabilities_stay_finite_for_extreme_logits() -> None:
         assert found.given == [("a",)]
 
 
+def test_rows_without_any_label_are_judged_by_accuracy() -> None:
+    found = ClassProbabilities(np.array([[1.0, -1.0], [-1.0, -1.0]]), ("a", "b"), several=True)
+    rows = classified_rows((), ())
+    assert "macro_f1" not in found.measures([row.labels for row in rows])
+    stage = Classification(labels=("a", "b"), multi_label=True)
+    for test, name in ((rows, "accuracy"), (classified_rows((), ("a",)), "macro_f1"), ([], "macro_f1")):
+        assert stage.quality(loading.Data("rows", [], [], test, False, "")).name == name
+
+
 # Around it
 
 
