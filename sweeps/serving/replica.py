@@ -37,6 +37,7 @@ from trainables.inference.prompts import (
     prompt_tokens,
     remaining_tokens,
 )
+from trainables.models.folder import ModelError
 from trainables.system.error_place import describe
 from trainables.templates import TemplateError
 
@@ -217,9 +218,10 @@ class Api:
 
     def _generator(self, name: str) -> LoadedModel:
         loaded = self._model(name)
-        if not loaded.result.generates_text:
-            what = f"{name} is a classifier, which generates no text; ask it at /v1/classify"
-            raise ApiError(what, param="model")
+        try:
+            loaded.result.require_text_generation()
+        except ModelError as error:
+            raise ApiError(str(error), param="model") from None
         return loaded
 
     def _model(self, name: str) -> LoadedModel:

@@ -1,4 +1,4 @@
-"""Tiny encoders with tokenizers of their own, made in a second: BERT with WordPiece, RoBERTa and ModernBERT with BPE."""
+"""Tiny encoders with tokenizers of their own, made in a second: BERT with WordPiece, RoBERTa and ModernBERT by BPE."""
 
 from __future__ import annotations
 

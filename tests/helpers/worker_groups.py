@@ -22,6 +22,7 @@ ON_WORKERS = ROOT / "tests" / "helpers" / "on_workers.py"
 STAGE_SETTINGS: dict[str, dict[str, Any]] = {
     "ppo": {"reward": "letter", "max_new_tokens": NEW},
     "grpo": {"reward": "letter", "max_new_tokens": NEW, "num_generations": 2, "beta": 0.1, "iterations": 2},
+    "mlm": {"kind": "pretrain", "objective": "mlm"},
     # As planning takes them from the rows.
     "classification": {"labels": sorted(set(KINDS.values())), "multi_label": False},
 }
@@ -87,8 +88,9 @@ def worker_config(model: Path, stage: str, method: Any, length: str = "steps", *
         own |= {"mini_batches": 2, "normalize_scores": True, "whiten_rewards": True}
     rows = leaves.pop("rows", None)
     if rows is not None:
+        cutoff = {"cutoff": leaves["cutoff"]} if "cutoff" in leaves else {}
         leaves["epochs"] = (rows + 0.01) / training_rows(
-            make_config(model, "commands", method, stage=own, **SMALL)
+            make_config(model, "commands", method, stage=own, **SMALL, **cutoff)
         )
     return make_config(model, "commands", method, stage=own, **leaves)
 

@@ -57,7 +57,7 @@ def before_training(result: Result) -> Result:
         )
     if result.predicts_masked:
         raise ModelError(
-            f"{result.name} predicts masked tokens: a text has no likelihood by it, so there is no forgetting to measure"
+            f"{result.name} predicts masked tokens: a text has no likelihood by it, so no forgetting can be measured"
         )
     if not result.generates_text:
         raise ModelError(

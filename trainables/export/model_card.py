@@ -21,7 +21,7 @@ from trainables.inference.result import Result
 from trainables.results import Record
 from trainables.system import provenance, redaction
 from trainables.system.byte_sizes import gib
-from trainables.trial.tokenizer import reads_texts
+from trainables.trial.tokenizer import is_encoder_folder
 
 if TYPE_CHECKING:
     from trainables.export.exported import Exported
@@ -256,7 +256,7 @@ def _usage(result: Result, exported: Exported) -> Iterator[str]:
         several = getattr(result.config.stage, "multi_label", False)
         example = SEVERAL_EXAMPLE if several else CLASSIFICATION_EXAMPLE
         # An encoder reads texts without a chat template.
-        yield from (TEXT_INPUTS, *example[4:]) if reads_texts(result.folder()) else example
+        yield from (TEXT_INPUTS, *example[4:]) if is_encoder_folder(result.folder()) else example
     yield from ("```", "")
 
 

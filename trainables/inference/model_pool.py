@@ -29,7 +29,7 @@ from trainables.training.policy import Policy, default_device
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
 from trainables.trial.loading import attach, load_base, with_added_tokens, with_distinct_padding
-from trainables.trial.tokenizer import load_tokenizer, reads_texts, tokenizer_in
+from trainables.trial.tokenizer import is_encoder_folder, load_tokenizer, tokenizer_in
 
 
 @dataclass
@@ -131,7 +131,7 @@ class ModelPool:
 
     def load(self, result: Result) -> LoadedModel:
         """Loads a result and shares the base model if it is in memory. Raises ``ModelError``, ``TemplateError``."""
-        if result.generates_text and reads_texts(result.folder()):
+        if result.generates_text and is_encoder_folder(result.folder()):
             raise ModelError(
                 f"{result.name} is an encoder, which can't generate text: train it by pretrain with objective: mlm, or "
                 "by classification"
@@ -178,7 +178,9 @@ def result_tokenizer(result: Result) -> Any:
     """The tokenizer of a result, with its chat template. Raises ``ModelError``, ``TemplateError``."""
     config, folder = result.config, result.tokenizer_folder()
     if folder == result.trained_folder:  # saved with the template that the trial was trained with
-        return load_tokenizer(folder, None, config.model.runs_remote_code)
+        # An adapter's folder has no config.json.
+        encoder = is_encoder_folder(result.base_folder() if result.is_adapter else folder)
+        return load_tokenizer(folder, None, config.model.runs_remote_code, encoder=encoder)
     return tokenizer_in(folder, config)
 
 

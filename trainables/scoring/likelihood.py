@@ -16,6 +16,7 @@ from torch import Tensor
 from trainables.models.architecture.forward_probe import head_logits
 from trainables.system.progress import report_progress
 from trainables.tokenization.encode import IGNORED, Encoded
+from trainables.tokenization.padding import padded, padded_inputs
 from trainables.tokenization.token_table import Tokens
 from trainables.training.policy import Policy
 
@@ -116,8 +117,5 @@ def last_hidden_states(model: Any, rows: Sequence[Encoded], policy: Policy) -> T
 
 def pad_right(rows: Sequence[Encoded], pad: int) -> tuple[Tensor, Tensor, Tensor]:
     """``input_ids``, ``attention_mask``, ``labels``, each (batch, longest row)."""
-    width = max(len(row.input_ids) for row in rows)
-    ids = torch.tensor([row.input_ids + [pad] * (width - len(row.input_ids)) for row in rows])
-    mask = torch.tensor([[1] * len(row.input_ids) + [0] * (width - len(row.input_ids)) for row in rows])
-    labels = torch.tensor([row.labels + [IGNORED] * (width - len(row.labels)) for row in rows])
-    return ids, mask, labels
+    inputs = padded_inputs([row.input_ids for row in rows], pad)
+    return inputs["input_ids"], inputs["attention_mask"], padded([row.labels for row in rows], IGNORED)

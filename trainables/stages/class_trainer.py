@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Trainer
 
+from trainables.tokenization.padding import padded_inputs
+
 
 class ClassTrainer(Trainer):
     """Cross-entropy of each row's class, or binary cross-entropy of every class where several may apply.
@@ -63,14 +65,8 @@ class ClassCollator:
     several: int | None = None
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        width = max(len(row["input_ids"]) for row in rows)
-        ids = torch.full((len(rows), width), self.pad)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for place, row in enumerate(rows):
-            length = len(row["input_ids"])
-            ids[place, :length] = torch.tensor(row["input_ids"])
-            mask[place, :length] = 1
-        return {"input_ids": ids, "attention_mask": mask, "targets": self._targets(rows)}
+        inputs = padded_inputs([row["input_ids"] for row in rows], self.pad)
+        return {**inputs, "targets": self._targets(rows)}
 
     def _targets(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         if self.several is None:

@@ -23,9 +23,10 @@ from trainables.stages.label_problems import (
     weight_problem,
     weights_of_setting,
 )
+from trainables.templates import NO_TEMPLATE, TemplateError
 from trainables.tokenization import batching
 from trainables.tokenization.encode import IGNORED, Encoded, encode, encode_prompt
-from trainables.tokenization.encoder_input import encode_whole
+from trainables.tokenization.encoder_input import encode_messages, reads_texts
 
 if TYPE_CHECKING:
     import transformers
@@ -138,8 +139,10 @@ class Classification(TrainingStage):
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
         """The row's messages, at most ``cutoff`` tokens, with a label on the token that the head reads."""
-        if tokenizer.chat_template is None:  # an encoder's
-            return encode_whole(tokenizer, [str(message["content"]) for message in row.prompt], cutoff)
+        if reads_texts(tokenizer):
+            return encode_messages(tokenizer, row.prompt, row.tools, cutoff)
+        if tokenizer.chat_template is None:
+            raise TemplateError(NO_TEMPLATE)
         *before, last = row.prompt
         if last["role"] == "assistant":
             calls = tuple(last.get("tool_calls", ()))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def masked_trainer(
     policy: Policy, tokens: Tokens, train: TrainConfig, share: float, arguments: dict[str, Any]
 ) -> StageTrainer:
-    """A trainer on the examples, of which a ``share`` of tokens is masked, others whenever one is drawn again."""
+    """A trainer on the examples, of which a ``share`` of tokens is masked anew each time an example is drawn."""
     from transformers import TrainingArguments
 
     from trainables.stages.masked_trainer import MaskedCollator, MaskedRows, MaskedTrainer

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 from transformers import Trainer
 
 from trainables.models.architecture.masked_positions import only_at
+from trainables.stages.step_loss import share_of_step
 from trainables.tokenization.encode import IGNORED
 from trainables.tokenization.masking import Masking, draws_before
+from trainables.tokenization.padding import padded, padded_inputs
 
 if TYPE_CHECKING:
     from trainables.tokenization.token_table import Tokens
@@ -41,11 +42,8 @@ class MaskedTrainer(Trainer):
         places = labels != IGNORED
         with only_at(self._transformers_model(model), places):
             outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-        counted = num_items_in_batch is not None  # over all workers, whose gradients are averaged
-        loss = functional.cross_entropy(outputs.logits[0].float(), labels[places], reduction="sum")
-        loss = loss / (num_items_in_batch if counted else places.sum())
-        if counted and self.args.average_tokens_across_devices:
-            loss = loss * self.accelerator.num_processes
+        summed = functional.cross_entropy(outputs.logits[0].float(), labels[places], reduction="sum")
+        loss = share_of_step(self, summed, places.sum(), num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
     def _transformers_model(self, model: Any) -> Any:
@@ -76,13 +74,5 @@ class MaskedCollator:
     pad: int
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        width = max(len(row["input_ids"]) for row in rows)
-        ids = torch.full((len(rows), width), self.pad)
-        labels = torch.full((len(rows), width), IGNORED)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for place, row in enumerate(rows):
-            length = len(row["input_ids"])
-            ids[place, :length] = torch.tensor(row["input_ids"])
-            labels[place, :length] = torch.tensor(row["labels"])
-            mask[place, :length] = 1
-        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        inputs = padded_inputs([row["input_ids"] for row in rows], self.pad)
+        return {**inputs, "labels": padded([row["labels"] for row in rows], IGNORED)}

@@ -18,6 +18,7 @@ from trainables.tokenization import masking, token_stream
 from trainables.tokenization.deferred_tokenizer import AnyTokenizer, loaded
 from trainables.tokenization.encode import IGNORED, Encoded, encode_text, has_start_token
 from trainables.tokenization.encoder_input import encode_pieces
+from trainables.tokenization.text_piece import TextPiece
 
 if TYPE_CHECKING:
     import transformers
@@ -109,6 +110,8 @@ class Pretrain(TrainingStage):
         Those of an encoder are between its own first and last token; which of the labelled tokens are masked is decided
         when the piece is drawn.
         """
+        if isinstance(row, TextPiece):
+            return [row.example]
         if self.is_masked:
             return encode_pieces(tokenizer, row.text, cutoff)
         start = tokenizer.bos_token_id if has_start_token(tokenizer) else tokenizer.eos_token_id
@@ -164,7 +167,7 @@ class Pretrain(TrainingStage):
         used = loaded(tokenizer)
         first = self.encode(used, row, cutoff)[0]
         text = first.input_ids[1:-1] if self.is_masked else first.input_ids[1:]
-        return Text(str(used.decode(text))), length
+        return TextPiece(str(used.decode(text)), first), length
 
     def _masked(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> MaskedScores:
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from trl import SFTTrainer
+
+from trainables.stages.step_loss import share_of_step
 
 
 class TokenLossTrainer(SFTTrainer):
@@ -28,13 +29,11 @@ class TokenLossTrainer(SFTTrainer):
         if self.aux_loss_enabled:
             inputs["output_router_logits"] = True
         outputs = model(**inputs)
-        labelled = outputs.label_mask.sum() if num_items_in_batch is None else num_items_in_batch
-        loss = -outputs.log_probs.sum() / torch.as_tensor(labelled).clamp(min=1)  # without a label: 0
-        counted = num_items_in_batch is not None  # over all workers, whose gradients are averaged
-        if counted and self.args.average_tokens_across_devices:
-            loss = loss * self.accelerator.num_processes
+        summed, labelled = -outputs.log_probs.sum(), outputs.label_mask.sum()
+        loss = share_of_step(self, summed, labelled, num_items_in_batch)
         if self.aux_loss_enabled:
             # A mean of this batch; what is counted is of all batches of the step.
+            counted = num_items_in_batch is not None
             batches = self.current_gradient_accumulation_steps if counted else 1
             loss = loss + self.router_aux_loss_coef * outputs.aux_loss / batches
         return (loss, outputs) if return_outputs else loss

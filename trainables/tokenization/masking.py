@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.15
 AS_MASK, AS_RANDOM = 0.8, 0.1
-# Of the generators, so that they draw others than those of the order of rows.
+# The second number of a generator's seed, so that masks and the order of rows are drawn independently.
 TRAINING, SCORING = 4, 5
 
 

@@ -36,6 +36,7 @@ from trainables.models.precision import Dtypes, choose_dtypes
 from trainables.stages.base import Task
 from trainables.storage.files import file_state, sha256
 from trainables.templates.control_tokens import end_tokens
+from trainables.tokenization.encoder_input import reads_texts
 from trainables.training import fsdp
 from trainables.training.policy import Policy, default_device
 from trainables.trial.config import TrialConfig
@@ -138,9 +139,9 @@ def with_distinct_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedToken
 
     transformers (``GenericForSequenceClassification.forward``) reads a reward at the last token whose id is not the
     padding's. With the end of sequence as padding, that would skip the end of the answer. An encoder's tokenizer has a
-    padding token, and no chat template.
+    padding token, and no chat template. Raises ``TemplateError`` for another tokenizer without a template.
     """
-    if tokenizer.chat_template is None:
+    if reads_texts(tokenizer):
         return tokenizer
     text = templates.render(tokenizer, ANSWERED, add_generation_prompt=False)
     ends = {tokenizer.eos_token_id, tokenizer(text, add_special_tokens=False)["input_ids"][-1]}

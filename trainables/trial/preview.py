@@ -20,6 +20,7 @@ from trainables.system import machine
 from trainables.system.wording import counted
 from trainables.tokenization import batching
 from trainables.tokenization.encode import IGNORED, Encoded
+from trainables.tokenization.encoder_input import TEXTS_ALONE
 from trainables.tokenization.rendered_conversation import NO_PLACE
 from trainables.trial.config import TrialConfig
 from trainables.trial.known_tokenizer import deferred_tokenizer
@@ -102,13 +103,14 @@ class RowRemark:
     """What is true of the tokens of some rows, as a sentence with their number and the first places.
 
     ``nothing_left``: no training row is left. ``held_out``: the rows are of ``data.eval``. ``no_place``: the chat
-    template has no place for tools, calls or results of theirs.
+    template has no place for tools, calls or results of theirs. ``texts_alone``: neither has an encoder.
     """
 
     text: str
     nothing_left: bool = False
     held_out: bool = False
     no_place: bool = False
+    texts_alone: bool = False
 
 
 def row_remarks(config: TrialConfig, rows: loading.Data) -> list[RowRemark]:
@@ -147,7 +149,8 @@ def _remarks_on(group: Sequence[tuple[Sequence[Any], Tokens]], held_out: bool) -
         RowRemark(
             _remark_text(remark, counts[remark], total, places),
             held_out=held_out,
-            no_place=remark.startswith(NO_PLACE),
+            no_place=remark.startswith((NO_PLACE, TEXTS_ALONE)),
+            texts_alone=remark.startswith(TEXTS_ALONE),
         )
         for remark, places in found.items()
     ]

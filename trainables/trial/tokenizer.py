@@ -15,6 +15,7 @@ from trainables import templates
 from trainables.models import locate
 from trainables.models.architecture.model_classes import is_encoder
 from trainables.models.folder import ModelError, read_json
+from trainables.tokenization.encoder_input import mark_as_encoder_of_texts
 from trainables.trial.config import TrialConfig
 
 
@@ -27,15 +28,17 @@ def load_tokenizer(
     arguments: str = "{}",
     default_system: str | None = None,
     tool_format: str | None = None,
+    encoder: bool | None = None,
 ) -> PreTrainedTokenizerBase:
     """The model's tokenizer with a chat template, its own or a named one.
 
     ``settings``: ``DataConfig.template_settings``, and ``arguments`` its ``template_arguments`` as JSON, which are
     noted in the template. ``default_system`` and ``tool_format`` are those of ``DataConfig``.
+    ``encoder``: whether the model is one; ``None`` where the folder's config.json says it.
 
     It pads with the end of sequence if it has no padding token. That of an encoder has no chat template, as the model
-    reads texts as they are. Cached, as a warm worker keeps encoded rows by
-    tokenizer from trial to trial. Raises ``ModelError`` for a tokenizer that can't be read, and ``TemplateError``.
+    reads texts as they are. Cached, as a warm worker keeps encoded rows by tokenizer from trial to trial. Raises
+    ``ModelError`` for a tokenizer that can't be read, and ``TemplateError``.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -45,8 +48,8 @@ def load_tokenizer(
         raise ModelError(
             f"{folder}: its tokenizer can't be read ({type(error).__name__}: {error}); is the model complete?"
         ) from error
-    if reads_texts(folder):
-        tokenizer.chat_template = None
+    if is_encoder_folder(folder) if encoder is None else encoder:
+        mark_as_encoder_of_texts(tokenizer)
     elif template is not None:
         templates.apply(tokenizer, template)
     templates.apply_settings(tokenizer, dict(settings), json.loads(arguments), default_system, tool_format)
@@ -55,7 +58,7 @@ def load_tokenizer(
     return tokenizer
 
 
-def reads_texts(folder: Path) -> bool:
+def is_encoder_folder(folder: Path) -> bool:
     """Whether a folder's model is an encoder, which reads texts as they are; ``False`` in that of an adapter."""
     return (folder / "config.json").is_file() and is_encoder(read_json(folder / "config.json"))
 

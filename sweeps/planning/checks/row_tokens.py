@@ -19,6 +19,7 @@ TOOL_ADVICE = (
     "data.template: chatml has one, data.tool_format: qwen writes tools in the system text and calls in the answer's, "
     "and data.tool_format: omit goes on without them"
 )
+ENCODER_ADVICE = "data.tool_format: omit goes on without them"
 
 
 def row_token_problems(
@@ -66,7 +67,8 @@ def _problems(draft: Draft, config: TrialConfig, data: Data, tools_need_place: b
         for remark in row_remarks(config, data):
             about_template = remark.nothing_left or (remark.no_place and tools_need_place and not accepted)
             setting = ("data", "template" if about_template else "eval" if remark.held_out else "train")
-            text = f"{remark.text}; {TOOL_ADVICE}" if remark.no_place and not accepted else remark.text
+            advice = ENCODER_ADVICE if remark.texts_alone else TOOL_ADVICE
+            text = f"{remark.text}; {advice}" if remark.no_place and not accepted else remark.text
             yield draft.problem(setting, text, error=config.data.strict or about_template)
     except TemplateArgumentError as error:
         yield draft.problem(("data", error.setting), str(error))

@@ -10,6 +10,7 @@ import pytest
 from tests.helpers.specs import ONE, SPEC, plan, problems
 from tests.helpers.tiny_encoders import make_encoder
 from tests.helpers.tiny_model import make_model
+from trainables.models.architecture.model_classes import READS_PADDING, class_problem
 
 LORA = "  - {kind: lora, rank: 4}\n"
 ENCODER = SPEC.replace(ONE, LORA).replace("train: rows", "cutoff: 64, train: rows")
@@ -92,6 +93,46 @@ def test_masked_tokens_of_a_decoder_are_refused(folder: Path) -> None:
 def test_what_an_encoder_cannot_have_is_refused(folder: Path, old: str, new: str, error: str) -> None:
     assert old in MLM
     assert any(error in each for each in problems(folder, MLM.replace(old, new)))
+
+
+def test_tools_that_an_encoder_does_not_read_are_refused_or_left_out(folder: Path) -> None:
+    tool = {
+        "type": "function",
+        "function": {"name": "set_alarm", "parameters": {"type": "object", "properties": {}}},
+    }
+    call = {"type": "function", "function": {"name": "set_alarm", "arguments": {}}}
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"set alarm {n}"},
+                {"role": "assistant", "content": "", "tool_calls": [call]},
+                {"role": "tool", "content": "done"},
+                {"role": "user", "content": "and another"},
+            ],
+            "tools": [tool],
+            "label": ("hot", "cold")[n % 2],
+        }
+        for n in range(60)
+    ]
+    (folder / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    found = problems(folder, LABELS)
+    omitted = plan(folder, LABELS.replace("cutoff: 64", "cutoff: 64, tool_format: omit"))
+
+    assert any(
+        "an encoder reads the texts of messages alone, without their tools and calls of tools" in each
+        and each.endswith("data.tool_format: omit goes on without them")
+        for each in found
+    )
+    assert not omitted.errors
+
+
+@pytest.mark.parametrize("kind", sorted(READS_PADDING))
+def test_an_encoder_that_reads_padding_is_refused_by_its_type(kind: str) -> None:
+    for labels in (False, True):
+        problem = class_problem({"model_type": kind}, "pretrain", ("encoder",), labels)
+        assert problem is not None
+        assert "when padding follows it" in problem
 
 
 def test_a_stage_on_answers_cannot_continue_from_masked_tokens(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 from typer.testing import CliRunner
 
 from sweeps.cli import app
@@ -92,10 +92,14 @@ def test_results_that_depend_on_contents_get_a_plausible_one() -> None:
             torch.empty(6, 4), torch.empty(2, 4, 8), offs=torch.tensor([2, 6], dtype=torch.int32)
         )
         assert product.shape == (6, 8)
-        # Flags are taken to choose all, as they do of the places of a few weights in a matrix.
+    # Flags are taken to choose all where that is asked for, as they do of the places of a few weights in a matrix.
+    with FakeTensorMode(), LiveBytes(flags_choose_all=True):
         places = torch.empty(2, 3, dtype=torch.long)
         assert places[:, places[0] < 5].shape == (2, 3)
         assert torch.empty(3)[places[1] < 5].shape == (3,)
+    # Of experts' flags nobody knows how many are chosen.
+    with FakeTensorMode(), LiveBytes(), pytest.raises(DynamicOutputShapeException):
+        _ = torch.empty(3)[torch.ones(3, dtype=torch.bool)]
 
 
 # Layers

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
+from safetensors.torch import load_file
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
 from tests.helpers.tiny_encoders import ENCODERS, make_encoder
 from tests.helpers.trials import METHODS, ScriptedControl, curve, make_config, make_policy, make_trainer, run
 from tests.trainables.runner.test_stages_and_methods import scored_again
 from trainables.data import loading
 from trainables.data.embedded.command_kinds import KINDS
-from trainables.data.rows import Text
+from trainables.data.rows import Classified, Text
 from trainables.memory.measuring_process import MeasuringProcess
+from trainables.methods.lora_targets import peft_task
 from trainables.models.architecture.text_head import encoder_head, text_head
+from trainables.templates import TemplateError
 from trainables.tokenization.encode import IGNORED
 from trainables.trial.config import TrialConfig
+from trainables.trial.loading import with_distinct_padding
+from trainables.trial.tokenizer import load_tokenizer
 
 LABELS = sorted(set(KINDS.values()))
 STAGES: dict[str, dict[str, Any]] = {
@@ -27,10 +38,14 @@ STAGES: dict[str, dict[str, Any]] = {
 }
 DATA = {"mlm": "commands", "classification": "command-kinds"}
 QUICK = {("bert", "mlm", "lora"), ("modernbert", "classification", "full")}
-CELLS = [
-    pytest.param(*cell, marks=() if cell in QUICK else pytest.mark.slow)
-    for cell in [(kind, stage, method) for kind in ENCODERS for stage in STAGES for method in METHODS]
-]
+OTHERS: dict[str, dict[str, Any]] = {
+    "lisa": {"kind": "lisa", "layers": 1, "every": 2},
+    "badam": {"kind": "badam", "every": 2},
+    **{name: {"kind": "peft", "type": name} for name in ("ia3", "loha", "oft", "vera")},
+}
+EVERY = [(kind, stage, method) for kind in ENCODERS for stage in STAGES for method in METHODS]
+EVERY += [("bert", stage, method) for stage in STAGES for method in OTHERS]
+CELLS = [pytest.param(*cell, marks=() if cell in QUICK else pytest.mark.slow) for cell in EVERY]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +63,7 @@ def encoder_config(model: Path, stage: str, method: Any, **leaves: Any) -> Trial
 def test_every_method_trains_an_encoder_resumes_exactly_and_saves_what_it_was_scored_as(
     encoders: dict[str, Path], tmp_path: Path, kind: str, stage: str, method: str
 ) -> None:
-    config = encoder_config(encoders[kind], stage, method)
+    config = encoder_config(encoders[kind], stage, OTHERS.get(method, method))
 
     done = run(config, tmp_path / "whole")
     run(config, tmp_path / "resumed", control=ScriptedControl(interrupt_at=2))
@@ -80,6 +95,28 @@ def test_the_loss_of_a_step_is_plain_transformers_loss_of_the_masked_tokens(
         expected = plain(**batch).loss
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     assert (batch["labels"] != IGNORED).sum() > 4
+
+
+def test_a_step_of_masked_tokens_is_the_same_in_one_batch_and_in_two(
+    encoders: dict[str, Path], tmp_path: Path
+) -> None:
+    """Rows are of unequal length, so that a mean of the batches' means would be another. ModernBERT has no dropout."""
+    whole, halves = (
+        encoder_config(encoders["modernbert"], "mlm", "full", precision="fp32", steps=2, **sizes)
+        for sizes in ({"batch_size": 4}, {"batch_size": 2, "gradient_accumulation": 2})
+    )
+    for config in (whole, halves):
+        run(config, tmp_path)
+
+    for name in ("train_loss", "grad_norm"):
+        expected = [value for _, value in curve(whole, tmp_path, name)]
+        assert [value for _, value in curve(halves, tmp_path, name)] == pytest.approx(expected, rel=1e-4)
+    one, other = (
+        load_file(tmp_path / "trials" / config.trial_id() / "model" / "model.safetensors")
+        for config in (whole, halves)
+    )
+    for name, weights in one.items():
+        assert (other[name] - weights).norm() <= 5e-3 * weights.norm(), name
 
 
 def test_rows_are_masked_otherwise_in_each_epoch_and_scored_alike_in_any_batch(
@@ -119,6 +156,27 @@ def test_the_whole_head_for_labels_trains_with_an_adapter_and_with_no_layer(
         adapted = {each for each in trained if ".lora_" in each}
         assert bool(adapted) == (method["kind"] == "lora")
         assert all(".layers." in each or ".layer." in each for each in adapted)
+
+
+def test_a_decoder_without_a_chat_template_is_no_encoder(tiny_model: Path) -> None:
+    config = make_config(tiny_model, "commands", stage=dict(STAGES["classification"]))
+    tokenizer = copy.deepcopy(load_tokenizer(tiny_model))
+    tokenizer.chat_template = None
+    row = Classified(({"role": "user", "content": "set an alarm"},), (LABELS[0],))
+
+    with pytest.raises(TemplateError, match="no chat template"):
+        config.stage.encode(tokenizer, row, 64)
+    with pytest.raises(TemplateError, match="template"):
+        with_distinct_padding(tokenizer)
+
+
+@pytest.mark.parametrize("kind", ["xlm", "flaubert"])
+def test_an_encoder_is_known_by_its_config_where_its_class_has_another_name(kind: str) -> None:
+    config = CONFIG_MAPPING[kind](vocab_size=40, emb_dim=8, n_layers=1, n_heads=2)
+    model = AutoModelForMaskedLM.from_config(config)
+
+    assert list(encoder_head(model)) == ["pred_layer"]
+    assert (text_head(model), peft_task(model)) == ({}, None)
 
 
 @pytest.mark.parametrize("kind", ENCODERS)

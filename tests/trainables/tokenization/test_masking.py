@@ -9,6 +9,8 @@ import pytest
 
 from tests.helpers.tiny_encoders import ENCODERS, encoder_tokenizer
 from tests.helpers.tiny_model import make_tokenizer
+from trainables.data.rows import Text
+from trainables.stages import Pretrain
 from trainables.templates import TemplateError
 from trainables.tokenization.encode import IGNORED, Encoded
 from trainables.tokenization.encoder_input import encode_pieces, encode_whole
@@ -118,4 +120,19 @@ def test_the_messages_of_a_conversation_are_read_one_behind_the_other() -> None:
     (whole,) = encode_whole(tokenizer, ["set an alarm", "for 4 pm"], 64)
 
     assert whole.input_ids == tokenizer("set an alarm", "for 4 pm")["input_ids"]
+    assert encode_whole(tokenizer, ["set an alarm", "", "for 4 pm"], 64) == [whole]
     assert encode_whole(tokenizer, [""], 64) == []
+
+
+@pytest.mark.parametrize("objective", ["causal", "mlm"])
+def test_the_longest_piece_of_a_text_is_measured_with_its_own_tokens(objective: str) -> None:
+    """Decoded, an unknown word and a written control token would be encoded as several tokens."""
+    tokenizer = encoder_tokenizer("bert") if objective == "mlm" else make_tokenizer()
+    stage = Pretrain.model_validate({"objective": objective})
+    rows = [Text("set ☃ the alarm [UNK] to 漢 for 4 pm " * 9), Text("call mum")]
+
+    row, length = stage.longest_row(tokenizer, rows, 24)
+
+    tokens = stage.tokens(tokenizer, [row] * 3, 24)
+    assert tokens.lengths.tolist() == [24] * 3 == [length.tokens] * 3
+    assert tokens[0].input_ids == stage.tokens(tokenizer, rows, 24)[0].input_ids

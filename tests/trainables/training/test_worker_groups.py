@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import load_file
 from torch import Tensor, equal
 
+from tests.helpers.tiny_encoders import make_encoder
 from tests.helpers.trials import curve, make_config, run
 from tests.helpers.worker_groups import (
     SMALL,
@@ -123,6 +124,16 @@ def computed(run: Path, config: TrialConfig) -> dict[str, Any]:
 @pytest.mark.timeout(1800)
 def test_two_workers_train_as_one_does_with_any_number_of_batches(tiny_model: Path, tmp_path: Path) -> None:
     configs = [worker_config(tiny_model, *cell) for cell in REST]
+    train_together(tmp_path, [job(config, tmp_path / "two") for config in configs])
+    for config in configs:
+        trains_as_one_does(config, tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_two_workers_train_masked_tokens_as_one_does(tmp_path: Path) -> None:
+    """With ModernBERT, which has no dropout: the workers' batches have unequal numbers of masked tokens."""
+    model = make_encoder(tmp_path / "model", "modernbert")
+    configs = [worker_config(model, "mlm", "full", length, cutoff=64) for length in LENGTHS]
     train_together(tmp_path, [job(config, tmp_path / "two") for config in configs])
     for config in configs:
         trains_as_one_does(config, tmp_path / "two", tmp_path / "one")

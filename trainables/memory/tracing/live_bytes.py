@@ -19,13 +19,16 @@ class LiveBytes(TorchDispatchMode):
 
     ``peak``: the largest ``live`` since :meth:`restart_peak`. ``names``: of the operations that have run. Enter it
     inside of a ``FakeTensorMode``: operations whose results depend on contents get a plausible one here.
+    ``flags_choose_all``: flags that index are taken to choose all that they are of. Without it such an index can't be
+    traced, as the flags of experts, for instance, choose a part.
     """
 
-    def __init__(self, held: Iterable[Tensor] = ()) -> None:
+    def __init__(self, held: Iterable[Tensor] = (), flags_choose_all: bool = False) -> None:
         super().__init__()
         self.live = self.peak = 0
         self.names: list[str] = []
         self._sizes: dict[int, int] = {}
+        self._results = {**RESULTS, aten.index.Tensor: _indexed} if flags_choose_all else RESULTS
         self._experts = 1  # that were asked for last
         self._untrue: set[int] = set()  # ids of storages of flags of which none is true
         for tensor in held:
@@ -57,7 +60,7 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.names.append(func.overloadpacket.__name__)
-        known = self._places if func is aten.nonzero.default else RESULTS.get(func, func)
+        known = self._places if func is aten.nonzero.default else self._results.get(func, func)
         result = known(*args, **(kwargs or {}))
         if func in ODD_VALUES or (func is aten.any.default and self._is_untrue(args[0])):
             self._untrue.add(result.untyped_storage()._cdata)
@@ -116,7 +119,6 @@ ODD_VALUES = {aten.isinf.default, aten.isnan.default}
 # Operations that can't run on fake tensors, and what stands for them.
 RESULTS: dict[Any, Callable[..., Any]] = {
     aten._grouped_mm.default: _grouped_product,
-    aten.index.Tensor: _indexed,
     aten._local_scalar_dense.default: _number,
     aten.sparse_mask.default: _masked,
 }

@@ -25,6 +25,9 @@ from trainables.memory.tracing.stand_ins import HeadGradient, MarkedLayer
 from trainables.memory.tracing.weights import shared_weights, trained_tensors, weight_sizes
 from trainables.models.precision import choose_dtypes
 
+# PEFT's types of adapters that index the places of a few weights by flags, all of which are true but for rounding.
+CHOSEN_BY_FLAGS = frozenset({"waveft"})
+
 
 def trace(case: TracedCase) -> Trace:
     """Traces some layers of each kind; where they can't run alone, all layers.
@@ -100,7 +103,8 @@ class _Pass:
         casting: Any = torch.autocast("cpu", dtype=autocast) if autocast else contextlib.nullcontext()
         with FakeTensorMode(allow_non_fake_inputs=True):
             without_contents(fake.policy)
-            made = cls(fake, LiveBytes([*fake.policy.parameters(), *fake.policy.buffers()]))
+            held = [*fake.policy.parameters(), *fake.policy.buffers()]
+            made = cls(fake, LiveBytes(held, case.method.get("type") in CHOSEN_BY_FLAGS))
             marked = [
                 MarkedLayer(m, made._before(number), made._after(number))
                 for number, m in enumerate(fake.layers)

@@ -1,4 +1,4 @@
-"""The logits of a model that predicts masked tokens, at some positions alone: its head is wide, and most have no mask."""
+"""The logits of a model that predicts masked tokens, at some positions alone: its head is wide, and few have a mask."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ def require_own_positions(causal: Any) -> None:
         alone = causal(input_ids=ids).logits[0]
     if not close(alone, own, OTHER_WAY, causal.dtype):
         raise ModelError(
-            f"the head of {type(causal).__name__} reads more than the hidden state of the token that it predicts, which "
-            "objective: mlm can't train"
+            f"the head of {type(causal).__name__} reads more than the hidden state of the token that it predicts, "
+            "which objective: mlm can't train"
         )

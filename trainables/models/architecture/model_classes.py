@@ -18,6 +18,9 @@ from trainables.storage import cache, files
 VERSION = 3  # of what is kept
 ALL_ATTENTION = frozenset(("eager", "sdpa", *FLASH))
 FLASH_HEAD = 256  # FlashAttention's largest size of a head
+# Encoders whose outputs for a row change with the padding behind it, which their convolutions, Fourier transforms,
+# pooling or landmarks read; ``forward_probe.require_padding`` finds others when they are loaded.
+READS_PADDING = frozenset({"convbert", "fnet", "funnel", "nystromformer", "yoso"})
 
 
 ModelKind = Literal["decoder", "encoder"]
@@ -60,8 +63,8 @@ def class_problem(
         return _encoder_problem(kind, classes, stage, trained, labels)
     if "decoder" not in trained:
         return (
-            f"{kind} is not an encoder that predicts masked tokens, as objective: mlm trains (BERT, RoBERTa, ModernBERT "
-            "and the like); leave objective out to train it on the next token"
+            f"{kind} is not an encoder that predicts masked tokens, as objective: mlm trains (BERT, RoBERTa, "
+            "ModernBERT and the like); leave objective out to train it on the next token"
         )
     if not classes.causal:
         return f"transformers has no class that predicts the next token for models of type {kind}"
@@ -87,6 +90,11 @@ def _encoder_problem(
         return (
             f"{kind} is an encoder (is_decoder is not set), and {stage} trains decoders that predict the next token; "
             "encoders are trained by pretrain with objective: mlm, and by classification"
+        )
+    if kind in READS_PADDING:
+        return (
+            f"{kind} gives other outputs for a row when padding follows it, so rows of different lengths can't share a "
+            "batch"
         )
     if labels and not classes.classifies:
         return f"transformers has no class with a head for labels for models of type {kind}"
@@ -122,8 +130,8 @@ class _Classes:
 
     ``causal``, ``masked``: whether there is a class that predicts next tokens, or masked ones; ``classifies``: whether
     one gives a text labels. ``attention``: what the causal class implements, or the masked one where there is no other.
-    ``lost_text_part``: the type of the text config that the causal class of a type of images
-    or sounds takes instead of the whole, if no causal class loads that type.
+    ``lost_text_part``: the type of the text config that the causal class of a type of images or sounds takes instead of
+    the whole, if no causal class loads that type.
     """
 
     causal: bool

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trainables.models.architecture.model_classes import is_encoder
+
 if TYPE_CHECKING:
     from torch import nn
 
-# Classes of transformers that have a head on an encoder, by how their names end.
+# Classes of transformers that have a head on an encoder, by how most of their names end.
 ENCODER_CLASSES = ("ForMaskedLM", "ForSequenceClassification")
 
 
@@ -30,9 +32,14 @@ def encoder_head(model: Any) -> dict[str, nn.Module]:
     ['classifier', 'bert.pooler']
     """
     base = model.base_model
-    if base is model or hasattr(model, "score") or not type(model).__name__.endswith(ENCODER_CLASSES):
+    if base is model or hasattr(model, "score") or not _is_encoder(model):
         return {}
     found = {name: child for name, child in model.named_children() if child is not base}
     if (pooler := getattr(base, "pooler", None)) is not None:
         found[f"{model.base_model_prefix}.pooler"] = pooler
     return {name: module for name, module in found.items() if any(True for _ in module.parameters())}
+
+
+def _is_encoder(model: Any) -> bool:
+    """By the name of its class, which may be of its own code, or by its config: XLM's is ``XLMWithLMHeadModel``."""
+    return type(model).__name__.endswith(ENCODER_CLASSES) or is_encoder(model.config.to_dict())
