@@ -52,11 +52,8 @@ PAGES_FILE = "tracking.json"  # of trackers' pages that show a run
 NOTHING_TO_START_FROM = "it continues from the best trial of"
 
 
-WITHIN_ONE = (
-    "auc",
-    "macro_f1",
-    "pair_accuracy",
-)  # qualities between 0 and 1 whose unit is not a share of rows
+# Qualities between 0 and 1 whose unit is not a share of rows.
+WITHIN_ONE = ("auc", "macro_f1", "pair_accuracy")
 OBJECTIVE_IS_LOSS = ("sft",)  # stages whose objective is minus the loss that they train by
 # In a curve: minus the mean training loss that trials are compared by.
 TRAINING_OBJECTIVE = "training_objective"
