@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from sweeps.commands.model_options import served_results
-from sweeps.serving.api_error import ApiError
 from sweeps.serving.classification import ClassifyRequest, classify_response
-from sweeps.serving.replica import Api
 from tests.helpers.trials import make_config, run
 from trainables import results
 from trainables.data.embedded.command_kinds import KINDS
 from trainables.inference.classify import classify
 from trainables.inference.model_pool import LoadedModel, ModelPool
-from trainables.inference.result import Result
 from trainables.models.folder import ModelError
-from trainables.stages import Pretrain
 
 LABELS = sorted(set(KINDS.values()))
 
@@ -47,17 +41,6 @@ def classifier(trained: Path) -> LoadedModel:
 def test_a_reward_model_is_not_served(trained: Path) -> None:
     with pytest.raises(ModelError, match="is a reward model"):
         served_results([f"{trained}:reward-lora"], lambda run: [], None, None)
-
-
-def test_a_model_that_generates_no_text_is_refused_for_what_it_is(classifier: LoadedModel) -> None:
-    masked = replace(
-        classifier,
-        result=Result("m", classifier.result.config.model_copy(update={"stage": Pretrain(objective="mlm")})),
-    )
-    for loaded, what in ((classifier, "is a classifier"), (masked, "predicts masked tokens")):
-        replica = SimpleNamespace(_model=lambda name, loaded=loaded: loaded)
-        with pytest.raises(ApiError, match=what):
-            Api.func_or_class._generator(replica, "m")
 
 
 def test_texts_and_a_conversation_get_the_labels_that_the_trial_gave_them(
