@@ -16,6 +16,7 @@ from torch import Tensor
 from trainables.export import (
     gguf,
     license,
+    loading_example,
     merge_effect,
     model_card,
     ollama,
@@ -56,7 +57,11 @@ def export(
     with output_folder.new_output_folder(out, options.force, needed, sources) as folder:
         write = _export_adapter if options.adapter else _export_whole_model
         exported = write(result, options, folder, log)
-        notes = (*exported.notes, NO_REWARD_CLASS) if model_card.reward_class_code(result) else exported.notes
+        notes = (
+            (*exported.notes, NO_REWARD_CLASS)
+            if loading_example.reward_class_code(result)
+            else exported.notes
+        )
         exported = replace(exported, bytes=files.folder_bytes(folder), notes=notes)
         model_card.render(result, exported, interval).save(folder / model_card.NAME)
     return replace(exported, folder=out.expanduser().resolve())

@@ -14,14 +14,13 @@ from huggingface_hub import ModelCard, ModelCardData
 from trainables import results
 from trainables.data.errors import DataError
 from trainables.evaluation import trial_rows
-from trainables.export import check_tables, license, merge_verdict
+from trainables.export import check_tables, license, loading_example, merge_verdict
 from trainables.export.markdown import escaped, inline_code, table
 from trainables.export.public_settings import dataset_hub_id, public_data_name, public_settings
 from trainables.inference.result import Result
 from trainables.results import Record
 from trainables.system import provenance, redaction
 from trainables.system.byte_sizes import gib
-from trainables.trial.tokenizer import is_encoder_folder
 
 if TYPE_CHECKING:
     from trainables.export.exported import Exported
@@ -30,31 +29,6 @@ ShareInterval = Callable[[float, int], tuple[float, float]]  # (share, number of
 NAME = "README.md"
 PEAKS = {"peak_load_bytes": "loading", "peak_train_bytes": "training", "peak_eval_bytes": "scoring"}
 UNKNOWN_LICENSE = "see-the-base-model"
-GENERATION_EXAMPLE = (
-    'messages = [{"role": "user", "content": "..."}]',
-    "inputs = tokenizer.apply_chat_template(",
-    '    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True',
-    ")",
-    "answer = model.generate(**inputs, max_new_tokens=256)",
-    'print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
-)
-TEXT_INPUTS = 'inputs = tokenizer("...", return_tensors="pt")'
-MASKED_EXAMPLE = (
-    TEXT_INPUTS.replace("...", "The sky is {tokenizer.mask_token}.").replace("tokenizer(", "tokenizer(f"),
-    "logits = model(**inputs).logits[0]  # (tokens, vocabulary)",
-    'place = inputs["input_ids"][0].tolist().index(tokenizer.mask_token_id)',
-    "print(tokenizer.decode([int(logits[place].argmax())]))",
-)
-# A classifier reads the place where a language model would begin its answer.
-CLASSIFICATION_EXAMPLE = (
-    *GENERATION_EXAMPLE[:4],
-    "logits = model(**inputs).logits[0]",
-    "print(model.config.id2label[int(logits.argmax())])",
-)
-SEVERAL_EXAMPLE = (
-    *CLASSIFICATION_EXAMPLE[:-1],
-    "print([model.config.id2label[n] for n, logit in enumerate(logits.tolist()) if logit > 0])",
-)
 
 
 def render(result: Result, exported: Exported, interval: ShareInterval) -> ModelCard:
@@ -68,7 +42,7 @@ def render(result: Result, exported: Exported, interval: ShareInterval) -> Model
         *_scores(result, interval),
         *_memory(result.record),
         *_checks(exported),
-        *_usage(result, exported),
+        *loading_example.lines(result, exported),
         "## Licence",
         "",
         f"That of the base model: {licence}." if licence else "See the base model.",
@@ -230,71 +204,10 @@ def _checks(exported: Exported) -> Iterator[str]:
         yield from (*(f"- {escaped(note)}" for note in exported.notes), "")
 
 
-def _usage(result: Result, exported: Exported) -> Iterator[str]:
-    yield from ("## Loading it", "", "```python")
-    remote = ", trust_remote_code=True" if result.config.model.runs_remote_code else ""
-    loader = _loader(result)
-    if exported.dtype is None and result.predicts_masked:
-        # PEFT has no class of its own for it.
-        yield from _masked_adapter_loading(result, remote)
-        return
-    if exported.dtype is None:
-        loader = f"AutoPeft{loader.removeprefix('Auto')}"
-        yield from (f"from peft import {loader}", "from transformers import AutoTokenizer")
-    else:
-        yield f"from transformers import {loader}, AutoTokenizer"
-    yield from (*reward_class_code(result), "")
-    yield from (
-        f'model = {loader}.from_pretrained("FOLDER", dtype="auto"{remote})',
-        f'tokenizer = AutoTokenizer.from_pretrained("FOLDER"{remote})',
-    )
-    if result.generates_text:
-        yield from GENERATION_EXAMPLE
-    elif result.predicts_masked:
-        yield from MASKED_EXAMPLE
-    elif result.classifies:
-        several = getattr(result.config.stage, "multi_label", False)
-        example = SEVERAL_EXAMPLE if several else CLASSIFICATION_EXAMPLE
-        # An encoder reads texts without a chat template.
-        yield from (TEXT_INPUTS, *example[4:]) if is_encoder_folder(result.folder()) else example
-    yield from ("```", "")
-
-
 def _pipeline(result: Result) -> str:
     if result.predicts_masked:
         return "fill-mask"
     return "text-generation" if result.generates_text else "text-classification"
-
-
-def _loader(result: Result) -> str:
-    if result.predicts_masked:
-        return "AutoModelForMaskedLM"
-    return "AutoModelForCausalLM" if result.generates_text else "AutoModelForSequenceClassification"
-
-
-def _masked_adapter_loading(result: Result, remote: str) -> Iterator[str]:
-    base = license.public_name(result.config.model)
-    yield from (
-        "from peft import PeftModel",
-        "from transformers import AutoModelForMaskedLM, AutoTokenizer",
-        "",
-        f'base = AutoModelForMaskedLM.from_pretrained("{base}", dtype="auto"{remote})',
-        'model = PeftModel.from_pretrained(base, "FOLDER")',
-        f'tokenizer = AutoTokenizer.from_pretrained("FOLDER"{remote})',
-        *MASKED_EXAMPLE,
-        "```",
-        "",
-    )
-
-
-def reward_class_code(result: Result) -> list[str]:
-    """The lines that a reward model needs before transformers can load it; none for most families."""
-    if result.predicts_tokens:
-        return []
-    from trainables.models.architecture.reward_model import loading_code
-    from trainables.trial.loading import model_config
-
-    return loading_code(model_config(result.config.model, result.folder(), result.config.data.cutoff))
 
 
 def _packages(record: Record | None) -> Iterator[str]:

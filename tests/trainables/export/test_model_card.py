@@ -13,11 +13,13 @@ from ruamel.yaml import YAML
 
 from reports.statistics.intervals import wilson
 from tests.helpers.exports import export_successfully
+from tests.helpers.tiny_encoders import encoder_tokenizer, make_encoder
+from tests.helpers.trials import make_config
 from trainables import results
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
 from trainables.config.train import TrainConfig
-from trainables.export import check_tables, license, markdown, model_card
+from trainables.export import check_tables, license, loading_example, markdown, model_card
 from trainables.export.exported import Exported
 from trainables.export.merge_effect import ScoreChange
 from trainables.export.public_settings import dataset_hub_id, public_data_name, public_settings
@@ -94,6 +96,20 @@ def test_names_of_metrics_are_plain_in_the_terminal_and_escaped_in_the_card(tmp_
     (table,) = check_tables.check_tables(made)
     assert table.rows == (("exact_match", "0.5", "0.25", "-0.25"),)
     assert r"| exact\_match | 0.5 | 0.25 | -0.25 |" in list(model_card._checks(made))
+
+
+def test_the_example_of_an_encoder_classifier_cuts_texts_as_the_trial_did(tmp_path: Path) -> None:
+    folder = make_encoder(tmp_path / "encoder", "bert")
+    stage = {"kind": "classification", "labels": ["a", "b"], "multi_label": False}
+    config = make_config(folder, "command-kinds", None, stage=stage, cutoff=24)
+
+    code = list(loading_example.lines(Result("base", config), Exported(tmp_path, 0, "float32")))
+
+    (line,) = (line for line in code if line.startswith("inputs = "))
+    names = {"tokenizer": encoder_tokenizer("bert")}
+    exec(line.replace("...", "a word " * 40), names)
+    assert names["inputs"]["input_ids"].shape == (1, 24)
+    assert "from transformers import AutoModelForSequenceClassification, AutoTokenizer" in code
 
 
 def test_the_card_has_intervals_of_shares_and_peaks_of_memory(lora: str) -> None:
