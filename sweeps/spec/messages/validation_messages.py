@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -15,6 +15,8 @@ from sweeps.spec.domain_parser import Domain, Log, Uniform
 from sweeps.spec.foreign_keys import FOREIGN_KEYS, foreign_value
 from sweeps.spec.key_path import KeyPath
 from sweeps.spec.messages.advice import domain_advice, list_advice, value_advice
+from sweeps.spec.messages.allowed_values import config_classes, describe_allowed
+from sweeps.spec.messages.list_entries import entry_message, entry_node
 from sweeps.spec.problems import Problem, format_value, reads_as_other, refusal, unknown_key_message
 from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, CellPath, Leaf, Node, node_at
@@ -40,7 +42,6 @@ EXAMPLES = {
     "stage.reward": "commands",
 }
 OFF = ("none", "no", "false", "disabled")
-TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", dict: "a mapping"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class ErrorTranslator:
                 continue
             seen.add(site.path)
             what = self._message(site, dict(details), space or {})
-            yield site.path, self.source.problem(origin_of(node, site.path), what)
+            yield site.path, self.source.problem(site.origin or origin_of(node, site.path), what)
 
     def unknown_key(self, owner: type[BaseModel], key: str) -> str:
         """The message for a key that ``owner`` does not have."""
@@ -94,6 +95,8 @@ class ErrorTranslator:
         kind = details["type"]
         if kind == "value_error":  # raised by a validator of ours, in our words
             return message_of(details["ctx"]["error"])
+        if site.origin and (what := entry_message(site, kind, details["input"])):
+            return what
         if kind == "extra_forbidden":
             return self.unknown_key(site.owner, site.name)
         if site.field is None:  # an item of a mapping
@@ -112,6 +115,9 @@ class _ErrorSite:
     path: CellPath
     owner: type[BaseModel]
     node: Node | None
+    origin: KeyPath = ()  # within an entry of a list, which is no node of the tree
+    list_name: str = ""  # of that list
+    kinds: tuple[str, ...] = ()  # of an entry that has one of several, which is pydantic's next step
 
     @property
     def name(self) -> str:
@@ -126,6 +132,12 @@ class _ErrorSite:
         """Follows pydantic's ``location`` through the config classes and the tree at the same time."""
         site = cls((), owner, node)
         for step in location:
+            if (entry := site._entry(step)) is not None:
+                site = entry
+                continue
+            if site.origin and isinstance(site.node, Branch) and step == site._union_tag:
+                site = replace(site, kinds=())
+                continue
             # Items of a list, and the types of a union of plain values, are no nodes of the tree.
             if not isinstance(site.node, Branch) or not isinstance(step, str):
                 break
@@ -133,8 +145,33 @@ class _ErrorSite:
             if step not in site.node.children and step in (kind_of(site.node), OWN):
                 continue
             inner = site._inner_class() if site.path else owner
-            site = cls((*site.path, step), inner, site.node.get(step))
+            origin = (*site.origin, step) if site.origin else ()
+            site = cls((*site.path, step), inner, site.node.get(step), origin, site.list_name)
         return site
+
+    def _entry(self, step: int | str) -> _ErrorSite | None:
+        """The site of an entry of the list of mappings that is at this site."""
+        classes = config_classes(self.field.annotation) if self.field else {}
+        listed = self.node.value if isinstance(self.node, Leaf) else None
+        if not classes or not isinstance(step, int) or not isinstance(listed, list) or step >= len(listed):
+            return None
+        origin = (*(self.origin or self.node.origin), step)  # type: ignore[union-attr]
+        node = entry_node(listed[step], origin)
+        kind = kind_of(node) if isinstance(node, Branch) else None
+        owner = classes.get(kind or "") or next(iter(classes.values()))
+        return _ErrorSite(
+            (*self.path, str(step)),
+            owner,
+            node,
+            origin,
+            self.name,
+            tuple(classes) if len(classes) > 1 else (),
+        )
+
+    @property
+    def _union_tag(self) -> str | None:
+        """The step by which pydantic names the class of an entry: once, also where a setting is called the same."""
+        return kind_of(self.node) if self.kinds and isinstance(self.node, Branch) else None
 
     def _inner_class(self) -> type[BaseModel]:
         """The config class of the mapping at this site: of a union, the one of its ``kind``."""
@@ -159,50 +196,6 @@ def origin_of(node: Node, path: CellPath) -> KeyPath:
 def kind_of(node: Branch) -> str | None:
     kind = node.get("kind")
     return kind.value if isinstance(kind, Leaf) and isinstance(kind.value, str) else None
-
-
-def config_classes(annotation: Any) -> dict[str, type[BaseModel]]:
-    """The config classes in a type by their ``kind``: the members of a union, or the one class.
-
-    >>> from trainables.methods import Method
-    >>> list(config_classes(Method))
-    ['full', 'freeze', 'lora', 'qlora']
-    """
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        kind = annotation.model_fields.get("kind")
-        return {str(kind.default) if kind else annotation.__name__: annotation}
-    return {kind: cls for member in get_args(annotation) for kind, cls in config_classes(member).items()}
-
-
-def describe_allowed(info: FieldInfo) -> str:
-    """What a field allows: ``a whole number, at least 1``."""
-    return ", ".join([_describe_type(info.annotation), *_describe_bounds(info.metadata)])
-
-
-def _describe_type(annotation: Any) -> str:
-    members = get_args(annotation)
-    if get_origin(annotation) is Literal:
-        values = ", ".join(map(format_value, members))
-        return f"one of {values}" if len(members) > 1 else values
-    if get_origin(annotation) in (Union, types.UnionType):
-        described = (_describe_type(member) for member in members if member is not type(None))
-        return " or ".join(dict.fromkeys(described))
-    if get_origin(annotation) is Annotated:
-        return ", ".join([_describe_type(members[0]), *_describe_bounds(members[1:])])
-    if get_origin(annotation) in (tuple, list):
-        return "a list of texts" if members[0] is str else f"a list, each {_describe_type(members[0])}"
-    if get_origin(annotation) is dict or config_classes(annotation):
-        return "a mapping"
-    return TYPE_NAMES.get(annotation, "a text")
-
-
-def _describe_bounds(metadata: Any) -> Iterator[str]:
-    names = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    # pydantic keeps bounds as annotated_types objects: Ge has an attribute `ge`, Le one of the name `le`, ...
-    for constraint in metadata:
-        for bound, words in names.items():
-            if (limit := getattr(constraint, bound, None)) is not None:
-                yield f"{words} {limit}"
 
 
 def _not_allowed(site: _ErrorSite, value: Any, domain: Domain | None) -> str:

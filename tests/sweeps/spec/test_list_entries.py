@@ -1,0 +1,62 @@
+"""Errors in the entries of a list of mappings, such as a stage's rewards, are told one by one, where they are."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from sweeps.spec import source
+from sweeps.spec.messages.validation_messages import ErrorTranslator
+from sweeps.spec.tree import Branch, build_node
+from trainables.stages.grpo.settings import GRPOSettings
+
+
+def told(entries: str) -> list[str]:
+    """What a spec is told whose only stage has these rewards, one entry a line: ``line path: message``."""
+    text = f"stages:\n  - kind: grpo\n    rewards:\n{entries}"
+    spec = source.parse(Path("spec.yaml"), text)
+    stage = build_node(spec.tree["stages"][0], ("stages", 0))
+    assert isinstance(stage, Branch)
+    with pytest.raises(ValidationError) as caught:
+        GRPOSettings.model_validate(stage.plain())
+    found = ErrorTranslator(spec, elsewhere={"reward_weight": "stages[].reward_weight (ppo, grpo)"}).problems(
+        caught.value, GRPOSettings, stage
+    )
+    return [f"{problem.line} {problem.path}: {problem.what}" for _, problem in found]
+
+
+def test_every_wrong_entry_is_told_at_its_own_line() -> None:
+    entries = """\
+      - {kind: regex, pattern: "^on", wieght: 2}
+      - {kind: regex, patern: "^on"}
+      - {kind: regex, pattern: "("}
+      - {kind: rule, rule: commands, wieght: 2}
+"""
+    first, missing, unknown, expression, rule = told(entries)
+    assert first.startswith("4 stages[0].rewards[0].wieght: unknown key. Did you mean weight?")
+    assert missing.startswith("5 stages[0].rewards[1].pattern: not given")
+    assert unknown.startswith("5 stages[0].rewards[1].patern: unknown key. Did you mean pattern?")
+    assert expression.startswith("6 stages[0].rewards[2].pattern: '(' is no regular expression")
+    assert rule.startswith("7 stages[0].rewards[3].wieght: unknown key. Did you mean weight?")
+
+
+def test_a_kind_that_is_wrong_or_missing_is_told_with_the_kinds_there_are() -> None:
+    wrong, missing, text = told("      - {kind: regx}\n      - {pattern: x}\n      - commands\n")
+    assert wrong.startswith(
+        "4 stages[0].rewards[0]: got kind: regx. Did you mean regex? Allowed: one of rule, regex"
+    )
+    assert missing.startswith("5 stages[0].rewards[1]: no kind is given. Give one of rule, regex")
+    assert text == "6 stages[0].rewards[2]: got commands; allowed: a mapping"
+
+
+@pytest.mark.parametrize("weight", ["{choice: [0.1, 0.5]}", "{compare: [0.1, 0.5]}"])
+def test_a_setting_of_an_entry_can_not_be_searched_and_the_message_says_what_can(weight: str) -> None:
+    (message,) = told(f'      - {{kind: regex, pattern: "^on", weight: {weight}}}\n')
+    assert message.startswith(
+        "4 stages[0].rewards[0].weight: a setting inside rewards can't be a domain; write rewards:"
+    )
+
+
+def test_a_value_of_another_type_is_told_with_what_is_allowed() -> None:
+    (message,) = told('      - {kind: regex, pattern: "^on", weight: much}\n')
+    assert message == '4 stages[0].rewards[0].weight: got the text "much"; allowed: a number'
