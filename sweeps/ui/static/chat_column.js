@@ -88,7 +88,7 @@ export class Column {
     element.classList.toggle("failed", message.state === "failed");
     const words = factsOf(message);
     facts.hidden = !words;
-    setText(facts, words);
+    setMessage(facts, words);
     if (atEnd) this.messages.scrollTop = this.messages.scrollHeight;
   }
 }

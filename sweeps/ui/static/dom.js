@@ -30,21 +30,44 @@ export function setEnglish(element, text, before = "") {
 export const byId = (id) => document.getElementById(id);
 
 /** Gives an element these children. Those that are as before stay, with all that they hold: a click whose button was pressed before and is
- * released after a push of the server reaches what it was meant for, and focus and selection stay. */
+ * released after a push of the server reaches what it was meant for, and focus and selection stay. Entries of lists and links are told by
+ * `data-key` and `href`, wherever they come to stand; all else by its place. */
 export function renew(element, ...children) {
   const wanted = children.filter((child) => child !== null && child !== undefined && child !== false)
     .map((child) => (child instanceof Node ? child : document.createTextNode(child)));
-  for (const [place, child] of wanted.entries()) {
-    const old = element.childNodes[place];
-    if (!old) element.append(child);
-    else if (old.isEqualNode(child)) continue;
-    else if (old instanceof Element && old.cloneNode(false).isEqualNode(child.cloneNode(false))) renew(old, ...child.childNodes);
-    else old.replaceWith(child);
-  }
-  while (element.childNodes.length > wanted.length) element.lastChild.remove();
+  const present = [...element.childNodes];
+  const keyed = new Map(present.map((node) => [keyOf(node), node]));
+  const used = new Set();
+  arrange(element, wanted.map((child, place) => {
+    const key = keyOf(child);
+    const old = key !== null ? keyed.get(key) : keyOf(present[place]) === null ? present[place] : undefined;
+    if (!old || used.has(old)) return child;
+    if (!old.isEqualNode(child)) {
+      if (!(old instanceof Element && old.cloneNode(false).isEqualNode(child.cloneNode(false)))) return child;
+      renew(old, ...child.childNodes);
+    }
+    used.add(old);
+    return old;
+  }));
 }
 
-/** Runs `action` while elements that lose the focus by it say nothing of it, neither that it is gone nor that they were changed. */
+const keyOf = (node) => (node instanceof Element ? node.dataset.key ?? node.getAttribute("href") : null);
+
+/** Makes these nodes the children of an element, in this order; those that stand right are not moved. */
+export function arrange(element, nodes) {
+  const wanted = new Set(nodes);
+  for (const node of [...element.childNodes]) if (!wanted.has(node)) node.remove();
+  let here = element.firstChild;
+  for (const node of nodes) {
+    if (node === here) here = here.nextSibling;
+    else if (here?.nextSibling === node) { // the one that stands here goes further down
+      element.append(here);
+      here = node.nextSibling;
+    } else element.insertBefore(node, here);
+  }
+}
+
+/** Runs `action`. Elements that lose the focus during it send no events: neither that the focus is lost, nor that their value is changed. */
 export function silently(action) {
   const names = ["change", "blur", "focusout"];
   const stop = (event) => event.stopImmediatePropagation();

@@ -1,6 +1,7 @@
 // The page of a draft: the text is the draft; the form edits it, and every pause in typing checks it.
 import {get, href, post, remove, Refused} from "./api.js";
 import {byId, el, setMessage, setText, toast} from "./dom.js";
+import {EditQueue} from "./edit_queue.js";
 import {Editor} from "./editor.js";
 import {SpecForm} from "./form.js";
 import {showPlan, showProblems} from "./plan_view.js";
@@ -19,7 +20,10 @@ const editor = new Editor(byId("editor"), {label: t("new.text"), hint: t("new.ed
 const lists = el("div", {hidden: true}, el("datalist", {id: "list-models"}), el("datalist", {id: "list-data"}));
 document.body.append(lists);
 const start = new StartPanel(byId("start"), {id, version: () => draft.version, ready: () => flush(), blocked});
-const preview = new DataPreview(byId("preview"), {id, who, text: () => editor.text, used: (name) => edit({op: "set", path: "data.train", value: name})});
+const preview = new DataPreview(byId("preview"), {id, who, text: () => editor.text, used: (name) => edits.add({op: "set", path: "data.train", value: name})});
+const edits = new EditQueue({id, frame: byId("form"), text: () => editor.text,
+  made(text, state) { editor.replace(text); filled(state); },
+  refused(error) { toast(error.message, "error"); form?.refresh(); }});
 let form = null;
 
 function blocked() {
@@ -94,29 +98,11 @@ function conflict(newer) {
       el("button", {type: "button", class: "button", onclick: () => { draft.version = newer.version; draft.saved = newer.text; bar.hidden = true; save(); }}, t("new.keep_mine"))));
 }
 
-/** Everything typed is kept, and the version is known. */
+/** Everything typed is kept, and the version is known. Throws where a change of the form that was under way could not be made. */
 async function flush() {
-  document.activeElement?.blur?.();
-  for (let last = null; last !== editing;) await (last = editing); // what the form has sent comes into the text first
+  await edits.settle(() => document.activeElement?.blur?.()); // what the form has sent comes into the text first
   await save();
   while (saving) await saving;
-}
-
-/** Changes of the form, one after another: each is of the text that the one before has made. */
-let editing = Promise.resolve();
-const edit = (change) => (editing = editing.then(() => applied(change)));
-
-async function applied(change, tries = 3) {
-  const before = editor.text;
-  try {
-    const {text, form: state} = await post(`/new/${id}/edit`, {...change, text: before});
-    if (editor.text !== before) return tries ? applied(change, tries - 1) : undefined;
-    editor.replace(text);
-    filled(state);
-  } catch (error) {
-    toast(error.message, "error");
-    form?.refresh();
-  }
 }
 
 async function check() {
@@ -227,7 +213,7 @@ async function begin() {
   tabs();
   const [state, fields] = await Promise.all([get(`/new/${id}/state`), get("/new/fields")]);
   byId("list-models").replaceChildren(...fields.models.map((value) => el("option", {value})));
-  form = new SpecForm(byId("form"), fields, {change: edit, jump, suggestions});
+  form = new SpecForm(byId("form"), fields, {change: (change) => edits.add(change), jump, suggestions});
   editor.reset(state.text);
   taken(state);
   check();

@@ -12,8 +12,10 @@ export const named = (name, label) => (labelOf(name, label) ? `${name} – ${lab
 
 let numbered = 0;
 
-/** Whether an input has a text that nobody was told of yet. */
-export const isTyped = (input) => input.matches("input:not([type=checkbox])") && input.value !== input.defaultValue;
+const isText = (input) => Boolean(input?.matches("input:not([type=checkbox])"));
+
+/** Whether an input has a text that has not been sent to the server yet. */
+const isTyped = (input) => isText(input) && input.value !== input.defaultValue;
 
 /** A value in YAML's flow style, as the form shows it where it isn't a plain text. */
 export function flow(value) {
@@ -65,15 +67,46 @@ export class FieldControl {
     this.clear.hidden = value === undefined;
     const focused = this.slot.contains(document.activeElement) ? document.activeElement : null;
     if (focused && (isTyped(focused) || this.switched || JSON.stringify(value) === this.sent)) return;
+    // An input that shows the value already is kept: what is selected in it is about to be typed over.
+    if (focused?.matches("input") && !this.switched && JSON.stringify(value) === this.shown) { this.explain(); return; }
     this.switched = false;
-    const place = focused ? this.inputs.indexOf(focused) : -1;
+    const held = focused ? this.held() : null;
     this.show(wayOf(this.field, value), value, false);
-    this.inputs[place]?.focus({preventScroll: true});
+    if (held) this.focus(held);
+  }
+
+  /** What a person is doing in this control: the way that is chosen, what is typed, and where the focus and the selection are. */
+  held() {
+    const {inputs, switched, sent} = this;
+    const focused = document.activeElement;
+    return {switched, sent, way: this.way?.value, place: inputs.indexOf(focused), isOnWay: focused === this.way,
+      typed: inputs.map((input) => (isTyped(input) || (switched && isText(input)) ? input.value : null)),
+      selection: isText(focused) ? [focused.selectionStart, focused.selectionEnd] : null};
+  }
+
+  /** Goes on with what was being done in the control that stood here before this one. */
+  resume(held) {
+    this.sent = held.sent;
+    if (held.switched) {
+      this.switched = true;
+      this.show(held.way, undefined, false);
+    }
+    if (this.way?.value === held.way) {
+      for (const [place, text] of held.typed.entries()) if (text !== null && this.inputs[place]) this.inputs[place].value = text;
+    }
+    this.focus(held);
+  }
+
+  focus({place, isOnWay, selection}) {
+    const input = isOnWay ? this.way : this.inputs[place];
+    input?.focus({preventScroll: true});
+    if (selection && isText(input)) input.setSelectionRange(...selection);
   }
 
   get inputs() { return [...this.slot.querySelectorAll("input, select")]; }
 
   show(way, value, focus) {
+    this.shown = JSON.stringify(value);
     if (this.way) this.way.value = way;
     const key = way === "value" ? value : value?.[way];
     const inputs = way === "value" ? [this.input(key)]
@@ -85,7 +118,8 @@ export class FieldControl {
     for (const input of this.inputs.filter((each) => each.matches("input:not([type=checkbox])"))) {
       input.defaultValue = input.value;
       // Not every change is told: where the text of the draft is replaced meanwhile, the editor has the focus for a moment.
-      input.addEventListener("blur", () => { if (isTyped(input)) input.dispatchEvent(new Event("change")); });
+      // Where the window loses the focus, the input keeps it, and its text may be half of a value.
+      input.addEventListener("blur", () => { if (isTyped(input) && document.activeElement !== input) input.dispatchEvent(new Event("change")); });
       input.addEventListener("change", () => { input.defaultValue = input.value; });
     }
     this.explain();

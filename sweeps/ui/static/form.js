@@ -2,7 +2,7 @@
 import {whyNot} from "./availability.js";
 import {claimsPart} from "./claims_form.js";
 import {el, silently} from "./dom.js";
-import {FieldControl, isTyped, labelOf, named, PLAIN} from "./field_control.js";
+import {FieldControl, labelOf, named, PLAIN} from "./field_control.js";
 import {t, wordsOr} from "./words.js";
 
 // Which settings stand in the form without being written; all others can be added.
@@ -17,6 +17,7 @@ export class SpecForm {
   constructor(frame, fields, {change, jump, suggestions}) {
     Object.assign(this, {frame, fields, change, jump, suggestions});
     this.rules = [];
+    this.controls = [];
     this.defaults = new Map();
     this.opened = new Map();
     this.folds = new Map();
@@ -28,15 +29,12 @@ export class SpecForm {
     const shape = JSON.stringify(this.shape(this.tree));
     if (shape !== this.shown) {
       this.shown = shape;
+      const [path, before] = this.controls.find(([, control]) => control.element.contains(document.activeElement)) ?? [];
+      const held = before?.held();
       this.controls = [];
-      const before = this.frame.contains(document.activeElement) ? document.activeElement : null;
-      const path = before?.closest("[data-path]")?.dataset.path;
-      const typed = before && isTyped(before) ? before.value : null;
       silently(() => this.frame.replaceChildren(...this.parts()));
       for (const [each, control] of this.controls) control.update(at(this.tree, each));
-      const after = path === undefined ? null : this.frame.querySelector(`[data-path="${CSS.escape(path)}"] .field-input :is(input, select)`);
-      after?.focus({preventScroll: true});
-      if (after && typed !== null) after.value = typed;
+      if (held) this.controls.find(([each]) => each === path)?.[1].resume(held);
       return;
     }
     for (const [path, control] of this.controls) control.update(at(this.tree, path));

@@ -1,6 +1,6 @@
 // The list of runs: pushed by the server, searched, sorted and selected here.
 import {href, post, remove} from "./api.js";
-import {byId, el, english, renew, setMessage, setText, toast} from "./dom.js";
+import {arrange, byId, el, english, renew, setMessage, setText, toast} from "./dom.js";
 import {follow} from "./live.js";
 import {MISSING, clock, gib, quality, seconds} from "./units.js";
 import {t} from "./words.js";
@@ -79,8 +79,7 @@ function show() {
     rows.set(run.key, {text, element});
     return element;
   });
-  const same = made.length === body.children.length && made.every((each, index) => each === body.children[index]);
-  if (!same) body.replaceChildren(...made);
+  arrange(body, made);
   byId("waiting").hidden = !isReading;
   byId("empty").hidden = runs.length > 0 || isReading;
   byId("table-frame").hidden = runs.length === 0;

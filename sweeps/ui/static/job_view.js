@@ -80,7 +80,7 @@ class JobView {
   showResult(job, result, text) {
     if (result && RESULTS[job.kind]) this.result.replaceChildren(RESULTS[job.kind](result, job));
     else if (text.trim()) this.result.replaceChildren(el("h2", {}, t("jobs.output")), el("pre", {class: "log", lang: "en", tabindex: "0"}, text));
-    else if (result) this.result.replaceChildren(el("h2", {}, t("jobs.output")), el("pre", {class: "log", tabindex: "0"}, JSON.stringify(result, null, 2)));
+    else if (result) this.result.replaceChildren(el("h2", {}, t("jobs.output")), el("pre", {class: "log", lang: "en", tabindex: "0"}, JSON.stringify(result, null, 2)));
   }
 
   showLog(log, job) {

@@ -6,7 +6,7 @@ import {follow} from "./live.js";
 import {moment} from "./units.js";
 
 function row(job) {
-  return el("tr", {},
+  return el("tr", {dataset: {key: job.id}},
     el("th", {scope: "row"},
       el("a", {href: href(`/jobs/${job.id}`)}, job.title),
       el("div", {class: "facts"}, kindOf(job))),

@@ -45,7 +45,10 @@ export class ModelPicker {
     this.source.value = kind === "folder" ? "folder:" : `${kind}:${key}`;
     if (this.source.selectedIndex < 0) this.source.value = "";
     if (kind === "folder") this.folder.value = value.slice("folder:".length);
-    await this.sourceChosen();
+    const filled = this.sourceChosen();
+    const {turn} = this;
+    await filled;
+    if (turn !== this.turn) return; // another one was chosen meanwhile
     if (kind === "run" && rest.length) {
       const [part, step] = rest.join(":").split("@");
       this.part.value = part;
@@ -57,6 +60,7 @@ export class ModelPicker {
 
   async sourceChosen() {
     const [kind, key] = this.source.value.split(":");
+    this.turn = (this.turn ?? 0) + 1; // an answer that is under way is of the choice before
     this.part.hidden = kind !== "run";
     this.folder.hidden = kind !== "folder";
     this.step.hidden = true;
@@ -68,7 +72,7 @@ export class ModelPicker {
   async fillParts(key) {
     this.part.replaceChildren(el("option", {value: ""}, t("evaluate.best_trial")));
     this.part.disabled = true;
-    const turn = (this.turn = (this.turn ?? 0) + 1);
+    const {turn} = this;
     try {
       const {cells, trials} = await partsOf(key);
       if (turn !== this.turn) return; // a run was chosen meanwhile, perhaps the same one again

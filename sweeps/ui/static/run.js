@@ -26,10 +26,12 @@ let group = null, curveName = null, ended = -1, curvesAt = 0;
 
 function take(part, whole) {
   const unread = !run || run.state === "reading";
+  const wasActive = run && ACTIVE.has(run.state);
   if (whole) rows.clear();
   for (const row of part.rows ?? []) rows.set(row.id, row);
   for (const id of part.removed ?? []) rows.delete(id);
   run = {...(whole ? {} : run), ...part};
+  if (wasActive && !ACTIVE.has(run.state)) isLogDue = true;
   show(run.state !== "reading" && (whole || unread || (part.rows?.length ?? 0) > 0 || (part.removed?.length ?? 0) > 0));
 }
 
@@ -75,22 +77,27 @@ function draw() {
 }
 
 const CURVES_MS = 4000; // at least, between two looks at the curves
-let curvesLater = null;
+let curvesLater = null, curvesUnderWay = null, areCurvesDue = false;
 
 async function refreshCurves() {
   clearTimeout(curvesLater);
   const early = CURVES_MS - (Date.now() - curvesAt);
   if (early > 0) { curvesLater = setTimeout(refreshCurves, early); return; } // else what was pushed last would never be drawn
-  const asked = (curvesAt = Date.now());
+  // One look at a time: of a slow disk, one takes longer than the pause between two.
+  if (curvesUnderWay) { areCurvesDue = true; return; }
+  const {signal} = (curvesUnderWay = new AbortController());
+  curvesAt = Date.now();
+  areCurvesDue = false;
   try {
-    const found = await get(`/runs/${key}/curves${curveName ? `?name=${encodeURIComponent(curveName)}` : ""}`);
-    if (asked !== curvesAt) return; // another curve was chosen meanwhile
+    const found = await get(`/runs/${key}/curves${curveName ? `?name=${encodeURIComponent(curveName)}` : ""}`, {signal});
     choices(byId("curve-name"), found.names, found.name);
     byId("curve-field").hidden = found.names.length < 2;
     const colourOf = methodColours(rows.values());
     figures.curves ??= new Figure(byId("curves"));
     figures.curves.draw(curveFigure(found, (id) => rows.get(id), colourOf, openTrial));
-  } catch { curvesLater = setTimeout(refreshCurves, CURVES_MS); }
+  } catch { areCurvesDue = true; }
+  curvesUnderWay = null;
+  if (areCurvesDue) curvesLater = setTimeout(refreshCurves, signal.aborted ? 0 : CURVES_MS);
 }
 
 const FAILED_MS = 60_000; // until an answer that could not be computed is asked for again
@@ -129,26 +136,30 @@ function choices(select, values, chosen) {
 }
 
 let isReadingLog = false;
+let isLogDue = false; // whether the run has ended since the log was read: its last lines are to come
 async function refreshLog() {
   if (!byId("log-panel").open || document.hidden || isReadingLog) return; // a browser has six connections for one server
   isReadingLog = true;
+  const wasDue = isLogDue;
+  isLogDue = false;
   const found = await get(`/runs/${key}/log`).catch(() => null);
   isReadingLog = false;
-  if (!found) return;
+  if (!found) { isLogDue ||= wasDue; return; }
   const log = byId("log");
   const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
   const text = found.lines.join("\n") || t("run.no_log");
   if (log.textContent !== text) {
     log.textContent = text;
+    log.lang = found.lines.length ? "en" : language;
     if (atEnd || !log.dataset.filled) log.scrollTop = log.scrollHeight;
     log.dataset.filled = "yes";
   }
 }
 
 byId("group").addEventListener("change", (event) => { group = event.target.value; draw(); });
-byId("curve-name").addEventListener("change", (event) => { curveName = event.target.value; curvesAt = 0; refreshCurves(); });
+byId("curve-name").addEventListener("change", (event) => { curveName = event.target.value; curvesAt = 0; curvesUnderWay?.abort(); refreshCurves(); });
 byId("log-panel").addEventListener("toggle", refreshLog);
-setInterval(() => { if (run === null || ACTIVE.has(run.state)) refreshLog(); }, 2000);
+setInterval(() => { if (run === null || ACTIVE.has(run.state) || isLogDue) refreshLog(); }, 2000);
 byId("stop").addEventListener("click", () => confirmAction({key, action: "stop", title: t("run.stop"), text: t("run.stop_text"), danger: true}));
 byId("resume").addEventListener("click", () => confirmAction({key, action: "resume", title: t("run.resume"), text: t("run.resume_text")}));
 byId("new-report").addEventListener("click", () => confirmAction({key, action: "report", title: t("run.new_report"), text: t("run.new_report_text")}));

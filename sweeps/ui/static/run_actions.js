@@ -7,15 +7,17 @@ import {t} from "./words.js";
 export async function confirmAction({key, action, title, text, body = () => ({}), form = null, danger = false}) {
   const line = el("pre", {class: "command", tabindex: "0"}, "…");
   const problem = el("p", {class: "error", hidden: true, role: "alert"});
-  const start = el("button", {type: "button", class: `button ${danger ? "danger" : "primary"}`}, title);
+  const start = el("button", {type: "button", disabled: true, class: `button ${danger ? "danger" : "primary"}`}, title);
   const copying = el("button", {type: "button", class: "button quiet"}, t("common.copy"));
   const close = el("button", {type: "button", class: "button"}, t("common.cancel"));
   const dialog = el("dialog", {"aria-label": title}, el("h2", {}, title), text ? el("p", {}, text) : null, form,
     el("p", {class: "facts"}, t("run.command_line")), line, problem, el("p", {class: "buttons"}, start, copying, close));
   const path = `/runs/${key}/actions/${action}`;
-  let shows = 0;
+  let shows = 0, busy = false;
   const show = async () => {
+    if (busy) return;
     const turn = (shows += 1);
+    start.disabled = true; // what is started is the line that is shown
     try {
       const {command} = await post(path, {...body(), start: false});
       if (turn !== shows) return; // the form was changed meanwhile
@@ -34,12 +36,15 @@ export async function confirmAction({key, action, title, text, body = () => ({})
   close.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => dialog.remove());
   start.addEventListener("click", async () => {
-    start.disabled = true;
+    if (busy) return;
+    busy = start.disabled = true;
+    shows += 1;
     try {
       const {url} = await post(path, {...body(), start: true});
       dialog.close();
       started(url, title);
     } catch (error) { refuse(error); }
+    busy = false;
   });
   document.body.append(dialog);
   dialog.showModal();

@@ -1,5 +1,5 @@
 // The answer of a run in words, as it stands.
-import {byId, el, setText} from "./dom.js";
+import {byId, el, setMessage} from "./dom.js";
 import {clock} from "./units.js";
 import {language, t} from "./words.js";
 
@@ -19,7 +19,7 @@ export function showAnswer({value, as_of: asOf, problem, computing}) {
     computing && answers.length ? t("run.answer_again") : "",
     problem ? t("run.answer_problem", {problem}) : "",
   ];
-  setText(byId("answer-state"), state.filter(Boolean).join(" "));
+  setMessage(byId("answer-state"), state.filter(Boolean).join(" "));
 }
 
 /** What the report says of the spec's claims; a sentence of it begins with the outcome, which stands before it here. */

@@ -1,6 +1,6 @@
 // The start of a sweep: the exact command, and what becomes of it until its run is there.
 import {get, href, post} from "./api.js";
-import {byId, copy, el, message as shownMessage, setMessage, setText} from "./dom.js";
+import {byId, copy, el, english, message as shownMessage, setMessage, setText} from "./dom.js";
 import {seconds} from "./units.js";
 import {t} from "./words.js";
 
@@ -49,6 +49,7 @@ export class StartPanel {
   async start(replace) {
     this.busy = true;
     this.button.disabled = true;
+    this.say(null); // of an earlier start
     try {
       await this.ready();
       await this.follow(await post(`/new/${this.id}/start`, {...this.settings, version: this.version(), replace}));
@@ -82,7 +83,8 @@ export class StartPanel {
         return;
       }
       if (state.job.state !== "running") {
-        this.say(`${t("new.start_failed")}\n${state.log.trim()}`, "error");
+        this.say(t("new.start_failed"), "error");
+        byId("start-said").append("\n", english(state.log.trim()));
         return;
       }
       this.say(t("new.starting", {time: seconds((Date.now() - begun) / 1000)}));

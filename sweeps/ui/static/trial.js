@@ -1,7 +1,7 @@
 // The page of a trial.
 import {get, href} from "./api.js";
 import {Figure} from "./charts.js";
-import {byId, copy, el, renew, setEnglish, setMessage, setText} from "./dom.js";
+import {byId, copy, el, message, renew, setEnglish, setMessage, setText} from "./dom.js";
 import {follow} from "./live.js";
 import {cloneTrial, confirmAction} from "./run_actions.js";
 import {valueText} from "./run_figures.js";
@@ -22,7 +22,7 @@ function show() {
   if (!row) return;
   setText(byId("state"), statusText(row));
   byId("state").className = `tag state-${row.status}`;
-  setText(byId("doing"), row.doing ?? stopText(row.stop) ?? "");
+  setMessage(byId("doing"), row.doing ?? stopText(row.stop) ?? "");
   setText(byId("cell"), row.cell);
   setText(byId("role"), row.role === "search" ? "" : t(`run.role_${row.role}`));
   setText(byId("fact-step"), row.step === null ? "–" : row.steps ? `${row.step}/${row.steps}` : String(row.step));
@@ -37,7 +37,7 @@ function show() {
   showPlace();
   showError();
   pairs(byId("settings"), ordered(details.settings), valueText);
-  pairs(byId("facts"), Object.entries(details.facts).filter(([, value]) => value !== null), (value, name) => name === "stop_reason" ? reasonText(value, details.stop_kind) : SECONDS.has(name) ? seconds(value) : BYTES.has(name) ? gib(value) : valueText(value), (name) => t(`trial.fact_${name}`));
+  pairs(byId("facts"), Object.entries(details.facts).filter(([, value]) => value !== null), (value, name) => name === "stop_reason" ? message("span", {}, reasonText(value, details.stop_kind)) : SECONDS.has(name) ? seconds(value) : BYTES.has(name) ? gib(value) : valueText(value), (name) => t(`trial.fact_${name}`));
   const unmeasured = Object.entries(row.sets).filter(([, scored]) => scored.not_measured);
   pairs(byId("unmeasured"), unmeasured, (scored) => setQuality(scored), (name) => t("trial.on_set", {name}));
   pairs(byId("metrics"), Object.entries(details.metrics), (value, name) => quality(value, details.units[name]), (name) => name.replaceAll("_", " "));

@@ -1,6 +1,6 @@
 // The table of a run's trials: sorted, filtered, columns on and off; of a thousand rows only those in sight are made.
 import {href} from "./api.js";
-import {el, english, renew, setText} from "./dom.js";
+import {el, english, message, renew, setText} from "./dom.js";
 import {settingName, valueText} from "./run_figures.js";
 import {gib, number, quality} from "./units.js";
 import {language, t} from "./words.js";
@@ -60,7 +60,7 @@ function columnsFor(settings, sets, key) {
   const last = [
     {name: "seed", number: true, value: (row) => row.seed, cell: (row) => String(row.seed ?? "")},
     {name: "model", value: (row) => row.model}, {name: "data", value: (row) => row.data},
-    {name: "error", value: (row) => row.error ?? stopText(row.stop), cell: (row) => (row.error ? errorText(row) : stopText(row.stop) ?? ""), title: (row) => row.error ?? stopText(row.stop)},
+    {name: "error", value: (row) => row.error ?? stopText(row.stop), cell: (row) => (row.error ? errorText(row) : message("span", {}, stopText(row.stop) ?? "")), title: (row) => row.error ?? stopText(row.stop)},
   ];
   return [...fixed, ...scored, ...searched, ...last].map((column) => ({label: column.label ?? t(`run.column_${column.name}`), ...column}));
 }

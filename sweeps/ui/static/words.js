@@ -13,8 +13,14 @@ export const pause = language === "zh" ? "" : " ";
 /** What the server or a command says, in the page's language where that has words for it. */
 export const worded = ({message, translations}) => translations?.[language] ?? message;
 
+const CHINESE = /[\u3400-\u9fff]/;
+const NAMES = /'[^']*'|"[^"]*"|`[^`]*`|(?:^|\s)[^\s，；：。、（）]*\/[^\s，；：。、（）]*/g; // of files and settings, in whatever language
+
 /** In which language such a message is, for screen readers: English where a page of another language has no words for it. */
-export const languageOf = (text) => (language === "en" || /[\u3400-\u9fff]/.test(text) ? language : "en");
+export function languageOf(text) {
+  const said = text.replace(NAMES, " ");
+  return language === "en" || CHINESE.test(/[a-z]{2}/i.test(said) ? said : text) ? language : "en";
+}
 
 /** The text of a key, with `{name}` replaced. A missing key is a mistake of ours and throws. */
 export function t(key, values = {}) {

@@ -46,7 +46,8 @@ def test_a_change_of_the_form_that_comes_late_takes_nothing_that_is_typed_and_is
     browser_page.open(f"/new/{draft.id}")
     steps, batch = (page.locator(f"[data-path='train.{name}'] input") for name in ("steps", "batch_size"))
     steps.fill("7")
-    batch.fill("12")
+    with page.expect_request("**/edit"):
+        batch.fill("12")
     batch.press("End")
     late.pop().continue_()
     page.wait_for_function("() => document.querySelector('#editor textarea').value.includes('steps: 7')")
@@ -54,12 +55,60 @@ def test_a_change_of_the_form_that_comes_late_takes_nothing_that_is_typed_and_is
     assert batch.input_value() == "12"
     assert batch.evaluate("input => input === document.activeElement")
     page.keyboard.type("8")
-    page.locator("#start-button:not([disabled])").click()
+    with page.expect_request("**/edit"):
+        page.locator("#start-button:not([disabled])").click()
     page.wait_for_timeout(500)
     assert not started, "the last change is not in the text yet"
     late.pop().continue_()
     page.locator("#start-said.error:not([hidden])").wait_for()
     assert "steps: 7, batch_size: 128" in started[0]
+    assert not late
+
+
+def test_what_is_selected_or_typed_in_the_form_outlives_late_answers_and_one_entry_is_removed_at_a_time(
+    browser_page: Window,
+) -> None:
+    page, late = browser_page.page, list[Any]()
+    text = SPEC.replace("{kind: lora}", "{kind: lora}, {kind: full}, {kind: freeze}")
+    draft = DraftStore.at_home().create(text, "a", "a test")
+    answered(page, "/new/unavailable", {"rules": []})
+    answered(page, "/check$", {"cells": [], "problems": []})
+    page.route(re.compile("/edit$"), lambda route: late.append(route))
+    browser_page.open(f"/new/{draft.id}")
+    written = "part => document.querySelector('#editor textarea').value.includes(part)"
+
+    def answer() -> None:
+        while not late:
+            page.wait_for_timeout(20)
+        late.pop().continue_()
+
+    page.locator("[data-path='train.steps'] input").fill("7")
+    batch = page.locator("[data-path='train.batch_size'] input")
+    batch.select_text()
+    answer()
+    page.wait_for_function(written, arg="steps: 7")
+    page.keyboard.type("8")
+    assert batch.input_value() == "8"
+
+    page.locator("[data-path='data.eval_fraction'] input").fill("0.2")
+    answer()
+    rate = page.locator("[data-path='train.learning_rate']")
+    rate.locator("select.way").select_option("log")
+    rate.locator("input").nth(0).fill("1e-5")
+    rate.locator("input").nth(1).fill("1e-3")
+    answer()
+    page.wait_for_function(written, arg="eval_fraction: 0.2")
+    assert [rate.locator("input").nth(place).input_value() for place in (0, 1)] == ["1e-5", "1e-3"]
+    assert rate.locator("input").nth(1).evaluate("input => input === document.activeElement")
+    rate.locator("input").nth(1).press("Tab")
+    answer()
+    page.wait_for_function(written, arg="learning_rate: {log: [1e-5, 1e-3]}")
+
+    page.get_by_role("button", name="Remove lora").click()
+    page.get_by_role("button", name="Remove full").click(force=True)
+    answer()
+    page.wait_for_function(written, arg="methods: [{kind: full}, {kind: freeze}]")
+    page.wait_for_function("() => !document.getElementById('form').inert")
     assert not late
 
 
