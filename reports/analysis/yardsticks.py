@@ -17,6 +17,7 @@ from reports.analysis.cells import Cell
 from reports.analysis.quality_names import shown_objective_name
 from reports.text import joined, text
 from trainables.results import Record
+from trainables.system.shown_text import with_short_hashes
 
 # A measure of texts, which another tokenization or reward leaves as it is.
 SHARED_MEASURE, SHARED_UNIT = "exact_match", "fraction"
@@ -130,10 +131,10 @@ def _reward(record: Record) -> str | None:
     if isinstance(reward, dict):
         names = [str(reward[key]) for key in ("cell", "trial") if reward.get(key)]
         reward = f"{names[0]} (trial {names[1]})" if len(names) == 2 else " ".join(names)
-    terms = stage.get("rewards") or ()
-    if not terms:
+    terms, weight = stage.get("rewards") or (), stage.get("reward_weight", 1.0)
+    if not terms and weight == 1:
         return reward
-    weighted = [] if reward is None else [f"{stage.get('reward_weight', 1.0):g} x {reward}"]
+    weighted = [] if reward is None else [f"{weight:g} x {reward}"]
     return " + ".join([*weighted, *map(_term, terms)])
 
 
@@ -164,7 +165,7 @@ def _label(values: dict[str, Any]) -> str:
         version = f" ({sha256[:8]})" if sha256 else ""
         words.append(text("by {measure}{version}", measure=units.readable(name), version=version))
     if "reward" in values:
-        words.append(text("rewarded by {model}", model=values["reward"]))
+        words.append(text("rewarded by {model}", model=with_short_hashes(values["reward"])))
     if values.get("tokens") is not None:
         settings = ", ".join(f"{units.readable(name)} {value}" for name, value in values["tokens"].items())
         words.append(text("with {settings}", settings=settings))

@@ -16,6 +16,7 @@ from sweeps.spec.problems import Problem
 from trainables.config.data import DataConfig
 from trainables.config.trained_model import TrainedModel
 from trainables.stages.rewards.stage import RewardedStage
+from trainables.system.shown_text import with_short_hashes
 from trainables.trial.config import TrialConfig
 
 # Settings of the data by which other tokens are scored, so that a loss per token is another one.
@@ -110,7 +111,7 @@ def _reward(config: TrialConfig) -> str | None:
         return None
     reward = stage.reward
     name = (reward.cell or str(reward.identity)) if isinstance(reward, TrainedModel) else reward
-    if not stage.rewards:
+    if not stage.rewards and stage.reward_weight == 1:
         return name
     first = [] if name is None else [f"{stage.reward_weight:g} x {name}"]
     return " + ".join([*first, *(f"{term.weight:g} x {term.text}" for term in stage.rewards)])
@@ -129,4 +130,4 @@ def _token_setting(setting: str, config: TrialConfig) -> str | None:
 
 
 def _listed(by_value: dict[str, list[str]]) -> str:
-    return "; ".join(f"{', '.join(names)} by {value}" for value, names in by_value.items())
+    return with_short_hashes("; ".join(f"{', '.join(names)} by {value}" for value, names in by_value.items()))

@@ -63,6 +63,26 @@ def test_policies_of_different_reward_models_are_not_ranked_by_their_rewards(tmp
     )
 
 
+def test_policies_of_one_reward_with_other_weights_are_not_ranked_by_their_rewards(tmp_path: Path) -> None:
+    ten = rewarded("lora", "commands", 2.2)
+    ten.config["stage"]["reward_weight"] = 10
+    full, lora = groups_of(tmp_path, rewarded("full", "commands", 0.4), ten)
+    assert full.title.endswith("rewarded by commands")
+    assert lora.title.endswith("rewarded by 10 x commands")
+
+
+def test_titles_have_the_first_digits_of_a_rewards_code_alone(tmp_path: Path) -> None:
+    """The whole hash tells apart what is rewarded otherwise."""
+    records = [rewarded(method, None, 0.4) for method in ("full", "lora")]
+    for each, digit in zip(records, "ab", strict=True):
+        own = {"kind": "function", "weight": 1, "function": "mine:brevity", "code_sha256": 64 * digit}
+        each.config["stage"]["rewards"] = [own]
+    groups = groups_of(tmp_path, *records)
+    assert [group.title[-31:] for group in groups] == [
+        f'function "mine:brevity" "{8 * digit}"'[-31:] for digit in "ab"
+    ]
+
+
 def test_with_one_reward_model_for_all_they_are_ranked(tmp_path: Path) -> None:
     records = [rewarded("full", by("reward-full"), 0.4), rewarded("lora", by("reward-full"), 2.2)]
     (group,) = groups_of(tmp_path, *records)

@@ -227,6 +227,11 @@ class DataConfig(Frozen):
     def _makes_sense(self) -> DataConfig:
         if not self.names:
             raise ValueError("train is empty; give a name, a file or a list of these")
+        if taken := [name for name in ("reference", "tools") if name in self.reward_columns]:
+            raise ValueError(
+                f"reward_columns has {' and '.join(taken)}, which functions are given of every row; leave it out, or "
+                "rename the column"
+            )
         if self.group is not None and self.split_by is not None:
             raise ValueError("give only one of group and split_by: rows of one group stay together")
         if self.eval_names and self.eval_count is not None:

@@ -172,12 +172,13 @@ def _untrained_config(model: ModelConfig, template: str | None) -> TrialConfig:
 
 
 def with_trusted_code(config: TrialConfig, run: Path) -> TrialConfig:
-    """The config of a trial of ``run`` with the class of its method, where that is one's own: runs its code.
+    """The config of a trial of ``run`` with the class of its method, where that is one's own: runs its code,
+    and that of its rewards, which scoring needs.
 
     For a run whose code somebody trusts. Raises ``ModelError`` where it can't be run.
     """
     try:
-        method = StagedInputs.read(run).local_config(config).with_method_code().method
+        method = StagedInputs.read(run).local_config(config).with_own_code().method
         return config if method is None else config.model_copy(update={"method": method})
     except OwnMethodError as error:
         raise ModelError(f"{config.cell}: {error}") from error

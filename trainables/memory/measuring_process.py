@@ -226,7 +226,7 @@ def _result(config: TrialConfig, warm: bool) -> dict[str, Any]:
 
     phases = Phases()
     try:
-        return {"memory": measure(config.with_method_code(), warm, phases).model_dump(mode="json")}
+        return {"memory": measure(config.with_own_code(), warm, phases).model_dump(mode="json")}
     except Exception as error:
         ran_out = is_out_of_memory(error)
         what = f"{type(error).__name__}: {error}"

@@ -59,6 +59,8 @@ def train_policy(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: 
         logs=config.stage.logged_metrics,
         early_exit=_early_exit(trial, steps, progress.step),
         unlogged_loss=trainer.unlogged_loss,
+        unlogged_metrics=trainer.unlogged_metrics,
+        resume_metrics=trainer.resume_metrics,
         saves_stopped=trial.is_scored("stopped"),
         best=BestValidation(train, steps, progress) if chooses else None,
         save_steps=train.save_steps,

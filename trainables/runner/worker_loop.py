@@ -185,7 +185,7 @@ class WorkerLoop:
         while True:
             try:
                 # The job is the plan's own, so the code of a method of one's own may run here.
-                local = workspace.fetch(config).with_method_code()
+                local = workspace.fetch(config).with_own_code()
                 config = TrialConfig.model_validate(job["config"])  # with the class that was imported
                 # A sweep that ends waits only for trials whose workers live.
                 living = call_periodically(lambda: self.board.alive.remote(job["trial_id"]), ALIVE_SECONDS)

@@ -126,6 +126,11 @@ class TrainingStage(Frozen, ABC):
     logged_metrics: ClassVar[tuple[str, ...]] = ()  # what its trainer logs besides loss and gradient norm
 
     @property
+    def rows_are_independent(self) -> bool:
+        """Whether the loss of a step is the same however its rows are divided into batches."""
+        return True
+
+    @property
     def task(self) -> Task:
         """What the model does that is trained."""
         return "CAUSAL_LM" if self.gives == "text" else "SEQ_CLS"

@@ -25,6 +25,15 @@ def shown(text: str) -> str:
     return _OBEYED.sub(lambda match: picture(match[0]), text)
 
 
+def with_short_hashes(text: str) -> str:
+    """The text with the first 8 digits of each SHA-256 in it.
+
+    >>> with_short_hashes('"my_rewards:brevity" "' + 8 * "0123abcd" + '"')
+    '"my_rewards:brevity" "0123abcd"'
+    """
+    return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{56}\b", r"\1", text)
+
+
 def picture(character: str) -> str:
     """Unicode's picture of a control character, or the number of another character.
 

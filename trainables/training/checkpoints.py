@@ -16,6 +16,8 @@ from typing import Any
 from trainables.results import Comparison
 from trainables.storage import files
 
+Metrics = dict[str, tuple[float, int]]  # by name: the mean of some values, and how many they are
+
 COMPLETE = "complete.json"  # the marker of a complete checkpoint, written last
 # Beside the checkpoints, of stages that compare answers with what they were before training.
 LOGPROBS_BEFORE = "logprobs-before.json"
@@ -42,6 +44,8 @@ class Progress:
     # Of the steps since the last log, on average over all workers.
     unlogged_loss: float = 0.0
     unlogged_steps: int = 0
+    # Of what the stage logs besides the loss, by name: the mean since the last log, and of how many values.
+    unlogged_metrics: Metrics = field(default_factory=dict)
     # Of validations (`best_validation`): the best, and the last that was better by more than `min_delta`.
     best_step: int = 0  # 0: none yet
     best_objective: float | None = None

@@ -19,6 +19,7 @@ from transformers import PrinterCallback, Trainer
 
 from trainables.methods.frozen_weights import keeping_frozen
 from trainables.tokenization.batching import padding_share, worker_shares
+from trainables.training.checkpoints import Metrics
 
 COLLECTED = ("_metrics", "_stored_metrics", "_total_train_tokens")
 
@@ -83,6 +84,19 @@ class StageTrainer(Trainer):
         """Counts ``steps`` steps before a checkpoint, of ``loss`` in sum, as not logged; transformers forgets them."""
         self._tr_loss += loss
         self._globalstep_last_logged -= steps
+
+    def unlogged_metrics(self) -> Metrics:
+        """What the stage logs besides the loss, since the last log: each one's mean, and of how many values.
+
+        The library's trainer, which ``make_trainer`` puts behind this class, may have some.
+        """
+        found: Metrics = getattr(super(), "unlogged_metrics", dict)()
+        return found
+
+    def resume_metrics(self, metrics: Metrics) -> None:
+        """Counts what :meth:`unlogged_metrics` returned at a checkpoint as not logged."""
+        if metrics:
+            super().resume_metrics(metrics)  # type: ignore[misc]  # of the trainer that had some
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """The order is ours: rows of similar length together, or as packed; the library's would be random."""

@@ -18,7 +18,7 @@ from trainables.storage import files
 from trainables.system.background import call_periodically
 from trainables.training.activity import Activity, Phase, checkpoint_bytes
 from trainables.training.best_validation import BestValidation
-from trainables.training.checkpoints import COMPLETE, Progress, mark_complete, remove_superseded
+from trainables.training.checkpoints import COMPLETE, Metrics, Progress, mark_complete, remove_superseded
 from trainables.training.early_exit import EarlyExit
 from trainables.training.loss_window import LossWindow
 from trainables.training.pausing import Pausing
@@ -147,6 +147,8 @@ class TrialCallback(TrainerCallback):
         logs: tuple[str, ...] = (),
         early_exit: EarlyExit | None = None,
         unlogged_loss: Callable[[], float] = lambda: math.nan,
+        unlogged_metrics: Callable[[], Metrics] = dict,
+        resume_metrics: Callable[[Metrics], None] = lambda metrics: None,
         saves_stopped: bool = True,
         best: BestValidation | None = None,
         save_steps: int | None = None,
@@ -158,6 +160,7 @@ class TrialCallback(TrainerCallback):
         self.autosave, self._saved_at = autosave, progress.train_seconds
         self.logs, self.early_exit = logs, early_exit
         self.unlogged_loss, self._unlogged_before = unlogged_loss, 0.0
+        self.unlogged_metrics, self.resume_metrics = unlogged_metrics, resume_metrics
         self.saves_stopped, self.best, self.save_steps = saves_stopped, best, save_steps
         self._window = LossWindow(control.loss_rungs, progress)
         self._overflows = 0  # steps in a row
@@ -200,6 +203,7 @@ class TrialCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._unlogged_before = self.progress.unlogged_loss
         self.resume_loss(self.progress.unlogged_loss, self.progress.unlogged_steps)
+        self.resume_metrics(self.progress.unlogged_metrics)
         self._follow("training")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -302,6 +306,10 @@ class TrialCallback(TrainerCallback):
         progress = self.progress
         progress.unlogged_loss = mean_over_workers(float(self.unlogged_loss()))
         progress.unlogged_steps = step - self._logged_step
+        # All workers have the same names in the same order.
+        progress.unlogged_metrics = {
+            name: (mean_over_workers(mean), count) for name, (mean, count) in self.unlogged_metrics().items()
+        }
         for loss in (progress.loss_sum, progress.unlogged_loss):
             require_finite("the training loss", loss)
 

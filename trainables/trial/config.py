@@ -107,9 +107,9 @@ class TrialConfig(Frozen):
         for part, owner in (("model", self.model), ("stage", self.stage)):
             yield from ((part, key, value) for key, value in owner if isinstance(value, TrainedModel))
 
-    def with_method_code(self) -> TrialConfig:
+    def with_own_code(self) -> TrialConfig:
         """The config with the class of its method, if that is one's own and was read without it: runs its code, and
-        that of the stage's rewards.
+        that of the stage's rewards, which whoever trains or scores needs.
 
         For processes that were handed the config by the plan's own. Raises ``OwnMethodError``.
         """
@@ -163,6 +163,8 @@ class TrialConfig(Frozen):
         """
         rows, odd = divmod(self.train.batch_size, 2)
         if odd or rows % workers or rows // workers < self.stage.min_worker_rows:
+            return None
+        if not self.stage.rows_are_independent:
             return None
         settings = {"batch_size": rows, "gradient_accumulation": 2 * self.train.gradient_accumulation}
         halved = self.model_copy(update={"train": self.train.model_copy(update=settings)})

@@ -88,6 +88,7 @@ def check_draft(
         *config_problems,
         *inputs.problems,
         *own_rewards.searched(draft),
+        *(own_rewards.unweighted(draft, configs[0].stage) if configs else ()),
         *search_problems,
         *resource_problems,
         *learning_rates.outside_problems(draft, rate_factor),

@@ -1,4 +1,4 @@
-"""What a plan says of rewards that are functions of one's own: which code runs, where it is, and that it runs."""
+"""What a plan says of rewards: that a search can't vary them, and of functions of one's own which code runs, where."""
 
 from __future__ import annotations
 
@@ -9,21 +9,30 @@ from sweeps.planning.checks.own_methods import place_of_code
 from sweeps.planning.draft import Draft
 from sweeps.spec.problems import Problem
 from sweeps.spec.source import Source
-from trainables.stages.rewards.stage import own_rewards
+from trainables.stages.base import TrainingStage
+from trainables.stages.rewards.stage import RewardedStage, own_rewards
 from trainables.stages.rewards.terms import FunctionReward
 
-SETTING = ("stage", "rewards")
+YARDSTICK = ("reward", "reward_weight", "rewards")  # the settings of a stage that decide what is rewarded
 
 
 def searched(draft: Draft) -> list[Problem]:
-    """A problem where a search varies rewards of which one is code, which planning could not fill in."""
-    domain = draft.space.get(SETTING)
-    varied = [] if domain is None else [entry for value in domain.probes() for entry in value]
-    if not any(isinstance(entry, dict) and entry.get("kind") == "function" for entry in varied):
+    """A problem for each setting by which a search varies what is rewarded: it would choose what is rewarded most
+    easily, as the reward is its objective.
+    """
+    paths = [path for path in draft.space if path[0] == "stage" and path[1:2] and path[1] in YARDSTICK]
+    why = "can only be compared ({compare: [...]}): the trials of a search are ranked by their rewards"
+    return [draft.problem(path, f"{path[1]} {why}") for path in paths]
+
+
+def unweighted(draft: Draft, stage: TrainingStage) -> list[Problem]:
+    """A warning for each of several rewards whose weight is 0."""
+    if not isinstance(stage, RewardedStage) or not any(stage.term_weights):
         return []
-    return [
-        draft.problem(SETTING, "rewards with a function can't be searched, only compared: {compare: [...]}")
-    ]
+    pairs = zip(stage.term_names, stage.term_weights, strict=True)
+    found = [name for name, weight in pairs if weight == 0]
+    why = "has weight 0: it is measured, and plays no part in training and in the quality"
+    return [draft.problem(("stage", "rewards"), f"the reward {name} {why}", error=False) for name in found]
 
 
 def notes(cells: Sequence[Cell]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from sweeps.spec.settings import COMPARISON, SearchConfig
 from sweeps.spec.tree import CellPath, node_at
 from trainables.config.train import SHARDED
 from trainables.data.rows import Text
+from trainables.stages.rewards.stage import own_rewards
 from trainables.trial.config import TrialConfig
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def _in_data(config: TrialConfig) -> Iterator[tuple[CellPath, str]]:
             yield path, "no rows are held out (data.eval_fraction: 0)"
     if len(data.names) == 1:
         yield ("data", "mix"), "there is only one data set"
+    if not own_rewards(config.stage):
+        yield ("data", "reward_columns"), "only functions among a stage's rewards are given columns"
     if config.stage.kind != "sft":
         yield (
             ("data", "quality"),

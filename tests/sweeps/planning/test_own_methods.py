@@ -261,7 +261,7 @@ def test_its_code_goes_to_nodes_that_lack_it(workdir: Path) -> None:
     local = StagedInputs.read(run).local_config(config)
     assert local.method.method_path == run / "given" / inputs.copy_path
     assert local.trial_id() == config.trial_id()
-    assert local.with_method_code() == local
+    assert local.with_own_code() == local
 
 
 def test_checks_of_a_class_that_fail_are_an_error_and_no_stack_trace(workdir: Path) -> None:

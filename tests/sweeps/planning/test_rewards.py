@@ -73,7 +73,19 @@ def test_rows_keep_the_columns_that_rewards_are_given(folder: Path) -> None:
         (OWN.replace("brevity", "brevty"), "has no function brevty. Did you mean brevity?"),
         (OWN.replace("my_rewards:", "my_reward:"), "there is no module my_reward beside the spec"),
         ('[{kind: function, function: "my_rewards:brevity", code_path: x}]', "planning sets code_path"),
-        (f"{{choice: [{OWN}]}}", "rewards with a function can't be searched, only compared"),
+        (f"{{choice: [{OWN}]}}", "rewards can only be compared"),
+        (
+            "{choice: [[{kind: regex, pattern: a}], [{kind: regex, pattern: b}]]}",
+            "rewards can only be compared",
+        ),
+        (
+            "[{kind: regex, pattern: a}]\n    reward: commands\n    reward_weight: {choice: [1, 10]}",
+            "reward_weight can only be",
+        ),
+        ("[{kind: regex, pattern: a, weight: 0}]", "all weights are 0: nothing is rewarded"),
+        ("[{kind: json}, {kind: regex, pattern: a, weight: 0}]", "the reward regex has weight 0"),
+        ("[{kind: json}]\n    min_new_tokens: 2", "grpo can't forbid early ends"),
+        ("[{kind: json}]", "data.reward_columns: it has no effect: only functions among"),
         ("[{kind: regexp, pattern: a}]", "regexp"),
         ("[{kind: rule, rule: commands}]", "needs a command as reference"),
     ],
@@ -95,3 +107,15 @@ def test_cells_with_other_rewards_are_said_not_to_be_comparable(folder: Path) ->
     ]
     assert '1 x regex "a"' in found[0]
     assert '2 x regex "b"' in found[0]
+
+
+def test_a_column_of_a_name_that_functions_are_given_anyway_is_refused(folder: Path) -> None:
+    found = problems(folder, spec().replace("[worth]", "[reference]"))
+    assert "reward_columns has reference, which functions are given of every row" in found[0]
+
+
+def test_cells_that_weigh_one_reward_otherwise_are_said_not_to_be_comparable(folder: Path) -> None:
+    compared = spec("[]\n    reward: commands\n    reward_weight: {compare: [1, 10]}")
+    commands = compared.replace("prompts.jsonl", "commands").replace(", reward_columns: [worth]", "")
+    found = problems(folder, commands)
+    assert any("neither a zero nor a scale" in each and "by 10 x commands" in each for each in found), found

@@ -141,7 +141,7 @@ def test_a_worker_that_is_handed_a_config_as_json_imports_the_class_of_its_metho
     forgotten()
     read = type(config).model_validate(config.model_dump(mode="json"))
     assert isinstance(read.method, own_method.OwnMethod)
-    ready = read.with_method_code()
+    ready = read.with_own_code()
     assert type(ready.method).__name__ == "NormTuning"
     assert ready.trial_id() == read.trial_id() == config.trial_id()
 

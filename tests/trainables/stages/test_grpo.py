@@ -30,7 +30,7 @@ def optimizing(
     model: Path, method: Any = "lora", rows: Path | str = "commands", **leaves: Any
 ) -> TrialConfig:
     own = {"kind": "grpo", "reward": "letter", "max_new_tokens": NEW, "num_generations": GROUP}
-    stage = {**own, **leaves.pop("stage", {})}
+    stage = {name: value for name, value in {**own, **leaves.pop("stage", {})}.items() if value is not None}
     defaults = {"eval_rows": 6, "eval_fraction": 0.95, "cutoff": 80, "learning_rate": 3e-3, "batch_size": 2}
     return make_config(model, rows, method, stage=stage, **{**defaults, **leaves})
 
@@ -138,6 +138,48 @@ def test_dr_grpo_does_not_scale_rewards_unless_it_is_told_to(tiny_model: Path) -
     _, _, scaled = begun(optimizing(tiny_model, stage={"loss": "dr_grpo", "scale_rewards": "group"}))
     assert plain["advantages"].abs().max() < 1
     assert scaled["advantages"].abs().max() > 1
+
+
+def test_batches_count_by_their_answers(tiny_model: Path) -> None:
+    """The gradient of a full batch and one that isn't full is that of all answers at once."""
+    rows = {}
+    for accumulation in (1, 2):
+        _, trainer, answers = begun(optimizing(tiny_model, "full"), prompts=2)
+        trainer.current_gradient_accumulation_steps = accumulation
+        # The first 6 of 8 answers and the last 2: as a last batch that isn't full.
+        parts = [slice(None)] if accumulation == 1 else [slice(0, 6), slice(6, None)]
+        batches = [
+            {
+                name: value[part] if torch.is_tensor(value) and value.dim() else value
+                for name, value in answers.items()
+            }
+            for part in parts
+        ]
+        with torch.enable_grad():
+            trainer._gradient(trainer.model, batches)
+        gradients = [p.grad for p in trainer.model.parameters() if p.grad is not None]
+        rows[accumulation] = torch.cat([gradient.flatten() for gradient in gradients])
+    assert rows[1].abs().max() > 0
+    assert (rows[1] - rows[2]).norm() < 1e-2 * rows[1].norm()
+
+
+def test_a_batch_is_not_halved_where_its_answers_measure_one_another(tiny_model: Path) -> None:
+    assert optimizing(tiny_model).halved() is not None
+    for stage in ({"loss": "bnpo"}, {"scale_rewards": "batch"}):
+        assert optimizing(tiny_model, stage=stage).halved() is None
+
+
+@pytest.mark.parametrize("kind", ["grpo", pytest.param("ppo", marks=pytest.mark.slow)])
+def test_what_is_not_logged_yet_is_logged_after_a_resume(tiny_model: Path, tmp_path: Path, kind: str) -> None:
+    stage = {} if kind == "grpo" else {"kind": kind, "num_generations": None}
+    config = optimizing(tiny_model, steps=3, logging_steps=3, stage=stage)
+    run(config, tmp_path / "undisturbed")
+    assert run(config, tmp_path, control=ScriptedControl(interrupt_at=2)).status == "interrupted"
+    run(config, tmp_path)
+    for name in config.stage.logged_metrics:
+        whole = curve(config, tmp_path / "undisturbed", name)
+        assert curve(config, tmp_path, name) == [(step, pytest.approx(value)) for step, value in whole]
+    assert len(curve(config, tmp_path, "reward")) == 1
 
 
 @pytest.mark.slow

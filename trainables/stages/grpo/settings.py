@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from trainables.config import limits
 from trainables.stages.rewards.stage import RewardedStage
 
+if TYPE_CHECKING:
+    from trainables.data.loading import Data
+    from trainables.stages.base import TrialParts
+
 
 class GRPOSettings(RewardedStage):
-    """Defaults are those of TRL's ``GRPOConfig``, except ``loss``."""
+    """Defaults are those of TRL's ``GRPOConfig``, except ``loss`` (dapo there), ``max_new_tokens`` (256 there), and the
+    scaling of rewards with ``dr_grpo`` (by the group there, too).
+    """
 
     kind: Literal["grpo"] = "grpo"
     num_generations: Annotated[int, limits.at_most(limits.BATCH)] = Field(
@@ -25,8 +31,22 @@ class GRPOSettings(RewardedStage):
     iterations: Annotated[int, limits.at_most(limits.EPOCHS)] = Field(
         default=1, ge=1
     )  # updates on the answers
-    # By the deviation of a prompt's rewards, or of the batch's; null: by the prompt's, with dr_grpo none.
-    scale_rewards: Literal["group", "batch", "none"] | None = None
+    # By the deviation of a prompt's rewards, or of the batch's; auto: by the prompt's, with dr_grpo none.
+    scale_rewards: Literal["auto", "group", "batch", "none"] = "auto"
+
+    def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:
+        yield from super().problems(trial, data)
+        if self.min_new_tokens:
+            yield (
+                "min_new_tokens",
+                "grpo can't forbid early ends: answers would be sampled from another distribution than the one whose "
+                "probabilities are trained; leave it out",
+            )
+
+    @property
+    def rows_are_independent(self) -> bool:
+        """Not where a batch's tokens, or the deviation of its rewards, are the measure of each answer in it."""
+        return self.loss != "bnpo" and self.scale_rewards != "batch"
 
     def without_effect(self) -> Iterator[tuple[str, str]]:
         yield from super().without_effect()
@@ -38,7 +58,9 @@ class GRPOSettings(RewardedStage):
     @property
     def loss_settings(self) -> dict[str, Any]:
         """TRL's settings of the loss. Its GSPO is the loss ``grpo`` with a ratio for each sequence."""
-        scale = self.scale_rewards or ("none" if self.loss == "dr_grpo" else "group")
+        scale = self.scale_rewards
+        if scale == "auto":
+            scale = "none" if self.loss == "dr_grpo" else "group"
         return {
             "loss_type": "grpo" if self.loss == "gspo" else self.loss,
             "importance_sampling_level": "sequence" if self.loss == "gspo" else "token",

@@ -46,7 +46,7 @@ class GRPO(GRPOSettings):
         "reward",
         "reward_deviation",
         "equal_rewards",
-        "kl",
+        "kl_per_token",
         "clip_fraction",
         "entropy",
         "answer_tokens",

@@ -5,6 +5,7 @@ TRL's loss, advantages, weights of rewards and logs stay as they are. Checked wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from trainables.scoring.generation import end_tokens, row_seeds, sample_answers
 from trainables.stages.ppo.formulas import up_to_end
 from trainables.stages.rewards.answers import decoded
 from trainables.tokenization import batching
+from trainables.training.checkpoints import Metrics
 from trainables.training.dropout import turn_dropout_off
 from trainables.training.reference_policy import as_reference, keep_reference
 from trainables.training.trainer_setup import make_trainer, rows_on_disk
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 LOGS = {
     "reward_std": "reward_deviation",
     "frac_reward_zero_std": "equal_rewards",
+    "kl": "kl_per_token",  # the mean over tokens of the loss's KL; that of records is per answer
     "clip_ratio/region_mean": "clip_fraction",
 }
 
@@ -158,9 +161,14 @@ class GroupTrainer(GRPOTrainer):
     def _gradient(self, model: nn.Module, batches: list[dict[str, Any]]) -> Tensor:
         """Computes the gradient of the step's loss, and returns the loss."""
         total = torch.zeros((), device=self.args.device)
-        for batch in batches:
+        rows = [len(batch["completion_ids"]) for batch in batches]
+        for batch, count in zip(batches, rows, strict=True):
             with self.compute_loss_context_manager():
                 loss = self.compute_loss(model, batch)
+            # A mean over batches, where TRL takes one of answers: a last batch that isn't full would count too much.
+            # Its dapo divides by the tokens of the step.
+            if self.stage.loss != "dapo":
+                loss = loss * (count * len(rows) / sum(rows))
             # Those of the first update are those of the policy that sampled.
             assert self._latest_logps is not None
             batch.setdefault("old_per_token_logps", self._latest_logps)
@@ -213,7 +221,22 @@ class GroupTrainer(GRPOTrainer):
         every: Tensor = self.accelerator.gather(mine)
         return every
 
+    def unlogged_metrics(self) -> Metrics:
+        # Without numbers that are none, which TRL leaves out of its means, too.
+        metrics = {
+            name: [value for value in values if math.isfinite(value)]
+            for name, values in self._metrics["train"].items()
+        }
+        return {name: (sum(values) / len(values), len(values)) for name, values in metrics.items() if values}
+
+    def resume_metrics(self, metrics: Metrics) -> None:
+        for name, (mean, count) in metrics.items():
+            self._metrics["train"][name] = [mean] * count
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" not in logs:  # the summary at the end of training, also of a part of it
+            super(GRPOTrainer, self).log(logs, start_time)
+            return
         metrics = self._metrics["train"]
         for theirs, ours in LOGS.items():
             if theirs in metrics:

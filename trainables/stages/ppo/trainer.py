@@ -22,6 +22,7 @@ from trainables.stages.ppo import formulas
 from trainables.stages.ppo.token_estimates import TokenEstimates, ValueHead, estimate_tokens, mask_early_ends
 from trainables.tokenization import batching
 from trainables.tokenization.token_table import Tokens
+from trainables.training.checkpoints import Metrics
 from trainables.training.dropout import turn_dropout_off
 from trainables.training.policy import Policy
 from trainables.training.reference_policy import as_reference, keep_reference
@@ -369,14 +370,22 @@ class PPOTrainer(StageTrainer):
             logs |= self._mean_logs()
         super().log(logs, start_time)
 
-    def _mean_logs(self) -> dict[str, float]:
-        """The means of all values collected since the last log entry, over all workers."""
-        logged, self._logged = self._logged, []
+    def unlogged_metrics(self) -> Metrics:
         collected = {
-            name: [float(entry[name]) for entry in logged if name in entry]
+            name: [float(entry[name]) for entry in self._logged if name in entry]
             for name in self.settings.logged_metrics
         }
-        means = {name: sum(values) / len(values) for name, values in collected.items() if values}
+        return {
+            name: (sum(values) / len(values), len(values)) for name, values in collected.items() if values
+        }
+
+    def resume_metrics(self, metrics: Metrics) -> None:
+        self._logged += [{name: mean} for name, (mean, count) in metrics.items() for _ in range(count)]
+
+    def _mean_logs(self) -> dict[str, float]:
+        """The means of all values collected since the last log entry, over all workers."""
+        means = {name: mean for name, (mean, _) in self.unlogged_metrics().items()}
+        self._logged = []
         # All workers log the same names in the same order, so one vector (names,) is averaged over them.
         values = torch.tensor([*means.values()], dtype=torch.float64, device=self.args.device)
         return dict(zip(means, self._mean_over_workers(values).tolist(), strict=True))

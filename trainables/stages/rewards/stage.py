@@ -80,6 +80,8 @@ class RewardedStage(TrainingStage):
                 "min_new_tokens",
                 f"{self.min_new_tokens} is more than max_new_tokens, {self.max_new_tokens}",
             )
+        if self.term_weights and not any(self.term_weights):
+            yield "rewards" if self.rewards else "reward_weight", "all weights are 0: nothing is rewarded"
         if isinstance(self.reward, TrainedModel):
             problem = reward_model_problem(self.reward, trial.model, trial.method)
             if problem:

@@ -103,7 +103,7 @@ class RegexReward(RewardTerm):
 
 
 class JsonReward(RewardTerm):
-    """1 where the answer is JSON and, with ``keys``, an object that has all of them; else 0.
+    """1 where the answer is JSON, any value of it, and, with ``keys``, an object that has all of them; else 0.
 
     >>> JsonReward(keys=("room",)).rewards([], ['{"room": "attic"}', '["room"]', "attic"])
     [1.0, 0.0, 0.0]
@@ -121,10 +121,14 @@ class JsonReward(RewardTerm):
 
     def _holds(self, answer: str) -> bool:
         try:
-            value = json.loads(answer)
+            value = json.loads(answer, parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             return False
         return not self.keys or (isinstance(value, dict) and all(key in value for key in self.keys))
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON (RFC 8259), though Python reads it")
 
 
 class FunctionReward(RewardTerm):
