@@ -70,11 +70,14 @@ class StageTrainer(Trainer):
         )
 
     def tokens_after(self, step: int) -> int:
-        """How many tokens the first ``step`` optimizer steps train on, padding not counted."""
+        """How many tokens the first ``step`` optimizer steps train on, padding not counted; with those of the answers
+        that were sampled so far, where the library's trainer counts them as ``answer_tokens``.
+        """
         args, drawn = self.args, self.row_order.tokens_drawn
         rows = step * args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
         # The last batch may not be full, so rows may run past the draws. At step 0 the index would be -1.
-        return int(drawn[min(rows, len(drawn)) - 1])
+        answered: int = getattr(super(), "answer_tokens", 0)
+        return int(drawn[min(rows, len(drawn)) - 1]) + answered
 
     def unlogged_loss(self) -> Any:
         """The sum of this worker's losses of the steps since the last log: a number on its device, which isn't read."""

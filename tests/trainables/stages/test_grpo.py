@@ -82,6 +82,12 @@ def test_the_first_update_has_ratio_1_and_kl_0(tiny_model: Path) -> None:
     assert trainer._metrics["train"]["clip_ratio/region_mean"] == [0.0]
 
 
+def test_the_tokens_of_a_step_are_those_of_its_prompts_and_answers(tiny_model: Path) -> None:
+    _, trainer, answers = begun(optimizing(tiny_model))
+    tokens = answers["prompt_mask"].sum() + answers["completion_mask"].sum()
+    assert trainer.tokens_after(1) == int(tokens)
+
+
 def test_no_copy_of_the_reference_is_held_without_a_kl(tiny_model: Path, tmp_path: Path) -> None:
     config = optimizing(tiny_model, "full", steps=1)
     record = run(config, tmp_path)

@@ -126,10 +126,10 @@ class GroupTrainer(GRPOTrainer):
         self.beta = stage.beta
         self.ref_model = sampler.model if stage.beta else None
 
-    def tokens_after(self, step: int) -> int:
-        """The prompts' tokens, for each of their answers, and those of all answers so far."""
-        prompts: int = super().tokens_after(step)  # type: ignore[misc]  # StageTrainer's
-        return prompts + int(self.state.num_input_tokens_seen)
+    @property
+    def answer_tokens(self) -> int:
+        """The tokens of all answers so far, of all workers."""
+        return int(self.state.num_input_tokens_seen)
 
     # A step
 
