@@ -304,7 +304,7 @@ def test_a_classifier_is_evaluated_on_its_labels_and_on_nothing_else(stages: Pat
     classifier = f"{stages}:classification-lora"
     rows = [{"text": f"Turn it {way}", "label": "switch"} for way in ("on", "off")]
     evaluated = evaluation(classifier, "--data", write_jsonl(workdir / "kinds.jsonl", rows))
-    assert evaluated["results"][0]["main_metric"] == "accuracy"
+    assert evaluated["results"][0]["main_metric"] == "macro_f1"
     assert {"accuracy", "macro_f1", "loss"} <= metrics(evaluated).keys()
     unknown = write_jsonl(workdir / "unknown.jsonl", [*rows, {"text": "Sing", "label": "opera"}])
     for model, file, what in (

@@ -40,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 # Compared at steps 2 and 6 of 8, on the validation rows.
-IN_DEPTH = ("search.order=depth", "search.rungs_by=validation")
+IN_DEPTH = ("search.order=depth", "search.rungs_by=validation", "search.grace_steps=2")
 
 
 def planned(folder: Path, text: str = SPEC, *sets: str) -> Plan:

@@ -22,7 +22,7 @@ from trainables.results import TRAINING_OBJECTIVE, Record, read_record, write_re
 from trainables.storage import files
 
 # Of six trials of 40 steps, two go on after step 4 and one after step 12.
-SIX = ("search={trials: 6, sampler: random}", "train.steps=40")
+SIX = ("search={trials: 6, sampler: random, grace_steps: 4}", "train.steps=40")
 CELLS = ("sft-full", "sft-lora")
 
 

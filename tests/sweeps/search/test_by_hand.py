@@ -120,7 +120,7 @@ def test_a_trial_that_was_stopped_between_two_drivers_never_starts_again(workdir
 def test_a_trial_that_paused_at_a_rung_is_stopped_there_and_the_others_go_on(
     workdir: Path, run: Path
 ) -> None:
-    planned = plan(workdir, sets=("search={trials: 6, sampler: random}", "train.steps=40"))
+    planned = plan(workdir, sets=("search={trials: 6, sampler: random, grace_steps: 4}", "train.steps=40"))
     tune = Tune(search_of(planned, run))
     handed = [config for config in tune.all() if config["cell"] == "sft-full"]
     rung = planned.cell("sft-full").rungs[0]

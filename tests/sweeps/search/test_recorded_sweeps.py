@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sweeps.spec.settings import SearchConfig
-from tests.benchmarks.recorded_sweeps import RecordedTrial
+from tests.benchmarks.recorded_sweeps import STUDIES, RecordedTrial
 from tests.benchmarks.recorded_sweeps import recorded as recorded_sweeps
 from tests.benchmarks.rungs import compared_value, left_after, survival_and_regret
 from trainables.results import Comparison
@@ -37,9 +37,10 @@ def test_the_winner_of_a_supervised_sweep_survives_the_default_rungs_by_training
     assert lost == pytest.approx(0, abs=1e-3)  # nats per token
 
 
-def test_the_first_comparison_of_a_preference_stage_is_surer_on_the_validation_rows() -> None:
+@pytest.mark.parametrize("step", [4, 8])
+def test_an_early_comparison_of_a_preference_stage_is_surer_on_the_validation_rows(step: int) -> None:
     found = {
-        measure: survival_and_regret(recorded_sweeps("dpo"), [compared_value(RUNGS[0], measure)], 3)
+        measure: survival_and_regret(recorded_sweeps("dpo"), [compared_value(step, measure)], 3)
         for measure in ("training", "validation")
     }
     assert found["validation"] == (1.0, 0.0)
@@ -50,5 +51,19 @@ def test_the_winner_of_full_fine_tuning_surely_survives_a_comparison_at_half_of_
     def survival(step: int) -> float:
         return survival_and_regret(recorded_sweeps("full"), [compared_value(step, "training")], 3)[0]
 
+    assert RUNGS == (20,)
     assert survival(20) == 1.0
-    assert survival(RUNGS[0]) < 0.5
+    assert survival(4) < 0.5
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(STUDIES.glob("*.json"))])
+def test_the_default_rung_loses_little_of_the_recorded_studies_and_a_ladder_of_early_ones_much(
+    name: str,
+) -> None:
+    sweeps = recorded_sweeps(name, STUDIES)
+
+    def lost(*rungs: int) -> float:
+        return survival_and_regret(sweeps, [compared_value(step, "training") for step in rungs], 3)[1]
+
+    assert lost(*SEARCH.rungs(20)) < 0.006
+    assert lost(2, 6) > 0.015
