@@ -134,7 +134,7 @@ def _general(kind: str, why: str) -> str:
     """A reason without what differs from family to family and from column to column: names, numbers, class, stage."""
     why = re.sub(rf"\b{re.escape(kind)}\b", "TYPE", why)
     why = re.sub(r"\b\w+(ForCausalLM|LMHeadModel|ForConditionalGeneration)\b", "CLASS", why)
-    why = re.sub(r"\b\w+ trains decoders", "a stage trains decoders", why)
+    why = re.sub(r"(\ba )?\b\w+ trains decoders", "a stage trains decoders", why)
     why = re.sub(r"/\S+", "PATH", why)
     why = re.sub(r"\d[\d.,e+-]*\d|\d", "N", why)
     return why.replace("|", "/")[:200]
