@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.sweep, pytest.mark.timeout(1200)]
 
 # Of six trials of 24 steps, two go on after step 4 and one after step 12.
 TEXT = (
-    SPEC.replace("trials: 3, sampler: random, scheduler: none", "trials: 6, sampler: random")
+    SPEC.replace("trials: 3, sampler: random, scheduler: none", "trials: 6, sampler: random, grace_steps: 4")
     .replace(f"steps: {STEPS}", "steps: 24")
     .replace(f"save_steps: {SAVED_EVERY}, ", "")
     .replace("concurrent: 2", "concurrent: 1")
