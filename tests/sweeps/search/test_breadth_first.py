@@ -178,7 +178,9 @@ def test_a_trial_that_fails_before_the_rung_is_not_waited_for(planned: Plan, run
 
 def test_more_trials_after_a_resume_have_the_larger_budget(workdir: Path, run: Path) -> None:
     Workers(plan(workdir, SPEC, SIX), run).run_all()
-    larger = Workers(plan(workdir, SPEC, ("search={trials: 12, sampler: random, grace_steps: 4}", "train.steps=40")), run)
+    larger = Workers(
+        plan(workdir, SPEC, ("search={trials: 12, sampler: random, grace_steps: 4}", "train.steps=40")), run
+    )
     larger.run_all()
     # Four of twelve go on after the first rung: two did before.
     assert [steps for _, steps in larger.ends()][6:].count(4) == 4
