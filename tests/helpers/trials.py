@@ -24,7 +24,7 @@ from trainables.trial.config import TrialConfig
 from trainables.trial.loading import attach, load_base
 from trainables.trial.tokenizer import load_tokenizer
 
-NEW = 8  # tokens of an answer in the tests of PPO
+NEW = 8  # tokens of an answer in the tests of PPO and GRPO
 # A rule by which a random model gets some reward: how often the letter e occurs in the answer.
 LETTER = Rule(lambda answer, _: answer.count("e") / NEW, lambda _: True, "any text")
 
@@ -155,3 +155,12 @@ class ScriptedControl(NoControl):
         self.asked += self.step is None or self.step != self.asked_at
         self.asked_at = self.step
         return self.asked == self.interrupt_at
+
+
+def rewarded_by_letters(
+    kind: str, model: Path, method: Any = "lora", rows: Path | str = "commands", **leaves: Any
+) -> TrialConfig:
+    """A trial of a stage that learns from rewards: those of the rule ``letter``, which a fixture of that name adds."""
+    stage = {"kind": kind, "reward": "letter", "max_new_tokens": NEW, **leaves.pop("stage", {})}
+    defaults = {"eval_rows": 6, "eval_fraction": 0.95, "cutoff": 80, "learning_rate": 3e-3}
+    return make_config(model, rows, method, stage=stage, **{**defaults, **leaves})

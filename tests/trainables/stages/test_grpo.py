@@ -10,29 +10,20 @@ import pytest
 import torch
 from transformers import set_seed
 
-from tests.helpers.trials import LETTER, METHODS, NEW, ScriptedControl, curve, make_config, make_policy, run
+from tests.helpers.trials import METHODS, NEW, ScriptedControl, curve, make_policy, rewarded_by_letters, run
 from trainables.data.embedded import commands
 from trainables.data.rows import Prompt
-from trainables.stages.rewards.rules import RULES
 from trainables.training.policy import Policy
 from trainables.training.trainer_setup import clean_process, training_arguments
 from trainables.trial.config import TrialConfig
 
 GROUP = 4
+pytestmark = pytest.mark.usefixtures("letter")
 
 
-@pytest.fixture(autouse=True)
-def letter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RULES, "letter", LETTER)
-
-
-def optimizing(
-    model: Path, method: Any = "lora", rows: Path | str = "commands", **leaves: Any
-) -> TrialConfig:
-    own = {"kind": "grpo", "reward": "letter", "max_new_tokens": NEW, "num_generations": GROUP}
-    stage = {name: value for name, value in {**own, **leaves.pop("stage", {})}.items() if value is not None}
-    defaults = {"eval_rows": 6, "eval_fraction": 0.95, "cutoff": 80, "learning_rate": 3e-3, "batch_size": 2}
-    return make_config(model, rows, method, stage=stage, **{**defaults, **leaves})
+def optimizing(model: Path, method: Any = "lora", batch_size: int = 2, **leaves: Any) -> TrialConfig:
+    stage = {"num_generations": GROUP, **leaves.pop("stage", {})}
+    return rewarded_by_letters("grpo", model, method, batch_size=batch_size, stage=stage, **leaves)
 
 
 def begun(config: TrialConfig, prompts: int = 2) -> tuple[Policy, Any, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from tests.helpers.model_families import make_family
 from tests.helpers.specs import SPEC, plan, spec_folder
 from tests.helpers.tiny_model import make_model
-from tests.helpers.trials import LETTER, METHODS, NEW, ScriptedControl, curve, make_config, make_policy, run
+from tests.helpers.trials import (
+    METHODS,
+    NEW,
+    ScriptedControl,
+    curve,
+    make_config,
+    make_policy,
+    rewarded_by_letters,
+    run,
+)
 from tests.trainables.stages.test_reward import padded_with_its_end  # noqa: F401
 from trainables.config.trained_model import TrainedModel
 from trainables.data import loading
@@ -36,18 +46,8 @@ from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
 from trainables.trial.tokenizer import tokenizer_of
 
-
-@pytest.fixture(autouse=True)
-def letter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RULES, "letter", LETTER)
-
-
-def optimizing(
-    model: Path, method: Any = "lora", rows: Path | str = "commands", **leaves: Any
-) -> TrialConfig:
-    stage = {"kind": "ppo", "reward": "letter", "max_new_tokens": NEW, **leaves.pop("stage", {})}
-    defaults = {"eval_rows": 6, "eval_fraction": 0.95, "cutoff": 80, "learning_rate": 3e-3}
-    return make_config(model, rows, method, stage=stage, **{**defaults, **leaves})
+pytestmark = pytest.mark.usefixtures("letter")
+optimizing = partial(rewarded_by_letters, "ppo")
 
 
 def make_trainer(config: TrialConfig, policy: Policy, rows: list[Any]) -> PPOTrainer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +11,9 @@ import pytest
 from sweeps.runs import lock
 from sweeps.runs.layout import SIGNS
 from tests.helpers import run_folders
-from tests.helpers.followed_by_ui import add_steps
+from tests.helpers.followed_by_ui import add_steps, begin
 from tests.helpers.path_proxy import proxied
-from tests.helpers.small_ui_runs import SmallRun, write_runs
+from tests.helpers.small_ui_runs import write_runs
 from tests.helpers.ui_server import served
 from tests.sweeps.ui.browser.conftest import WAIT_MS, Window
 from tests.sweeps.ui.conftest import UiUnderTest
@@ -29,15 +28,6 @@ HIDE = """(hidden) => {
 }"""
 
 
-def begin(run: SmallRun, trial: str, steps: int) -> Path:
-    """A trial that has begun and has not ended."""
-    folder = run.folder / "trials" / trial
-    config = json.loads((run.folder / "trials" / run.trial / "config.json").read_text())
-    files.write_json(folder / "config.json", config)
-    add_steps(folder, 1, steps)
-    return folder
-
-
 def test_progress_and_curves_survive_a_reload_and_grow_without_one(
     ui: UiUnderTest, browser_page: Window
 ) -> None:
@@ -45,7 +35,7 @@ def test_progress_and_curves_survive_a_reload_and_grow_without_one(
     trial = "e" * 12
     with lock.held(run.folder):
         files.write_json(run.folder / SIGNS, {"trials": {trial: "training"}, "waits": []})
-        folder = begin(run, trial, 10)
+        folder = begin(run.folder, trial, 10)
         page = browser_page.open(f"/runs/{run.key}")
         row = page.locator(f"tr:has-text('{trial[:6]}')").first
         row.get_by_text("10", exact=False).first.wait_for()
@@ -65,7 +55,7 @@ def test_a_trial_that_ran_out_of_memory_is_never_shown_as_running(
     with lock.held(run.folder):
         # The sweep's signs are older than the record: they still say that it trains.
         files.write_json(run.folder / SIGNS, {"trials": {trial: "training"}, "waits": []})
-        folder = begin(run, trial, 3)
+        folder = begin(run.folder, trial, 3)
         config = json.loads((folder / "config.json").read_text())
         record = run_folders.failed(trial, config=config, status="out_of_memory", error="CUDA out of memory")
         results.write_record(folder, record)
@@ -103,7 +93,7 @@ def test_ten_open_pages_leave_connections_for_an_eleventh(ui: UiUnderTest, brows
     browser_page.open("/jobs")
     last = context.pages[-1]
     last.evaluate(HIDE, False)
-    begin(run, "d" * 12, 3)
+    begin(run.folder, "d" * 12, 3)
     last.locator("tr:has-text('dddddd')").first.wait_for()
 
 
