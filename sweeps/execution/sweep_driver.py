@@ -222,6 +222,7 @@ class SweepDriver:
     def _tuner(self, search: CellSearch, board_name: str, tasks: Sequence[Task]) -> Any:
         from ray import tune
 
+        from sweeps.execution.idle_slots import keep_idle_slots
         from sweeps.execution.slot import Slot, SlotRequest
         from sweeps.search.asha import CellAsha
 
@@ -229,6 +230,7 @@ class SweepDriver:
         # All nodes of a cluster need Tune's folder; on one machine it goes with the private folder of Ray's session.
         ray_state = self.run_folder / ".ray" if self.address is not None else _session_folder() / "state"
         _keep_credentials_off_command_lines()
+        keep_idle_slots()
         return tune.Tuner(
             tune.with_resources(Slot, SlotRequest.for_trial),
             param_space={
