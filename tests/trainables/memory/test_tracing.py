@@ -181,9 +181,23 @@ def test_weights_are_counted_by_what_becomes_of_them(family: Any, rows: Path) ->
     full = trace(case_of(make_config(folder, rows, "full"), folder)).weights
     assert (full.trained, full.frozen, full.quantized) == (params, 0, 0)
     lora = trace(case_of(make_config(folder, rows, "lora"), folder)).weights
-    assert (lora.trained, lora.frozen, lora.frozen_bytes) == (0, params, 2 * params)
     policy = make_policy(make_config(folder, rows, "lora"))
+    assert (lora.trained, lora.frozen) == (0, params)
+    assert lora.frozen_bytes == 2 * params + sum(buffer.nbytes for buffer in policy.model.buffers())
     assert lora.adapters == sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("kind", ["psoft", "vera"])
+def test_buffers_of_adapters_are_held_beside_the_frozen_weights(
+    kind: str, rows: Path, tmp_path: Path
+) -> None:
+    """PSOFT has a decomposed weight in each layer; VeRA has two projections that all layers share."""
+    folder = make_family(tmp_path / "llama", "llama", num_hidden_layers=6)
+    config = make_config(folder, rows, {"kind": "peft", "type": kind})
+    model = make_policy(config).model
+    held = {id(t): t for t in (*model.parameters(), *model.buffers()) if not t.requires_grad}
+    assert sum(buffer.nbytes for buffer in model.buffers()) > 10_000
+    assert trace(case_of(config, folder)).weights.frozen_bytes == sum(t.nbytes for t in held.values())
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ class WeightSizes:
     """Numbers of weights by what becomes of them.
 
     ``trained`` and ``frozen`` ones of the base model, ``adapters``, and ``quantized`` ones, which belong to linear
-    layers with ``quantized_outputs`` outputs. ``frozen_bytes``: of the frozen ones.
+    layers with ``quantized_outputs`` outputs. ``frozen_bytes``: of the frozen ones, and of buffers.
     """
 
     trained: int = 0

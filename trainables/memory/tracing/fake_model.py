@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from pydantic import TypeAdapter
-from torch import nn
+from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoConfig
 
 from trainables.memory.tracing import quantized_layers
@@ -212,6 +212,7 @@ def replace_layers(model: nn.Module, layers: Iterable[nn.Module], others: Iterab
 def without_contents(model: nn.Module) -> None:
     """Moves a model from the meta device to fake tensors on the CPU, in place; within a ``FakeTensorMode``."""
     moved: dict[int, nn.Parameter] = {}  # by id, so that tied weights stay one
+    buffers: dict[int, Tensor] = {}
     for module in model.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:
@@ -221,4 +222,6 @@ def without_contents(model: nn.Module) -> None:
                 module._parameters[name] = moved[id(parameter)]
         for name, buffer in module._buffers.items():
             if buffer is not None:
-                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
+                if id(buffer) not in buffers:
+                    buffers[id(buffer)] = torch.empty(buffer.shape, dtype=buffer.dtype)
+                module._buffers[name] = buffers[id(buffer)]

@@ -22,7 +22,7 @@ from trainables.memory.tracing.fake_model import (
 from trainables.memory.tracing.head import trace_head
 from trainables.memory.tracing.live_bytes import LiveBytes
 from trainables.memory.tracing.stand_ins import HeadGradient, MarkedLayer
-from trainables.memory.tracing.weights import shared_weights, trained_tensors, weight_sizes
+from trainables.memory.tracing.weights import shared_tensors, trained_tensors, weight_sizes
 from trainables.models.precision import choose_dtypes
 
 # PEFT's types of adapters that index the places of a few weights by flags, all of which are true but for rounding.
@@ -166,7 +166,7 @@ class _Pass:
 
     def layers(self) -> list[LayerTrace]:
         """What layers share is of none of them: its gradients are there after the first one in the backward pass."""
-        shared = shared_weights(self.fake.layers)
+        shared = shared_tensors(self.fake.layers)
         return [self._layer(number, shared) for number in range(len(self.fake.layers))]
 
     def _layer(self, number: int, shared: Container[int]) -> LayerTrace:
@@ -189,7 +189,7 @@ class _Pass:
         kept = self.kept - sum(layer.kept for layer in layers)
         casts = self.casts - sum(layer.forward - layer.kept for layer in layers)
         last = self.backward.get(-1, _Span(0, 0, 0))
-        shared = shared_weights(self.fake.layers)
+        shared = shared_tensors(self.fake.layers)
         of_layers = {id(p) for layer in self.fake.layers for p in layer.parameters()} - shared
         return LayerTrace(
             kept=kept,

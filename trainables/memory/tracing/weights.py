@@ -1,13 +1,16 @@
-"""What becomes of the weights of a model whose step is traced: how many train, in which shapes, and how many do not."""
+"""What becomes of the weights of a model whose step is traced: how many train, in which shapes, and how many do not.
+
+Buffers (the random projections of some adapters, the masks of older models) are held like weights that don't train.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.config.optimizers import TrainedTensor
 from trainables.memory.tracing.case import WeightSizes
@@ -20,11 +23,21 @@ def shared_weights(layers: Sequence[nn.Module]) -> frozenset[int]:
     return frozenset(key for key, count in owners.items() if count > 1)
 
 
+def shared_tensors(layers: Sequence[nn.Module]) -> frozenset[int]:
+    """The ids of the parameters and buffers that several of the ``layers`` have."""
+    owners = Counter(key for layer in layers for key in {id(tensor) for tensor in _tensors(layer)})
+    return frozenset(key for key, count in owners.items() if count > 1)
+
+
 def weight_sizes(module: nn.Module, but: Container[int] = ()) -> WeightSizes:
-    """What becomes of a module's weights, each counted once, without those of the ids ``but``. The weights of adapters
-    are those that PEFT added.
+    """What becomes of a module's weights and buffers, each counted once, without those of the ids ``but``. The weights
+    of adapters are those that PEFT added.
     """
-    seen: dict[int, WeightSizes] = {}
+    seen: dict[int, WeightSizes] = {
+        id(buffer): WeightSizes(frozen_bytes=buffer.numel() * buffer.element_size())
+        for buffer in module.buffers()
+        if id(buffer) not in but
+    }
     for each in module.modules():
         for name, parameter in each.named_parameters(recurse=False):
             if id(parameter) not in seen and id(parameter) not in but:
@@ -51,6 +64,11 @@ def trained_tensors(causal: Any, module: nn.Module, but: Container[int] = ()) ->
         for parameter in module.parameters()
         if parameter.requires_grad and id(parameter) not in but
     )
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
 
 
 def _weight_size(module: nn.Module, name: str, parameter: nn.Parameter) -> WeightSizes:
