@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from reports.analysis.evaluation_sets import SetResults
-from reports.claims.differences import Difference
 from reports.claims.wording import claim_sentences
 from reports.pages.report import build_report
-from reports.statistics.estimates import mean_estimate
-from reports.statistics.intervals import pooled_seed_variance
-from reports.statistics.looks import level
 from tests.helpers.runs_with_sets import FORGETS, change_sets, found, make_run
+from tests.helpers.simulated_claims import tally_forgetting
 from trainables import results
 
 
@@ -79,28 +74,9 @@ def test_a_claim_of_an_earlier_version_is_of_the_only_set(tmp_path: Path) -> Non
 
 
 def test_two_cells_that_forget_alike_are_told_apart_in_few_simulated_runs() -> None:
-    """Losses of 40 texts that differ far more from one another than by training, and 3 seeds that spread by 0.02."""
-    dice, supported, contradicted, runs = random.Random(1), 0, 0, 100
-    for _ in range(runs):
-        texts = [dice.gauss(3, 0.6) for _ in range(40)]
-        cells = []
-        for _ in range(2):
-            seeds = [dice.gauss(0.1, 0.02) for _ in range(3)]
-            cells.append(
-                mean_estimate(
-                    [[text + rise + dice.gauss(0, 0.05) for text in texts] for rise in seeds],
-                    range(40),
-                    weights=[20.0] * 40,
-                )
-            )
-        scale = SetResults(
-            name="general", title="general", quality_name="loss", unit="", higher_is_better=False, rows=40, source="",
-            sha256=None, qualities={}, estimates={}, seed_variance=pooled_seed_variance(cells),
-        )  # fmt: skip
-        for_it, against = Difference(scale, *cells, "").direction_ps()
-        supported += for_it < level(1)
-        contradicted += against < level(1)
+    tally = tally_forgetting(texts=40, repeats=100)
     # 5 %, and three standard errors of that many runs.
-    bound = 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs)
-    assert supported / runs <= bound
-    assert contradicted / runs <= bound
+    bound = 0.05 + 3 * np.sqrt(0.05 * 0.95 / tally.runs)
+    assert tally.supported / tally.runs <= bound
+    assert tally.contradicted / tally.runs <= bound
+    assert tally.covering / tally.intervals >= 0.85
