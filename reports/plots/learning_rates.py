@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from textwrap import fill
+from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLUMNS = 2
+# Of the words over a panel, by the number of panels side by side: characters in a line.
+WORDS_WIDTH = {1: 76, 2: 34}
+LINE_POINTS = 12
 
 
 def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
@@ -45,11 +48,13 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     alike = len({_compared_at(search) for _, search in found}) == 1
     columns = min(COLUMNS if alike else 1, len(found))
     rows = -(-len(found) // columns)
-    made = figure(height=0.7 + (2.1 if alike and found[0][1].rung is None else 2.3) * rows)
+    words = [_words(search, WORDS_WIDTH[columns]) for _, search in found]
+    made = figure(height=0.7 + (1.95 + LINE_POINTS / 72 * max(map(len, words))) * rows)
     grid = made.subplots(rows, columns, sharey=alike, squeeze=False)
     marks = Marks()
     # The grid may have one place more than there are cells; it is removed below.
-    for axes, (row, search), scale in zip(grid.flat, found, scales, strict=False):
+    for axes, (row, search), scale, lines in zip(grid.flat, found, scales, words, strict=False):
+        _head(axes, row.name, lines)
         _panel(axes, search, colours[row.cell.method], scale)
         _points(axes, group, row, search, scale, marks, colours[row.cell.method])
         _limits(axes, [each for _, each in found] if alike else [search], scale)
@@ -76,6 +81,22 @@ def _compared_at(search: RateSearch) -> tuple[int, str] | None:
     return None if search.rung is None else (search.rung.step, search.rung.compared_by)
 
 
+def _words(search: RateSearch, width: int) -> list[str]:
+    """What is said over a panel, in lines."""
+    return [line for text in (said(search), _at_rung(search)) for line in wrap(text, width)]
+
+
+def _head(axes: Axes, name: str, lines: list[str]) -> None:
+    """The name of the cell above the words about its search."""
+    words = axes.annotate(
+        "\n".join(lines), (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points", color=INK,
+        fontsize=9,
+    )  # fmt: skip
+    # Text that is wider than a panel would make all panels narrow. The title's distance keeps the room above.
+    words.set_in_layout(False)
+    axes.set_title(name, fontsize=10, fontweight="bold", loc="left", pad=5 + LINE_POINTS * len(lines))
+
+
 def _panel(axes: Axes, search: RateSearch, colour: str, scale: ObjectiveScale) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -85,10 +106,6 @@ def _panel(axes: Axes, search: RateSearch, colour: str, scale: ObjectiveScale) -
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _rate(value, 0)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=False, axis="x")
-    axes.annotate(
-        "\n".join(filter(None, [said(search), _at_rung(search)])),
-        (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points", color=INK, fontsize=9,
-    )  # fmt: skip
     if search.curve is not None:
         # Beyond the rates that were tried, a parabola says nothing.
         rates = np.geomspace(*search.tried, 200)
@@ -104,9 +121,7 @@ def _panel(axes: Axes, search: RateSearch, colour: str, scale: ObjectiveScale) -
 def _points(
     axes: Axes, group: Group, row: Row, search: RateSearch, scale: ObjectiveScale, marks: Marks, colour: str
 ) -> None:
-    """The name of the cell, and its trials."""
-    pad = 17 if search.rung is None else 29
-    axes.set_title(row.name, fontsize=10, fontweight="bold", loc="left", pad=pad)
+    """The trials of a cell."""
     quality_axis(axes, scale.unit)
     for each in search.points:
         style, y = marker(each.record.status, colour), scale.shown(each.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from ray.tune.execution import tune_controller
@@ -42,7 +42,7 @@ class IdleSlots(_ObjectCache):
         self._num_cached_objects -= 1
         return self._forgotten(self._cached_objects[key].pop())
 
-    def flush_cached_objects(self, force_all: bool = False) -> Iterator[Any]:
+    def flush_cached_objects(self, force_all: bool = False) -> Generator[Any, None, None]:
         """Those that are to be ended."""
         if force_all or any(map(self._others_wait, [*self._cached_objects])):
             yield from map(self._forgotten, super().flush_cached_objects(force_all))

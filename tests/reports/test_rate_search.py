@@ -11,7 +11,7 @@ from reports.analysis.comparison import compare
 from reports.analysis.group import Group
 from reports.analysis.search.rate_search import expected_best_of, rate_search, search_sentences
 from reports.pages.trial_tables import expected_bests
-from reports.plots import learning_rates
+from reports.plots import figures, learning_rates
 from reports.plots.style import palette
 from reports.write import write
 from tests.helpers.run_folders import record, write_journal, write_run
@@ -78,6 +78,26 @@ def test_the_figure_says_the_optimum_or_that_the_best_is_at_the_edge(tmp_path: P
     assert drawing is not None
     assert "lora, 5 trials: at the highest tried or beyond: 8.0e-3" in drawing.alt
     assert any("at the highest tried or beyond" in text.get_text() for text in drawing.figure.axes[0].texts)
+
+
+@pytest.mark.filterwarnings("error")
+def test_panels_side_by_side_are_as_wide_as_they_can_be_beneath_many_words(tmp_path: Path) -> None:
+    objectives = [0.6, 0.1, 0.4, 0.9, 0.99]  # the best of each cell is at the highest rate tried
+    trials = [
+        record(
+            f"{method}{place}", method, objective=value,
+            config={"method": {"kind": method}, "train": {"learning_rate": RATES[place]}},
+        )
+        for method in ("full", "lora")
+        for place, value in enumerate(objectives)
+    ]  # fmt: skip
+    group = group_of(write_run(tmp_path / "run", trials))
+    drawing = learning_rates.draw(group, palette([group]), "rates")
+    assert drawing is not None
+    assert drawing.alt.count("at the highest tried or beyond: 8.0e-3") == 2
+    figures.png(drawing)  # which lays it out
+    width = drawing.figure.get_size_inches()[0]
+    assert [axes.get_position().width * width > 1.9 for axes in drawing.figure.axes] == [True, True]
 
 
 def test_a_curve_ends_at_the_rates_that_were_tried_and_one_that_opens_upwards_has_no_optimum(
