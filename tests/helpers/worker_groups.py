@@ -19,12 +19,19 @@ from trainables.trial.config import TrialConfig
 from trainables.trial.tokenizer import load_tokenizer
 
 ON_WORKERS = ROOT / "tests" / "helpers" / "on_workers.py"
+LABELS = sorted(set(KINDS.values()))
 STAGE_SETTINGS: dict[str, dict[str, Any]] = {
     "ppo": {"reward": "letter", "max_new_tokens": NEW},
     "grpo": {"reward": "letter", "max_new_tokens": NEW, "num_generations": 2, "beta": 0.1, "iterations": 2},
     "mlm": {"kind": "pretrain", "objective": "mlm"},
     # As planning takes them from the rows.
-    "classification": {"labels": sorted(set(KINDS.values())), "multi_label": False},
+    "classification": {"labels": LABELS, "multi_label": False},
+    "weighted": {
+        "kind": "classification",
+        "labels": LABELS,
+        "multi_label": False,
+        "class_weights": "balanced",
+    },
 }
 # A step averages over one batch, over several, or over a last batch that isn't full (6 rows, 4 at a time).
 LENGTHS: dict[str, dict[str, Any]] = {

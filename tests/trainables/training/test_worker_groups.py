@@ -23,12 +23,14 @@ from tests.helpers.worker_groups import (
 from trainables import results
 from trainables.trial.config import TrialConfig
 
-STAGES = ("pretrain", "sft", "reward", "ppo", "grpo", "dpo", "kto", "orpo", "simpo")
-CELLS = [(stage, "full", "steps") for stage in STAGES]
+STAGES = ("pretrain", "sft", "classification", "reward", "ppo", "grpo", "dpo", "kto", "orpo", "simpo")
+CELLS = [(stage, "full", "steps") for stage in STAGES if stage != "classification"]
+CELLS += [("weighted", "full", "uneven")]  # a classifier, with weights for its labels
 CELLS += [(stage, "lora", "accumulated") for stage in ("ppo", "dpo", "kto", "orpo")]
 READ = [("sft", "full", "steps"), ("ppo", "lora", "accumulated"), ("dpo", "lora", "accumulated")]
 LENGTHS = ("steps", "accumulated", "uneven")
 EVERY = [(stage, method, length) for stage in STAGES for method in ("full", "lora") for length in LENGTHS]
+EVERY += [("weighted", method, length) for method in ("full", "lora") for length in LENGTHS]
 REST = [cell for cell in EVERY if cell not in CELLS]
 
 
@@ -137,6 +139,46 @@ def test_two_workers_train_masked_tokens_as_one_does(tmp_path: Path) -> None:
     train_together(tmp_path, [job(config, tmp_path / "two") for config in configs])
     for config in configs:
         trains_as_one_does(config, tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_two_workers_train_an_encoders_classifier_as_one_does(tmp_path: Path) -> None:
+    """With ModernBERT, whose classifier has no dropout either."""
+    model = make_encoder(tmp_path / "model", "modernbert")
+    configs = [
+        worker_config(model, "weighted", method, length, cutoff=64, sharding=sharding)
+        for method in ("full", "lora")
+        for length in LENGTHS
+        for sharding in ("none", "fsdp")
+    ]
+    train_together(tmp_path, [job(config, tmp_path / "two") for config in configs])
+    for config in configs:
+        trains_as_one_does(config, tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_an_interrupted_classifier_of_two_workers_learns_what_it_would_have(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    encoder = make_encoder(tmp_path / "model", "bert")
+    configs = [
+        worker_config(model, "weighted", "full", cutoff=64, steps=4, sharding=sharding)
+        for model in (tiny_model, encoder)
+        for sharding in ("none", "fsdp")
+    ]
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    jobs = [
+        each
+        for config in configs
+        for each in (
+            job(config, whole),
+            job(config, resumed, interrupt_at=2, ends="interrupted"),
+            job(config, resumed),
+        )
+    ]
+    train_together(tmp_path, jobs)
+    for config in configs:
+        assert computed(resumed, config) == computed(whole, config)
 
 
 @pytest.mark.slow
