@@ -80,7 +80,7 @@ def test_the_figure_says_the_optimum_or_that_the_best_is_at_the_edge(tmp_path: P
     assert any("at the highest tried or beyond" in text.get_text() for text in drawing.figure.axes[0].texts)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:constrained_layout not applied")
 def test_panels_side_by_side_are_as_wide_as_they_can_be_beneath_many_words(tmp_path: Path) -> None:
     objectives = [0.6, 0.1, 0.4, 0.9, 0.99]  # the best of each cell is at the highest rate tried
     trials = [
