@@ -5,8 +5,9 @@ share of pairs of answers to one prompt of which the good one has the higher mea
 ``auc``, the same of pairs of any good with any bad answer. Prompts differ in how likely any answer to them is, which
 hides differences from an AUC: it stands in for pair accuracy only where a stage has none.
 
-A classifier's head and a language model that writes the label as a text (``sft``) share ``accuracy``: the share of test
-rows with the right label. It is the quality of earlier classifiers, beside which macro-F1 was recorded.
+A classifier's head and a language model that writes the label as a text (``sft``) share ``macro_f1``, the classifier's
+quality, in which any text but the right label is wrong; in records of earlier versions without it ``accuracy``, the
+share of test rows with the right label.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ PAIRS, ANY_ANSWERS = (
     "auc",
 )  # what they share: policies have both, where a prompt has both kinds
 ACCURACY = "accuracy"
-UNITS = {PAIRS: "fraction", ANY_ANSWERS: "", ACCURACY: "fraction"}
+UNITS = {PAIRS: "fraction", ANY_ANSWERS: "", ACCURACY: "fraction", MACRO_F1: ""}
 STAGE_NAME, LABELS_NAME = text("preference stages"), text("classified and written labels")
 LABELS_NOTE = text(
     "A classifier has a head with an output for each label; the other cells write the label as a text. Both are judged "
-    "by accuracy on the same rows: the share that got exactly the right label, so that any other text is wrong. The "
-    "best trial of each cell is the one with the best objective of its own stage."
+    "by one measure on the same rows: macro-F1, or accuracy where a trial did not record it. Any text but the right "
+    "label is wrong. The best trial of each cell is the one with the best objective of its own stage."
 )
 
 
@@ -53,7 +54,8 @@ def _labelling_stages(groups: Sequence[Group]) -> Iterator[Group]:
             cells = [row.cell for group in several for row in group.rows if _has(row.cell, ACCURACY)]
             if len({cell.records[0].stage for cell in cells}) < 2:
                 continue
-            measured = [measured_by(cell, ACCURACY, UNITS[ACCURACY]) for cell in cells]
+            measure = MACRO_F1 if all(_has(cell, MACRO_F1) for cell in cells) else ACCURACY
+            measured = [measured_by(cell, measure, UNITS[measure]) for cell in cells]
             # Without the models before training: that of each stage is another, a new head and a model that writes.
             yield replace(group_of(LABELS_NAME, model, data, measured), note=LABELS_NOTE)
 

@@ -28,9 +28,9 @@ OTHER = "any other"  # a text that is no label, a label that no row has, or one 
 NOTE = (
     "Of the test rows, by the best trial of each cell. Precision is the share of the rows given a label that have it, "
     "recall the share of the rows with a label that were given it, F1 their harmonic mean. Macro-F1 is the mean of the "
-    "labels' F1, in which rare labels count as much as frequent ones; of models that write labels it has no interval "
-    "here. The last table is of the best cell whose predictions are stored: rows by the label that they "
-    f"have, columns by the label that they were given, of the {SHOWN_LABELS} most frequent labels. "
+    "labels' F1, in which rare labels count as much as frequent ones. The last table is of the best cell whose "
+    "predictions are stored: rows by the label that they have, columns by the label that they were given, of the "
+    f"{SHOWN_LABELS} most frequent labels. "
     f"'{OTHER.capitalize()}' counts rarer labels, labels that no row has, and texts that are no label."
 )
 Known = Sequence[tuple[Row, LabelResults]]

@@ -23,7 +23,7 @@ from reports.plots.style import status_text
 MIXTURE = "trained on"  # a column
 # Measures that are shown beside a stage's own quality where they were recorded, with their units.
 OTHER_MEASURES = {
-    "macro_f1": "", "roc_auc": "",
+    "macro_f1": "", "accuracy": "fraction", "roc_auc": "",
     "exact_match": "fraction", "pair_accuracy": "fraction", "auc": "", "implicit_reward_accuracy": "fraction",
     "rougeL": "", "chrf": "",
 }  # fmt: skip
@@ -216,12 +216,19 @@ def _outcome(group: Group, outcome: str) -> str:
 def _other_measures(group: Group) -> dict[str, Callable[[Row], str]]:
     """The columns of measures other than the stage's own quality."""
     own = group.metric_record.quality_name if group.metric_record else None
+    # Of written labels exact match is accuracy: one of them is shown.
+    same = "accuracy" if own == "exact_match" else "exact_match"
+    left_out = {own, same if any(_metric(row, "accuracy") is not None for row in group.rows) else None}
 
     # A function, so that every lambda has a name and unit of its own instead of the loop's last ones.
     def column(name: str, unit: str) -> Callable[[Row], str]:
         return lambda row: units.quality(_metric(row, name), unit)
 
-    return {units.readable(name): column(name, unit) for name, unit in OTHER_MEASURES.items() if name != own}
+    return {
+        units.readable(name): column(name, unit)
+        for name, unit in OTHER_MEASURES.items()
+        if name not in left_out
+    }
 
 
 def has_other_measures(table: Table) -> bool:

@@ -9,9 +9,11 @@ import pytest
 
 from reports.analysis.across_stages import LABELS_NAME, compare_across_stages
 from reports.analysis.comparison import compare
+from reports.analysis.group import Group
 from reports.analysis.label_results import counted
 from reports.analysis.recommendation.row_caveats import different_rows
 from reports.pages import label_tables
+from reports.pages.tables import quality_details
 from reports.values import current_values
 from reports.write import write
 from tests.helpers.run_folders import failed, record, write_run
@@ -112,17 +114,45 @@ def test_labels_beyond_those_that_are_shown_are_called_others(tmp_path: Path) ->
     assert len(table.rows) == label_tables.SHOWN_LABELS
 
 
-def test_a_head_and_a_written_label_are_compared_row_by_row_by_accuracy(tmp_path: Path) -> None:
+def test_a_head_and_a_written_label_are_compared_over_the_same_rows_by_macro_f1(tmp_path: Path) -> None:
     (group,) = compare_across_stages(compare([results.read_run(run_of(tmp_path / "run"))]))
 
     assert group.stage == LABELS_NAME
     assert [(row.name, row.quality) for row in group.rows] == [
+        ("sft-lora", pytest.approx(2 / 3)),
+        ("classification-lora", pytest.approx((10 / 12 + 4 / 7) / 3)),
+    ]
+    assert all(row.cell.estimate is not None for row in group.rows)
+    assert group.verdicts
+    assert group.bases == ()
+    assert "the cells did not train on the same rows" not in list(different_rows(group))
+
+
+def test_accuracy_stands_beside_macro_f1_and_not_beside_exact_match_which_it_is(tmp_path: Path) -> None:
+    groups = compare([results.read_run(run_of(tmp_path / "run"))])
+    head, written, both = (*groups, *compare_across_stages(groups))
+
+    def measures(group: Group) -> set[str]:
+        return {"accuracy", "exact match", "macro-F1"} & set(quality_details(group).columns)
+
+    assert measures(head) == measures(both) == {"accuracy"}
+    assert "70.0 %" in str(quality_details(head).rows)
+    assert measures(written) == {"macro-F1"}
+
+
+def test_they_are_compared_by_accuracy_where_a_trial_did_not_record_macro_f1(tmp_path: Path) -> None:
+    records = [labelled("classification", "lora", BY_HEAD), labelled("sft", "lora", BY_TEXT)]
+    del records[1].metrics["macro_f1"]
+    run = write_run(tmp_path / "run", records)
+    for each, texts in zip(records, (BY_HEAD, BY_TEXT), strict=True):
+        write_predictions(run, each, RIGHT, texts)
+
+    (group,) = compare_across_stages(compare([results.read_run(run)]))
+
+    assert [(row.name, row.quality) for row in group.rows] == [
         ("classification-lora", 0.7),
         ("sft-lora", 0.7),
     ]
-    assert all(row.cell.estimate is not None for row in group.rows)
-    assert group.bases == ()
-    assert "the cells did not train on the same rows" not in list(different_rows(group))
 
 
 def test_the_quality_of_a_head_is_macro_f1_with_an_interval(tmp_path: Path) -> None:
@@ -177,7 +207,7 @@ def test_rows_without_any_label_have_no_estimate_of_macro_f1(tmp_path: Path) -> 
     assert write([run]).exists()
 
 
-def test_cells_without_a_scored_trial_are_not_compared_by_accuracy(tmp_path: Path) -> None:
+def test_cells_without_a_scored_trial_are_not_compared_across_stages(tmp_path: Path) -> None:
     head = [labelled("classification", "lora", BY_HEAD), failed("x", "full", stage="classification")]
     written = [labelled("sft", "lora", BY_TEXT), failed("y", "full", cell="sft-full")]
     run = write_run(tmp_path / "run", [*head, *written])
