@@ -11,6 +11,7 @@ from sweeps.drafting.budget import Budget
 from sweeps.drafting.data_target import DataTarget, needs_reward, stage_class
 from sweeps.drafting.foreign.carry_over import Carried, CarryOver
 from sweeps.drafting.foreign.inputs import ForeignInputs
+from sweeps.drafting.foreign.swift_rewards import own_names, reward_names, reward_terms
 from sweeps.drafting.from_data import cutoff_line
 from sweeps.drafting.held_out import SPLITS, chosen_split
 from sweeps.drafting.methods import MethodChoice
@@ -105,11 +106,23 @@ def cutoff_lines(carried: CarryOver, facts: RowFacts | None, budget: Budget) -> 
     return [cutoff_line(facts, budget)] if facts is not None else []
 
 
+def needs_reward_model(carried: CarryOver, stage: str) -> bool:
+    """Whether a reward model has to be named: the configuration has one, or no reward at all."""
+    values = carried.file.values
+    return needs_reward(stage) and bool(values.get("reward_model") or not reward_names(values))
+
+
 def stage_lines(carried: CarryOver, stage: str) -> list[Setting]:
     """The stage with its settings."""
     lines = [Setting("kind", stage, STAGE_COMMENTS[stage])]
-    if needs_reward(stage):
+    if needs_reward_model(carried, stage):
         lines.append(Setting("reward", REWARD, "FILL IN: a reward cell of a run"))
+    values = carried.file.values
+    if needs_reward(stage) and own_names(values):
+        terms = [term for _, term in reward_terms(values)]
+        lines.append(
+            Setting("rewards", terms, "FILL IN: functions of your own in my_rewards.py", active=False)
+        )
     known = stage_class(stage).model_fields
     return [
         *lines,

@@ -12,12 +12,14 @@ from sweeps.drafting.budget import BATCH, Budget, choose_budget, usual_share
 from sweeps.drafting.data_target import model_setting, needs_reward, stage_class, target_of
 from sweeps.drafting.foreign.carry_over import CarryOver
 from sweeps.drafting.foreign.inputs import ForeignInputs, find_inputs
+from sweeps.drafting.foreign.swift_rewards import own_names
 from sweeps.drafting.foreign_lines import (
     ForeignData,
     carried_line,
     cutoff_lines,
     data_lines,
     model_lines,
+    needs_reward_model,
     split_lines,
     stage_lines,
     tail_lines,
@@ -37,7 +39,7 @@ from sweeps.drafting.proposal import (
     Ingredients,
     Proposal,
 )
-from sweeps.drafting.reward_to_do import reward_to_do
+from sweeps.drafting.reward_to_do import function_to_do, reward_to_do
 from sweeps.drafting.row_facts import RowFacts, row_facts
 from sweeps.drafting.spec_text import Section, Setting
 from sweeps.spec import overrides
@@ -97,8 +99,10 @@ def propose_for_foreign(
     here = data.described is not None
     to_do = [each for each in inputs.missing if not (here and each.startswith("data."))]
     to_do += [data.problem] if data.problem is not None and not to_do else []
-    if needs_reward(stage):
+    if needs_reward_model(carried, stage):
         to_do.append(reward_to_do(carried))
+    if needs_reward(stage) and (functions := own_names(carried.file.values)):
+        to_do.append(function_to_do(functions, carried.tool))
     if carried.stage is None and answers.stage is None:
         to_do.append("stages[0].kind: there is no such stage here, and sft stands in its place")
     return Proposal(

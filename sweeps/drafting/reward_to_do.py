@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sweeps.drafting.foreign.carry_over import CarryOver
@@ -30,6 +30,15 @@ def reward_to_do(carried: CarryOver | None = None) -> str:
     return (
         f"stages[0].reward: a reward model that was trained here, in place of RUN:CELL. To train one: {command}; then "
         "paretune run on the spec that it writes; then reward: {from: runs/NAME:CELL} with that run's name and cell"
+    )
+
+
+def function_to_do(functions: Sequence[str], tool: str) -> str:
+    """How rewards that are functions of another tool, by their names, are given here."""
+    name = functions[0].rpartition(":")[2]
+    return (
+        f"stages[0].rewards: {', '.join(functions)} of {tool}, each written as a function {name}(prompts, answers, "
+        "columns) of your own in my_rewards.py beside the spec, which --trust method_code allows to run"
     )
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sweeps.drafting.foreign import swift_rewards
 from sweeps.drafting.foreign.carry_over import (
     Dropped,
     Kept,
@@ -28,7 +29,10 @@ from sweeps.drafting.foreign.template_names import template_rule
 from sweeps.drafting.foreign.trainer_rules import ATTENTION, COMMON, COMPUTED, SPLIT_NOTE, patience
 
 # What `swift rlhf` can be told to do; others have no counterpart.
-RLHF = {"dpo": "dpo", "orpo": "orpo", "simpo": "simpo", "kto": "kto", "rm": "reward", "ppo": "ppo"}
+RLHF = {
+    **{kind: kind for kind in ("dpo", "orpo", "simpo", "kto", "ppo", "grpo")},
+    "rm": "reward",
+}
 STAGES = {"sft": "sft", "pt": "pretrain"}
 DTYPES = {
     **{name: name for name in ("bfloat16", "float16", "float32")},
@@ -76,8 +80,7 @@ def defaults(values: Values, stage: str, method: str) -> Mapping[str, Any]:
         found["num_train_epochs"] = 3.0
     if method in ("lora", "qlora"):
         found |= {"lora_alpha": 32, "lora_dropout": 0.05}
-    if stage == "ppo":
-        found |= {"max_completion_length": 512, "temperature": 0.9}
+    found |= swift_rewards.defaults(values, stage)
     return found
 
 
@@ -94,6 +97,11 @@ def _rlhf_type(value: Any, values: Values) -> Iterator[Outcome]:
 def _backend(value: Any, values: Values) -> Iterator[Outcome]:
     if str(value) == "unsloth":
         yield Kept("model", "kernels", "unsloth")
+
+
+def _loss_type(value: Any, values: Values) -> Iterator[Outcome]:
+    rule: Rule = swift_rewards.loss if swift_rewards.is_grpo(values) else one_of("stage", "loss", LOSSES)
+    yield from rule(value, values)
 
 
 def _columns(value: Any, values: Values) -> Iterator[Outcome]:
@@ -158,6 +166,7 @@ def _resolved(value: Any, values: Values) -> Iterator[Outcome]:
 
 RULES: Mapping[str, Rule] = {
     **COMMON,
+    **swift_rewards.RULES,
     **dict.fromkeys(METHOD_KEYS, _tuner_type),
     "rlhf_type": _rlhf_type,
     "tuner_backend": _backend,
@@ -225,7 +234,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "beta": number("stage", "beta"),
     "label_smoothing": number("stage", "label_smoothing"),
-    "loss_type": one_of("stage", "loss", LOSSES),
+    "loss_type": _loss_type,
     "simpo_gamma": number("stage", "gamma"),
     "cpo_alpha": no_counterpart("SimPO has no supervised loss beside its own"),
     "rpo_alpha": no_counterpart("DPO has no supervised loss beside its own"),
@@ -233,22 +242,6 @@ RULES: Mapping[str, Rule] = {
     "undesirable_weight": number("stage", "undesirable_weight"),
     "center_rewards_coefficient": number("stage", "center_rewards_coefficient"),
     "ref_model": no_counterpart("the reference is the policy before training, without a second model"),
-    "reward_model": no_counterpart(
-        "a reward model of ms-swift can't be read: train one here with a stage reward, and give it as reward: "
-        "{from: reward} or {from: RUN:CELL}"
-    ),
-    "max_completion_length": number("stage", "max_new_tokens"),
-    "temperature": number("stage", "temperature"),
-    "num_ppo_epochs": number("stage", "epochs"),
-    "num_mini_batches": number("stage", "mini_batches"),
-    "whiten_rewards": flag("stage", "whiten_rewards"),
-    "kl_coef": number("stage", "kl_coefficient"),
-    "cliprange": number("stage", "clip_range"),
-    "vf_coef": number("stage", "value_coefficient"),
-    "cliprange_value": number("stage", "value_clip_range"),
-    "gamma": number("stage", "gamma"),
-    "lam": number("stage", "lam"),
-    "missing_eos_penalty": number("stage", "missing_eos_penalty"),
     "early_stop_interval": patience,
     "logging_first_step": no_counterpart("curves begin with the first step"),
     "acc_strategy": no_counterpart("data.quality says by what answers are judged"),

@@ -14,6 +14,7 @@ from sweeps.drafting.foreign.carry_over import CarryOver
 from sweeps.drafting.foreign.foreign_file import read_foreign
 from sweeps.drafting.foreign.inputs import find_inputs
 from sweeps.spec.problems import SpecError
+from trainables.stages.rewards.terms import RegexReward
 
 SFT = """\
 ### model
@@ -213,7 +214,20 @@ def test_settings_of_ms_swift_are_carried_over_with_its_defaults(tmp_path: Path)
         ("swift rlhf --rlhf_type rm --center_rewards_coefficient 0.01", "reward", {"center_rewards_coefficient": 0.01}),
         ("swift pt", "pretrain", {}),
         ("swift sft --loss_scale last_round", "sft", {"mask_history": True}),
-        ("swift rlhf --rlhf_type grpo", None, {}),
+        ("swift rlhf --rlhf_type gkd", None, {}),
+        ("swift rlhf --rlhf_type grpo", "grpo", {"beta": 0.04, "max_new_tokens": 512, "temperature": 0.9}),
+        (
+            "swift rlhf --rlhf_type grpo --beta 0 --temperature 1 --max_completion_length 64 --num_generations 4 "
+            "--epsilon 3e-4 --epsilon_high 4e-4 --num_iterations 2 --importance_sampling_level sequence",
+            "grpo",
+            {"beta": 0, "temperature": 1, "max_new_tokens": 64, "num_generations": 4, "epsilon": 3e-4,
+             "epsilon_high": 4e-4, "iterations": 2, "loss": "gspo"},
+        ),
+        (
+            "swift rlhf --rlhf_type grpo --beta 0 --temperature 1 --max_completion_length 64 --loss_type dr_grpo",
+            "grpo",
+            {"beta": 0, "temperature": 1, "max_new_tokens": 64, "loss": "dr_grpo", "scale_rewards": "group"},
+        ),
         ("llamafactory-cli train --stage dpo --pref_beta 0.3", "dpo", {"beta": 0.3}),
     ],
 )  # fmt: skip
@@ -223,6 +237,48 @@ def test_commands_say_the_stage(
     model = "--model_name_or_path" if command.startswith("llama") else "--model"
     found = carried(tmp_path, f"{command} {model} a/b --dataset x\n", "command.txt")
     assert (found.stage, values(found, "stage")) == (stage, expected)
+
+
+GRPO = """\
+swift rlhf --rlhf_type grpo --model a/b --dataset x.jsonl
+    --reward_funcs accuracy format external:brevity --reward_weights 1 0.5 0.25
+    --per_device_train_batch_size 16 --gradient_accumulation_steps 2 --num_generations 8
+    --top_p 0.9 --use_vllm true
+"""
+
+
+def test_rewards_are_carried_over_or_named_with_what_they_would_have_to_be(tmp_path: Path) -> None:
+    found = carried(tmp_path, GRPO, "run.sh")
+    (reward,) = values(found, "stage")["rewards"]
+    assert (reward["kind"], reward["weight"]) == ("regex", 0.5)
+    answers = ["<think>a\nb</think>\n<answer>c</answer>", "<think>a</think><answer>c</answer> d", "c"]
+    assert RegexReward(**reward).rewards([], answers) == [1.0, 0.0, 0.0]
+    listed = "\n".join(map(str, found.left_out))
+    for text in (
+        "accuracy (it compares",
+        "external:brevity has to be",
+        "top_p: 0.9: answers",
+        "use_vllm: True",
+    ):
+        assert text in listed
+
+
+@pytest.mark.parametrize(
+    ("answers", "passes", "expected"), [(16, 2, (2, 2)), (4, 4, (1, 2)), (1, 1, (1, None)), (3, 8, (1, 3))]
+)
+def test_batches_of_answers_become_batches_of_prompts(
+    tmp_path: Path, answers: int, passes: int, expected: tuple[int, int | None]
+) -> None:
+    text = GRPO.replace("size 16", f"size {answers}").replace("steps 2", f"steps {passes}")
+    train = values(carried(tmp_path, text, "run.sh"), "train")
+    assert (train["batch_size"], train.get("gradient_accumulation")) == expected
+
+
+@pytest.mark.parametrize("given", ["--num_generations 0", "--reward_weights a b", "--reward_funcs ''"])
+def test_grpos_settings_that_are_none_are_left_out(tmp_path: Path, given: str) -> None:
+    found = carried(tmp_path, f"{GRPO.rstrip()} {given}\n", "run.sh")
+    assert found.stage == "grpo"
+    assert values(found, "train")["batch_size"] >= 1
 
 
 def test_quotes_comments_and_missing_backslashes_are_understood(tmp_path: Path) -> None:
