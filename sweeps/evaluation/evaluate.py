@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +22,18 @@ from sweeps.evaluation.significance import Statistics
 from sweeps.runs.artifacts import BestTrials
 from sweeps.runs.resolve import resolve
 from trainables.evaluation import evaluation_rows, forgetting, lm_eval
-from trainables.evaluation.evaluate import EvaluationTask, Settings, check_supported, measure
+from trainables.evaluation.evaluate import (
+    EvaluationTask,
+    Settings,
+    asks_for_rewards,
+    check_supported,
+    measure,
+)
 from trainables.evaluation.evaluation_rows import EvaluationRows
 from trainables.evaluation.forgetting import ReferenceTexts
 from trainables.inference.model_pool import LoadedModel, ModelPool
-from trainables.inference.result import Result
+from trainables.inference.result import Result, load_trusted_rewards
+from trainables.methods.own_method import TRUST
 from trainables.models.folder import ModelError
 from trainables.scoring.measures import MeasuredRows
 
@@ -51,6 +58,7 @@ def evaluate(
         settings = _with_common_cutoff(request.settings, results)
         tasks = [EvaluationTask(result, data, settings) if data else None for result in results]
         _check_tasks(tasks, texts, results)
+        _load_rewards(tasks, request.trust)
         pool, warnings = ModelPool(), list(data.warnings if data else ())
         findings = [
             _evaluate_result(request, settings, pool, result, task, texts, warnings)
@@ -113,6 +121,13 @@ def _check_tasks(
         result.folder()
     if texts is not None and not any(map(_can_forget, results)):
         forgetting.before_training(results[0])  # raises, and says why
+
+
+def _load_rewards(tasks: Sequence[EvaluationTask | None], trust: Sequence[str]) -> None:
+    """Runs the code of rewards that score the answers, where it is trusted. Raises ``ModelError`` where it can't be."""
+    for task in tasks:
+        if task is not None and task.result.run is not None and TRUST in trust and asks_for_rewards(task):
+            load_trusted_rewards(task.result.config, task.result.run)
 
 
 def _can_forget(result: Result) -> bool:

@@ -226,12 +226,23 @@ def _judged_as_the_trial(quality: str, main: str, notes: tuple[str, ...]) -> tup
     return main, (*notes, f"its trial was judged by {quality}, which is run with --scorer {quality} alone")
 
 
+def asks_for_rewards(task: EvaluationTask) -> bool:
+    """Whether answers are scored as the trial scored its own, which was trained on prompts by rewards."""
+    settings = task.settings
+    return (
+        task.data.kind == "prompts"
+        and task.result.config.stage.row_type is Prompt
+        and settings.scorer is None
+        and settings.sampling is None
+    )
+
+
 def _measure_prompts(policy: Policy, task: EvaluationTask) -> MeasuredRows:
     """The answers to prompts that may have no reference; a trial that was trained on prompts scores them itself."""
     stage, settings = task.result.config.stage, task.settings
     # A function that a run folder names is not run, as the folder may be somebody else's.
     untrusted = tuple(needed for reward in own_rewards(stage) if (needed := reward.needed()) is not None)
-    if stage.row_type is Prompt and settings.scorer is None and settings.sampling is None and not untrusted:
+    if asks_for_rewards(task) and not untrusted:
         return _measure_by_stage(policy, task, task.stage(stage))
     limit = settings.max_new_tokens or MAX_NEW_TOKENS
     # A prompt that leaves too little of the cutoff for the answer loses its beginning.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def trial_result(folder: Path, trust: Sequence[str] = (), name: str | None = Non
     config = config.model_copy(update={"model": model})
     run = trained.parent.parent.parent  # RUN/trials/TRIAL/model
     if TRUST in trust:
-        config = with_trusted_code(config, run)
+        config = with_trusted_method(config, run)
     return Result(name or config.cell, config, trained, run, read_record(trained.parent))
 
 
@@ -171,15 +172,28 @@ def _untrained_config(model: ModelConfig, template: str | None) -> TrialConfig:
     )
 
 
-def with_trusted_code(config: TrialConfig, run: Path) -> TrialConfig:
-    """The config of a trial of ``run`` with the class of its method, where that is one's own: runs its code,
-    and that of its rewards, which scoring needs.
+def with_trusted_method(config: TrialConfig, run: Path) -> TrialConfig:
+    """The config of a trial of ``run`` with the class of its method, where that is one's own: runs its code.
 
     For a run whose code somebody trusts. Raises ``ModelError`` where it can't be run.
     """
+    with _running_code(config):
+        method = StagedInputs.read(run).local_config(config).with_own_method().method
+    return config if method is None else config.model_copy(update={"method": method})
+
+
+def load_trusted_rewards(config: TrialConfig, run: Path) -> None:
+    """Runs the code of the rewards of a trial of ``run``, for commands that score by them. As
+    :func:`with_trusted_method`.
+    """
+    with _running_code(config):
+        StagedInputs.read(run).local_config(config).load_rewards()
+
+
+@contextmanager
+def _running_code(config: TrialConfig) -> Iterator[None]:
     try:
-        method = StagedInputs.read(run).local_config(config).with_own_code().method
-        return config if method is None else config.model_copy(update={"method": method})
+        yield
     except OwnMethodError as error:
         raise ModelError(f"{config.cell}: {error}") from error
 

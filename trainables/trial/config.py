@@ -108,13 +108,24 @@ class TrialConfig(Frozen):
             yield from ((part, key, value) for key, value in owner if isinstance(value, TrainedModel))
 
     def with_own_code(self) -> TrialConfig:
-        """The config with the class of its method, if that is one's own and was read without it: runs its code, and
-        that of the stage's rewards, which whoever trains or scores needs.
+        """The config with all code of one's own that whoever trains or scores needs: that of its method, and the
+        functions of the stage's rewards.
 
         For processes that were handed the config by the plan's own. Raises ``OwnMethodError``.
         """
+        self.load_rewards()
+        return self.with_own_method()
+
+    def load_rewards(self) -> None:
+        """Runs the code of the stage's rewards that are functions of one's own. Raises ``OwnMethodError``."""
         for reward in own_rewards(self.stage):
             reward.load()
+
+    def with_own_method(self) -> TrialConfig:
+        """The config with the class of its method, if that is one's own and was read without it: runs its code.
+
+        Raises ``OwnMethodError``.
+        """
         if not own_method.load_for(self.method):
             return self
         return TrialConfig.model_validate(self.model_dump(mode="json"))

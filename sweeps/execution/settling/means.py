@@ -9,7 +9,13 @@ from sweeps.execution.settling import further_rows
 from sweeps.search.finalists import trained_again
 from trainables import results
 from trainables.data.errors import DataError
-from trainables.inference.result import Result, trial_result, untrained_result, with_trusted_code
+from trainables.inference.result import (
+    Result,
+    load_trusted_rewards,
+    trial_result,
+    untrained_result,
+    with_trusted_method,
+)
 from trainables.methods.own_method import TRUST, OwnMethod
 from trainables.models.folder import ModelError
 from trainables.results import Record
@@ -77,7 +83,10 @@ class Means:
 
     def _config(self, trial_id: str) -> TrialConfig:
         config = read_config(self.run / "trials" / trial_id)
-        return with_trusted_code(config, self.run) if TRUST in self.trust else config
+        if TRUST not in self.trust:
+            return config
+        load_trusted_rewards(config, self.run)
+        return with_trusted_method(config, self.run)
 
     def _record(self, trial_id: str) -> Record:
         record = results.read_record(self.run / "trials" / trial_id)
