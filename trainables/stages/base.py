@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -48,11 +48,14 @@ class TrialParts(Protocol):
 
 @dataclass(frozen=True)
 class Metric:
-    """A stage's quality. ``unit`` is "fraction" for a share of rows, else the unit of the number."""
+    """A stage's quality. ``unit`` is "fraction" for a share of rows, else the unit of the number. ``label_shares``: of
+    a mean over labels, the share of the test rows that have each.
+    """
 
     name: str
     higher_is_better: bool
     unit: str
+    label_shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,11 @@ class Scores:
         }
 
 
+def same_names(*names: str) -> dict[str, str]:
+    """Metrics that a trainer calls as the curve does."""
+    return {name: name for name in names}
+
+
 class TrainingStage(Frozen, ABC):
     """A stage's config, which is its behaviour. A subclass without all abstract methods can't be instantiated."""
 
@@ -123,7 +131,15 @@ class TrainingStage(Frozen, ABC):
     # Why its decoder layers are not compiled; None where they can be.
     compile_obstacle: ClassVar[str | None] = None
     loss_falls: ClassVar[bool] = True  # whether the training loss falls in a trial that learns
-    logged_metrics: ClassVar[tuple[str, ...]] = ()  # what its trainer logs besides loss and gradient norm
+    # What a curve has besides loss and gradient norm, and what its trainer calls it.
+    logged_metrics: ClassVar[Mapping[str, str]] = {}
+    # Settings of its own that may be halved, down to a least value, to take less memory; the first alters least.
+    halved_for_memory: ClassVar[Mapping[str, int]] = {}
+
+    @property
+    def sampled_tokens(self) -> int:
+        """How many tokens are sampled behind a row, at most."""
+        return 0
 
     @property
     def rows_are_independent(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -47,6 +47,10 @@ class DPO(PairStage):
 
     compile_obstacle: ClassVar[str | None] = REFERENCE_IS_PLAIN
     learning_rate_factor: ClassVar[float] = 0.1
+    logged_metrics: ClassVar[Mapping[str, str]] = {
+        "train_reward_accuracy": "rewards/accuracies",
+        "train_reward_margin": "rewards/margins",
+    }
 
     @model_validator(mode="after")
     def _label_smoothing_fits_the_loss(self) -> DPO:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -55,6 +55,10 @@ class KTO(TrainingStage):
     min_worker_rows: ClassVar[int] = 2
     compile_obstacle: ClassVar[str | None] = REFERENCE_IS_PLAIN
     learning_rate_factor: ClassVar[float] = 0.1
+    logged_metrics: ClassVar[Mapping[str, str]] = {
+        "train_reward_margin": "rewards/margins",
+        "kto_kl": "kl",
+    }
 
     def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:
         parts = {"training": data.train, "validation": data.validation, "test": data.test} if data else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -27,6 +27,10 @@ class ORPO(PairStage):
     kind: Literal["orpo"] = "orpo"
     # The paper trains models of width 4,096 with 5e-6 to 8e-6, where supervised fine-tuning takes 2e-5 to 3e-5.
     learning_rate_factor: ClassVar[float] = 0.2
+    logged_metrics: ClassVar[Mapping[str, str]] = {
+        "train_reward_accuracy": "rewards/accuracies",
+        "log_odds_ratio": "log_odds_ratio",
+    }
     beta: float = Field(default=0.1, gt=0)
 
     def forward_pass(self, rows: int, length: RowLength) -> Batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -31,6 +31,10 @@ class Reward(PairStage):
     center_rewards_coefficient: float = Field(default=0.0, ge=0)
 
     gives: ClassVar[Gives] = "rewards"
+    logged_metrics: ClassVar[Mapping[str, str]] = {
+        "train_reward_accuracy": "accuracy",
+        "train_reward_margin": "margin",
+    }
 
     @property
     def head_settings(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -30,6 +30,10 @@ class SimPO(PairStage):
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
 
     learning_rate_factor: ClassVar[float] = 0.1
+    logged_metrics: ClassVar[Mapping[str, str]] = {
+        "train_reward_accuracy": "rewards/accuracies",
+        "train_reward_margin": "rewards/margins",
+    }
 
     def forward_pass(self, rows: int, length: RowLength) -> Batch:
         tokens = length.tokens  # each has its logits, labelled or not

@@ -6,6 +6,7 @@ Checked with the versions in ``trainables/system/tested_versions.txt``.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from trainables.methods.frozen_weights import keeping_frozen
 from trainables.tokenization.batching import padding_share, worker_shares
 from trainables.training.checkpoints import Metrics
 
-COLLECTED = ("_metrics", "_stored_metrics", "_total_train_tokens")
+METRICS = ("_metrics", "_stored_metrics")  # in which TRL's trainers collect what they log
+COLLECTED = (*METRICS, "_total_train_tokens")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class StageTrainer(Trainer):
     def __init__(self, *args: Any, row_order: RowOrder, **options: Any) -> None:
         self.row_order = row_order
         self._rehearses = False
+        self._grad_norms: list[
+            Any
+        ] = []  # of the steps since the last log: numbers on their device, or plain ones
+        self._norm_step = 0
         # Those of the method, once a step has its batches' own.
         self.add_gradients: Callable[[], None] = lambda: None
         super().__init__(*args, **options)
@@ -89,17 +95,41 @@ class StageTrainer(Trainer):
         self._globalstep_last_logged -= steps
 
     def unlogged_metrics(self) -> Metrics:
-        """What the stage logs besides the loss, since the last log: each one's mean, and of how many values.
-
-        The library's trainer, which ``make_trainer`` puts behind this class, may have some.
+        """What is logged besides the loss, since the last log, by the trainer's names: each one's mean, and of how many
+        values. Numbers that are not finite count as none, as in the means of TRL.
         """
-        found: Metrics = getattr(super(), "unlogged_metrics", dict)()
-        return found
+        collected = {**self._collected, "grad_norm": self._grad_norms}
+        values = {name: list(filter(math.isfinite, map(float, each))) for name, each in collected.items()}
+        return {name: (sum(each) / len(each), len(each)) for name, each in values.items() if each}
 
     def resume_metrics(self, metrics: Metrics) -> None:
         """Counts what :meth:`unlogged_metrics` returned at a checkpoint as not logged."""
-        if metrics:
-            super().resume_metrics(metrics)  # type: ignore[misc]  # of the trainer that had some
+        for name, (mean, count) in metrics.items():
+            if name == "grad_norm":
+                self._grad_norms = [mean] * count
+            else:
+                self._collected[name] = [mean] * count
+
+    @property
+    def _collected(self) -> dict[str, list[Any]]:
+        """What TRL's trainers collect of each batch since the last log, to log the means."""
+        stores = (vars(self).get(name) for name in METRICS)
+        return next((store["train"] for store in stores if store is not None), {})
+
+    def _maybe_log_save_evaluate(self, tr_loss: Any, grad_norm: Any, *args: Any, **options: Any) -> None:
+        """Logs the mean gradient norm of the steps since the last log, where transformers logs that of the last step.
+
+        One that is not finite is logged as it is.
+        """
+        # transformers comes here once more when an epoch ends.
+        if grad_norm is not None and self.state.global_step != self._norm_step:
+            self._norm_step = self.state.global_step
+            self._grad_norms.append(grad_norm)
+        if self.control.should_log and grad_norm is not None and self._grad_norms:
+            if len(self._grad_norms) > 1 and math.isfinite(float(grad_norm)):
+                grad_norm = StageTrainer.unlogged_metrics(self)["grad_norm"][0]
+            self._grad_norms = []
+        super()._maybe_log_save_evaluate(tr_loss, grad_norm, *args, **options)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """The order is ours: rows of similar length together, or as packed; the library's would be random."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, TextIO
 
 from transformers import TrainerCallback
@@ -123,11 +124,11 @@ class TrialCallback(TrainerCallback):
 
     ``resume_loss``: takes the sum of the losses that were not logged before a checkpoint, and how many they are.
     ``evaluate``: returns the validation result, at the steps in ``evaluate_at``. ``tokens_after``: the tokens that a
-    number of steps train on. ``autosave``: whether to save from time to time. ``logs``: names of the stage's trainer's
-    logs that the curve has, too. ``unlogged_loss``: returns the sum of the losses since the last log. ``early_exit``:
-    when the trial ends by its own curve; ``None``: never. ``saves_stopped``: whether a trial that is stopped has more
-    to do, which would be lost without a checkpoint. ``best``: its best validation, where that decides on something.
-    ``save_steps``: at multiples of which checkpoints stay, beside that of the best validation.
+    number of steps train on. ``autosave``: whether to save from time to time. ``logs``: what the curve has of the
+    stage's trainer's logs, too, with the trainer's names. ``unlogged_loss``: returns the sum of the losses since the
+    last log. ``early_exit``: when the trial ends by its own curve; ``None``: never. ``saves_stopped``: whether a trial
+    that is stopped has more to do, which would be lost without a checkpoint. ``best``: its best validation, where that
+    decides on something. ``save_steps``: at multiples of which checkpoints stay, beside that of the best validation.
 
     Raises :class:`NotFinite` out of the training loop when the loss or the gradient norm is NaN or infinite. Of fp16,
     whose loss scaling leaves out steps with such gradients, only when it finds no scale.
@@ -144,7 +145,7 @@ class TrialCallback(TrainerCallback):
         tokens_after: Callable[[int], int],
         autosave: bool,
         resume_loss: Callable[[float, int], None] = lambda loss, steps: None,
-        logs: tuple[str, ...] = (),
+        logs: Mapping[str, str] = MappingProxyType({}),
         early_exit: EarlyExit | None = None,
         unlogged_loss: Callable[[], float] = lambda: math.nan,
         unlogged_metrics: Callable[[], Metrics] = dict,
@@ -183,12 +184,17 @@ class TrialCallback(TrainerCallback):
                 raise NotFinite(f"{name} is {logs[name]} at step {state.global_step}")
         if math.isfinite(logs.get("grad_norm", math.inf)):
             self._overflows = 0
-        named = {"loss": "train_loss", "grad_norm": "grad_norm", "learning_rate": "learning_rate"}
-        named |= {name: name for name in self.logs}
-        self.write(state.global_step, {new: logs[old] for old, new in named.items() if old in logs})
-        if "loss" in logs:
-            self._unlogged_before, self._logged_step = 0.0, state.global_step
-        if self.early_exit is not None and "loss" in logs:
+        named = {
+            "train_loss": "loss",
+            "grad_norm": "grad_norm",
+            "learning_rate": "learning_rate",
+            **self.logs,
+        }
+        if "loss" not in logs:  # the summary at the end of training, also of a part of it
+            return
+        self.write(state.global_step, {new: logs[old] for new, old in named.items() if old in logs})
+        self._unlogged_before, self._logged_step = 0.0, state.global_step
+        if self.early_exit is not None:
             self.early_exit.add_loss(state.global_step, logs["loss"])
 
     def _left_out(self, name: str, args: Any) -> bool:
@@ -245,6 +251,8 @@ class TrialCallback(TrainerCallback):
             self.decision = "interrupt" if keeps_these else self.decision
         if self.decision != "continue":
             control.should_training_stop = True
+        # What a trial that ends has not logged yet: its last steps, where logging_steps don't divide their number.
+        control.should_log = control.should_log or last or self.decision in ("stop", "finish")
         if control.should_save and is_first_worker():
             self._saving.enter_context(self._following_the_save(state.global_step))
         # The clock goes on from here: evaluating is not training.
@@ -306,9 +314,10 @@ class TrialCallback(TrainerCallback):
         progress = self.progress
         progress.unlogged_loss = mean_over_workers(float(self.unlogged_loss()))
         progress.unlogged_steps = step - self._logged_step
+        found, wanted = self.unlogged_metrics(), ("grad_norm", *self.logs.values())
         # All workers have the same names in the same order.
         progress.unlogged_metrics = {
-            name: (mean_over_workers(mean), count) for name, (mean, count) in self.unlogged_metrics().items()
+            name: (mean_over_workers(found[name][0]), found[name][1]) for name in wanted if name in found
         }
         for loss in (progress.loss_sum, progress.unlogged_loss):
             require_finite("the training loss", loss)

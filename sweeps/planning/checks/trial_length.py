@@ -31,7 +31,7 @@ LONGEST = (
 INTERVALS = {
     "eval_steps": "it is validated at its end only",
     "save_steps": "it keeps no checkpoint, and has none to resume from",
-    "logging_steps": "its curve has no training loss and no learning rate",
+    "logging_steps": "its curve has one training loss, that of its end",
 }
 
 Finding = tuple[CellPath, str]

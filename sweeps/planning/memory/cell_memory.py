@@ -85,9 +85,13 @@ class ConfigMemory:
         return replace(self, workers=workers, correction=corrected)
 
     def with_settings(self, part: str, **settings: Any) -> ConfigMemory:
-        """The same with other ``settings`` in one part (``train``, ``method``) of the config."""
+        """The same with other ``settings`` in one part (``train``, ``method``, ``stage``) of the config."""
         changed = getattr(self.config, part).model_copy(update=settings)
-        return replace(self, config=self.config.model_copy(update={part: changed}))
+        config = self.config.model_copy(update={part: changed})
+        tokens = self.tokens
+        if tokens < config.data.cutoff:  # else the prompt was cut, and grows by what an answer shrinks
+            tokens += config.stage.sampled_tokens - self.config.stage.sampled_tokens
+        return replace(self, config=config, tokens=tokens)
 
 
 @dataclass(frozen=True)

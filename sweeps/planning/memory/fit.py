@@ -14,6 +14,7 @@ from trainables.trial.worker_limits import sharing_problems
 
 # Rough costs of a change beside memory: the share of time that it adds, or how much it alters what is compared.
 HALVED, CHECKPOINTED, EIGHT_BIT_STATES, FOUR_BITS = 0.1, 0.3, 0.35, 1.0
+STAGE_HALVED = 2.0  # a setting of the stage, which changes what is learned
 EIGHT_BIT = {"adamw": "adamw_8bit", "paged_adamw": "paged_adamw_8bit"}
 
 
@@ -41,7 +42,8 @@ class Fit:
             return f"{peak} fits, {gib(self.spare)} to spare"
         shortage = f"{peak} does not fit, {gib(-self.spare)} too much"
         if self.change is None:
-            return f"{shortage}; no change of checkpointing, batch, optimizer, bits or workers is enough"
+            own = "".join(f" {name}," for name in self.predicted.config.stage.halved_for_memory)
+            return f"{shortage}; no change of checkpointing, batch,{own} optimizer, bits or workers is enough"
         return f"{shortage}; with {self.change.description} it needs {_peak(self.change.predicted)}"
 
 
@@ -55,8 +57,10 @@ def assess_fit(cell: str, memory: ConfigMemory, capacity: int) -> Fit:
     spare = capacity - memory.peak_bytes
     if spare >= 0:
         return Fit(cell, memory, spare)
-    # More workers need more machines, so they are tried only if no change on one worker is enough.
-    cheapest = (_cheapest(changes, capacity) for changes in (_changes(memory), _sharing(memory)))
+    # The stage's own settings decide what is learned, and more workers need more machines: they are tried only if no
+    # other change is enough.
+    tried = (_changes(memory), _changes(memory, with_stage=True), _sharing(memory))
+    cheapest = (_cheapest(changes, capacity) for changes in tried)
     return Fit(cell, memory, spare, next(filter(None, cheapest), None))
 
 
@@ -91,16 +95,18 @@ class _SettingChange:
 
     description: str
     cost: float
-    part: str  # of the config; "quantize" turns LoRA into QLoRA
+    part: str  # of the config: train, method, stage; "quantize" turns LoRA into QLoRA
     settings: Mapping[str, object]
 
 
-def _changes(memory: ConfigMemory) -> Iterator[Change]:
-    """Every combination of the single changes, with at most one of each kind."""
+def _changes(memory: ConfigMemory, with_stage: bool = False) -> Iterator[Change]:
+    """Every combination of the single changes, with at most one of each kind; ``with_stage``: with one of the stage."""
+    of_stage = list(_stage_changes(memory)) if with_stage else []
+    kinds = [*_single_changes(memory), *of_stage]
     # None leaves a kind of change out; the combination of Nones alone is the config as it is.
-    for combination in itertools.product(*([None, *kind] for kind in _single_changes(memory))):
+    for combination in itertools.product(*([None, *kind] for kind in kinds)):
         chosen = [change for change in combination if change is not None]
-        if chosen:
+        if chosen and (not with_stage or any(change.part == "stage" for change in chosen)):
             yield _combined(memory, chosen)
 
 
@@ -123,6 +129,26 @@ def _single_changes(memory: ConfigMemory) -> Iterator[list[_SettingChange]]:
             yield [_SettingChange("bits: 4", FOUR_BITS, "method", {"bits": 4})]
     elif isinstance(method, LoRA):
         yield [_SettingChange("model.quantization: 4", FOUR_BITS, "quantize", {})]
+
+
+def _stage_changes(memory: ConfigMemory) -> Iterator[list[_SettingChange]]:
+    """Half of a setting of the stage, a quarter, ..., by setting; the later one alters more."""
+    stage = memory.config.stage
+    for place, (name, least) in enumerate(stage.halved_for_memory.items(), start=1):
+        values = itertools.takewhile(
+            lambda value, least=least: value >= least, (getattr(stage, name) >> n for n in itertools.count(1))
+        )
+        changes = [
+            _SettingChange(f"{name}: {value}", STAGE_HALVED * place * times, "stage", {name: value})
+            for times, value in enumerate(values, start=1)
+        ]
+        if possible := [each for each in changes if _has_no_problem(memory, each)]:
+            yield possible
+
+
+def _has_no_problem(memory: ConfigMemory, change: _SettingChange) -> bool:
+    config = memory.with_settings(change.part, **change.settings).config
+    return not any(config.stage.problems(config, None))
 
 
 def _halvings(memory: ConfigMemory) -> Iterator[_SettingChange]:

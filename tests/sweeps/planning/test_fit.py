@@ -119,6 +119,32 @@ def test_a_change_keeps_the_number_of_rows_per_step() -> None:
     assert change.predicted.config.train.update_rows == whole.config.train.update_rows
 
 
+def test_answers_become_fewer_or_shorter_only_where_nothing_else_is_enough() -> None:
+    stage = {"kind": "grpo", "reward": "commands", "num_generations": 16, "max_new_tokens": 256}
+    whole = config_memory(LORA, 2, stage=stage, gradient_checkpointing=True)
+    least = assess_fit("c", whole, whole.peak_bytes - 1).change
+    assert least is not None
+    assert least.description == "train.batch_size: 1 with gradient_accumulation: 2"
+    settings = {"stage": stage, "gradient_checkpointing": True, "optimizer": "adamw_8bit"}
+    quantized = config_memory({"kind": "qlora", "rank": 16}, 1, **settings)
+    for answers in (8, 2):
+        limit = quantized.with_settings("stage", num_generations=answers).peak_bytes
+        found = assess_fit("c", quantized, limit)
+        assert found.change is not None
+        assert found.change.predicted.peak_bytes <= limit < quantized.peak_bytes
+        assert answers != 8 or found.change.description == "num_generations: 8"
+    assert "batch, num_generations, max_new_tokens, optimizer" in str(assess_fit("c", quantized, GIB))
+
+
+def test_shorter_answers_make_rows_shorter_where_their_prompts_were_not_cut() -> None:
+    stage = {"kind": "ppo", "reward": "commands", "max_new_tokens": 256}
+    config = config_memory(LORA, 1, stage=stage).config
+    model = PredictedModel(CATALOG["qwen3-8b"].shape)
+    for tokens, expected in ((600, 600 - 128), (1024, 1024)):
+        memory = ConfigMemory(config, model, tokens, 1, "cuda")
+        assert memory.with_settings("stage", max_new_tokens=128).tokens == expected
+
+
 def test_a_cell_that_no_change_makes_fit_says_so() -> None:
     found = assess_fit("sft-full", config_memory({"kind": "full"}), 12 * GIB)
     assert found.change is None

@@ -382,7 +382,7 @@ def test_points_are_logged_evaluated_and_saved_when_asked(
     config = make_config(tiny_model, rows, steps=7, logging_steps=3, eval_steps=2, save_steps=3)
     control = ScriptedControl()
     run(config, tmp_path, control=control)
-    assert [step for step, _ in curve(config, tmp_path)] == [3, 6]
+    assert [step for step, _ in curve(config, tmp_path)] == [3, 6, 7]  # the last one, too
     assert [step for step, _ in curve(config, tmp_path, "objective")] == [2, 4, 6, 7]
     assert [step for step, _ in control.reports] == [2, 4, 6, 7]
     saved = sorted(folder(config, tmp_path).glob("checkpoint-*"))

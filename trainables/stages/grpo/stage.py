@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 from trainables.stages.forward_pass import Batch, Rollout, RowLength
 from trainables.stages.grpo.settings import GRPOSettings
+from trainables.stages.rewards.stage import RewardedStage
 
 if TYPE_CHECKING:
     from trainables.config.train import TrainConfig
@@ -42,15 +43,19 @@ class GRPO(GRPOSettings):
     compile_obstacle: ClassVar[str | None] = (
         "answers are sampled with plain layers, and the first ratios with compiled ones would not be 1"
     )
-    logged_metrics: ClassVar[tuple[str, ...]] = (
-        "reward",
-        "reward_deviation",
-        "equal_rewards",
-        "kl_per_token",
-        "clip_fraction",
-        "entropy",
-        "answer_tokens",
-    )
+    halved_for_memory: ClassVar[Mapping[str, int]] = {
+        "num_generations": 2,
+        **RewardedStage.halved_for_memory,
+    }
+    logged_metrics: ClassVar[Mapping[str, str]] = {
+        "reward": "reward",
+        "reward_deviation": "reward_std",
+        "equal_rewards": "frac_reward_zero_std",
+        "kl_per_token": "kl",  # the mean over tokens of the loss's KL; that of records is per answer
+        "clip_fraction": "clip_ratio/region_mean",
+        "entropy": "entropy",
+        "answer_tokens": "answer_tokens",
+    }
 
     def worst_case(self) -> GRPO:
         # One update: the others take the same memory, and time.

@@ -5,7 +5,6 @@ TRL's loss, advantages, weights of rewards and logs stay as they are. Checked wi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,6 @@ from trainables.scoring.generation import end_tokens, row_seeds, sample_answers
 from trainables.stages.ppo.formulas import up_to_end
 from trainables.stages.rewards.answers import decoded
 from trainables.tokenization import batching
-from trainables.training.checkpoints import Metrics
 from trainables.training.dropout import turn_dropout_off
 from trainables.training.reference_policy import as_reference, keep_reference
 from trainables.training.trainer_setup import make_trainer, rows_on_disk
@@ -31,14 +29,6 @@ if TYPE_CHECKING:
     from trainables.stages.grpo.settings import GRPOSettings
     from trainables.training.policy import Policy
     from trainables.training.stage_trainer import StageTrainer
-
-# Ours of TRL's names of logs.
-LOGS = {
-    "reward_std": "reward_deviation",
-    "frac_reward_zero_std": "equal_rewards",
-    "kl": "kl_per_token",  # the mean over tokens of the loss's KL; that of records is per answer
-    "clip_ratio/region_mean": "clip_fraction",
-}
 
 
 def grpo_trainer(
@@ -220,25 +210,3 @@ class GroupTrainer(GRPOTrainer):
         mine = torch.tensor(rewards, dtype=torch.float32, device=self.args.device).T.contiguous()
         every: Tensor = self.accelerator.gather(mine)
         return every
-
-    def unlogged_metrics(self) -> Metrics:
-        # Without numbers that are none, which TRL leaves out of its means, too.
-        metrics = {
-            name: [value for value in values if math.isfinite(value)]
-            for name, values in self._metrics["train"].items()
-        }
-        return {name: (sum(values) / len(values), len(values)) for name, values in metrics.items() if values}
-
-    def resume_metrics(self, metrics: Metrics) -> None:
-        for name, (mean, count) in metrics.items():
-            self._metrics["train"][name] = [mean] * count
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "loss" not in logs:  # the summary at the end of training, also of a part of it
-            super(GRPOTrainer, self).log(logs, start_time)
-            return
-        metrics = self._metrics["train"]
-        for theirs, ours in LOGS.items():
-            if theirs in metrics:
-                metrics[ours] = metrics.pop(theirs)
-        super().log(logs, start_time)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainables.models.architecture.decoder_shape import MemoryNotPredictable
-from trainables.stages.base import TrialParts
+from trainables.stages.base import TrialParts, same_names
 from trainables.stages.forward_pass import Batch, Rollout, RowLength, WholeLogits
 from trainables.stages.ppo.settings import PPOSettings
 
@@ -33,7 +33,7 @@ class PPO(PPOSettings):
     compile_obstacle: ClassVar[str | None] = (
         "answers are sampled with plain layers, and the first ratios with compiled ones would not be 1"
     )
-    logged_metrics: ClassVar[tuple[str, ...]] = (
+    logged_metrics: ClassVar[Mapping[str, str]] = same_names(
         "reward",
         "kl",
         "kl_coefficient",

@@ -375,16 +375,20 @@ class PPOTrainer(StageTrainer):
             name: [float(entry[name]) for entry in self._logged if name in entry]
             for name in self.settings.logged_metrics
         }
-        return {
+        means = {
             name: (sum(values) / len(values), len(values)) for name, values in collected.items() if values
         }
+        return {**super().unlogged_metrics(), **means}
 
     def resume_metrics(self, metrics: Metrics) -> None:
-        self._logged += [{name: mean} for name, (mean, count) in metrics.items() for _ in range(count)]
+        own = {name: each for name, each in metrics.items() if name in self.settings.logged_metrics}
+        super().resume_metrics({name: each for name, each in metrics.items() if name not in own})
+        self._logged += [{name: mean} for name, (mean, count) in own.items() for _ in range(count)]
 
     def _mean_logs(self) -> dict[str, float]:
         """The means of all values collected since the last log entry, over all workers."""
-        means = {name: mean for name, (mean, _) in self.unlogged_metrics().items()}
+        found = self.unlogged_metrics()
+        means = {name: found[name][0] for name in self.settings.logged_metrics if name in found}
         self._logged = []
         # All workers log the same names in the same order, so one vector (names,) is averaged over them.
         values = torch.tensor([*means.values()], dtype=torch.float64, device=self.args.device)

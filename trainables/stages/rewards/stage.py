@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # Rows of each part whose references are checked while planning; those of other rows are when they are rewarded.
 CHECKED_ROWS = 1000
+LEAST_NEW_TOKENS = 8  # of answers that are made shorter to fit in memory
 MODEL_LABEL = "model"  # of a reward model among several rewards
 _CHOICES = (
     f"give a rule's name ({', '.join(RULES)}), the folder of a finished reward trial, or {{from: reward}}"
@@ -56,6 +57,7 @@ class RewardedStage(TrainingStage):
     learning_rate_factor: ClassVar[float] = 0.1
     encoding: ClassVar[tuple[str, ...]] = ("max_new_tokens",)
     loss_falls: ClassVar[bool] = False  # it is that of answers which change
+    halved_for_memory: ClassVar[Mapping[str, int]] = {"max_new_tokens": LEAST_NEW_TOKENS}
 
     @field_validator("reward")
     @classmethod
@@ -68,6 +70,10 @@ class RewardedStage(TrainingStage):
         if isinstance(reward, str) and reward not in RULES:
             raise ValueError(f"there is no rule and no folder {reward!r}; {_CHOICES}")
         return reward
+
+    @property
+    def sampled_tokens(self) -> int:
+        return self.max_new_tokens
 
     def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:
         if trial.data.cutoff - self.max_new_tokens < 1:
@@ -114,7 +120,7 @@ class RewardedStage(TrainingStage):
     def longest_row(self, tokenizer: AnyTokenizer, rows: Sequence[Any], cutoff: int) -> tuple[Any, RowLength]:
         row, length = super().longest_row(tokenizer, rows, cutoff)
         # The encoded row is the prompt alone, and the batch grows by the answer.
-        return row, RowLength(length.tokens + self.max_new_tokens)
+        return row, RowLength(length.tokens + self.sampled_tokens)
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
         """The prompt, or the end of it that leaves room for an answer; without labels, as there is no answer yet."""
