@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.trials import ScriptedControl, make_config, write_rows
+from trainables.config.train import TrainConfig
 from trainables.results import Record
 from trainables.runner import uploader, workspace
 from trainables.runner.run import TrialContext, end_trial, run_trial
@@ -108,6 +109,38 @@ def test_a_trial_that_is_interrupted_on_one_node_resumes_on_another_with_the_sam
     on("node-2", tmp_path, monkeypatch)
     assert carry_out(store, config, claim="b").status == "done"
     assert losses(store, config) == losses(undisturbed, config)
+
+
+def test_the_best_weights_and_the_patience_go_along_to_another_node(
+    store: Store, config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The rate rises until training spoils what it has learned.
+    rising = {"learning_rate": 3.0, "eval_steps": 1, "warmup_steps": 20, "scheduler": "constant"}
+    rising |= {"early_stopping": {"patience": 2}, "keep": "best", "precision": "fp32", "save_steps": None}
+    train = TrainConfig.model_validate({**config.train.model_dump(), **rising})
+    config = config.model_copy(update={"train": train})
+    undisturbed = Store(f"{store.url}-undisturbed")
+    whole = carry_out(undisturbed, config)
+    assert whole.kept_step is not None
+    assert 1 < whole.kept_step < whole.steps  # type: ignore[operator]
+    at = whole.kept_step + 1
+    assert carry_out(store, config, ScriptedControl(interrupt_at=at)).status == "interrupted"
+    on("node-2", tmp_path, monkeypatch)
+    moved = carry_out(store, config, claim="b")
+    for name in (
+        "status",
+        "steps",
+        "kept_step",
+        "best_step",
+        "stop_reason",
+        "objective",
+        "quality",
+        "metrics",
+    ):
+        assert getattr(moved, name) == getattr(whole, name)
+    assert losses(store, config) == losses(undisturbed, config)
+    weights = f"trials/{config.trial_id()}/model/adapter_model.safetensors"
+    assert store.read(weights) == undisturbed.read(weights)
 
 
 def test_what_answers_were_before_training_is_at_the_url_once_a_checkpoint_is(

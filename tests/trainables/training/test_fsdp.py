@@ -24,11 +24,14 @@ PLAIN = ("sft", "full", {})
 CELLS = [PLAIN, ("dpo", "full", {}), ("orpo", "lora", {"gradient_accumulation": 2})]
 MORE = [
     (stage, "full", {"gradient_accumulation": 2, "gradient_checkpointing": True})
-    for stage in ("pretrain", "sft", "reward", "dpo", "kto", "orpo", "simpo")
+    for stage in ("pretrain", "sft", "weighted", "reward", "dpo", "kto", "orpo", "simpo")
 ]
-MORE += [(stage, "full", {}) for stage in ("pretrain", "reward", "kto", "orpo", "simpo")]
-MORE += [(stage, "freeze", {}) for stage in ("pretrain", "sft", "reward", "dpo", "kto", "orpo", "simpo")]
-MORE += [(stage, "lora", {}) for stage in ("pretrain", "sft", "reward", "simpo")]
+MORE += [(stage, "full", {}) for stage in ("pretrain", "classification", "reward", "kto", "orpo", "simpo")]
+MORE += [
+    (stage, "freeze", {})
+    for stage in ("pretrain", "sft", "weighted", "reward", "dpo", "kto", "orpo", "simpo")
+]
+MORE += [(stage, "lora", {}) for stage in ("pretrain", "sft", "classification", "reward", "simpo")]
 OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "bf16": ({"kind": "full"}, {"precision": "bf16"}),
     "pure_bf16": ({"kind": "full"}, {"precision": "pure_bf16"}),
@@ -198,6 +201,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("kto", {"kind": "lora"}, {}, "kto's reference policy is a second adapter"),
     ("sft", {"kind": "qlora"}, {}, "quantized weights can't be sharded"),
     ("sft", {"kind": "full"}, {"optimizer": "adamw_8bit"}, "the state of adamw_8bit can't be sharded"),
+    ("sft", {"kind": "full"}, {"optimizer": "schedule_free"}, "the state of schedule_free can't be sharded"),
     ("sft", {"kind": "full"}, {"precision": "fp16"}, "the loss scaling of fp16"),
 ]
 

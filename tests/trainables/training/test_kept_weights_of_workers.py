@@ -19,11 +19,19 @@ KEPT: dict[str, Any] = {"early_stopping": {"patience": 2}, "keep": "best"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [{}, {"sharding": "fsdp"}], ids=["whole", "sharded"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"sharding": "fsdp"}, {"optimizer": "schedule_free", "learning_rate": 1.0}],
+    ids=["whole", "sharded", "averaged"],
+)
 def test_several_workers_keep_the_best_weights_and_resume_to_them(
     tiny_model: Path, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    config = worker_config(tiny_model, "sft", "full", learning_rate=0.3, **{**RISING, **KEPT, **settings})
+    settings = {"learning_rate": 0.3, **RISING, **KEPT, **settings}
+    if settings.get("optimizer") == "schedule_free":
+        pytest.importorskip("schedulefree")
+        del settings["scheduler"]
+    config = worker_config(tiny_model, "sft", "full", **settings)
     one = run(config, tmp_path / "one")
     assert one.steps is not None
     assert one.kept_step is not None
