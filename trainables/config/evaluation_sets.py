@@ -31,9 +31,12 @@ class PlannedSet(Frozen):
 
 
 def check_sets(value: Any) -> Any:
-    """Refuses no evaluation set at all, names that no column can have, and two whose columns or files would be one."""
+    """Refuses no evaluation set at all, names that no column can have, and two whose columns or files would be one.
+
+    Lists become tuples: what a validator returns is no JSON any more, in which a strict tuple may be a list.
+    """
     if not isinstance(value, dict):
-        return value
+        return tuple(value) if isinstance(value, list) else value
     if not value:
         raise ValueError("got no evaluation set; write eval: {mine: a.jsonl, general: b.jsonl}")
     for name in value:
@@ -47,7 +50,7 @@ def check_sets(value: Any) -> Any:
             same = one.lower() == other.lower()
             why = "differ in case alone" if same else f"would share the column set_{other}"
             raise ValueError(f"the evaluation sets {one} and {other} {why}; give one of them another name")
-    return value
+    return {name: tuple(source) if isinstance(source, list) else source for name, source in value.items()}
 
 
 def sources(source: SetSource) -> tuple[str, ...]:

@@ -42,6 +42,11 @@ EXAMPLES = {
     "stage.reward": "commands",
 }
 OFF = ("none", "no", "false", "disabled")
+# pydantic's names of types, of which a union's member is a step in the place of an error; and those of mappings.
+UNION_MEMBER = re.compile(r".+\[.*\]|str|int|float|bool|constrained-\w+")
+MAPPINGS = ("dict[", "function-")
+# What an item of a mapping has to be, by the beginning of pydantic's name of the error.
+ITEM_TYPES = {"float": "a number", "int": "a whole number", "bool": "true or false"}
 
 
 @dataclass(frozen=True)
@@ -65,10 +70,11 @@ class ErrorTranslator:
     ) -> Iterator[tuple[CellPath, Problem]]:
         """Each error as a problem, with its path in ``node``. ``space`` holds the domains of searched leaves."""
         seen = set()
-        for details in error.errors(include_url=False):
-            site = _ErrorSite.locate(cls, node, details["loc"])
-            # A field of several types yields an error for each of them.
-            if site.path in seen:
+        errors = error.errors(include_url=False)
+        sites = [_ErrorSite.locate(cls, node, details["loc"]) for details in errors]
+        for site, details in zip(sites, errors, strict=True):
+            # A field of several types yields an error for each of them. Of a mapping, what is wrong in it counts.
+            if site.path in seen or (site.is_of_no_mapping and any(each.is_within(site) for each in sites)):
                 continue
             seen.add(site.path)
             what = self._message(site, dict(details), space or {})
@@ -100,7 +106,8 @@ class ErrorTranslator:
         if kind == "extra_forbidden":
             return self.unknown_key(site.owner, site.name)
         if site.field is None:  # an item of a mapping
-            return f"got {format_value(details['input'])}; allowed: a text"
+            allowed = next((words for start, words in ITEM_TYPES.items() if kind.startswith(start)), "a text")
+            return f"got {format_value(details['input'])}; allowed: {allowed}"
         if kind == "missing":
             example = EXAMPLES.get(".".join(site.path))
             what = f"Write {site.name}: {example}" if example else f"Give {describe_allowed(site.field)}"
@@ -118,6 +125,7 @@ class _ErrorSite:
     origin: KeyPath = ()  # within an entry of a list, which is no node of the tree
     list_name: str = ""  # of that list
     kinds: tuple[str, ...] = ()  # of an entry that has one of several, which is pydantic's next step
+    is_of_no_mapping: bool = False  # whether a mapping is there, and the error is that it isn't another type
 
     @property
     def name(self) -> str:
@@ -126,6 +134,9 @@ class _ErrorSite:
     @property
     def field(self) -> FieldInfo | None:
         return fields_by_key(self.owner).get(self.name)
+
+    def is_within(self, other: _ErrorSite) -> bool:
+        return len(self.path) > len(other.path) and self.path[: len(other.path)] == other.path
 
     @classmethod
     def locate(cls, owner: type[BaseModel], node: Branch, location: tuple[int | str, ...]) -> _ErrorSite:
@@ -144,6 +155,11 @@ class _ErrorSite:
             # For a union of classes pydantic's location names the kind as well: ("method", "lora", "rank").
             if step not in site.node.children and step in (kind_of(site.node), OWN):
                 continue
+            # For a union of other types it names the type: ("eval", "dict[str,...]", "mine").
+            if site.path and step not in site.node.children and UNION_MEMBER.fullmatch(step):
+                if step.startswith(MAPPINGS):
+                    continue
+                return replace(site, is_of_no_mapping=True)
             inner = site._inner_class() if site.path else owner
             origin = (*site.origin, step) if site.origin else ()
             site = cls((*site.path, step), inner, site.node.get(step), origin, site.list_name)

@@ -7,8 +7,36 @@ from pydantic import ValidationError
 
 from sweeps.spec import source
 from sweeps.spec.messages.validation_messages import ErrorTranslator
+from sweeps.spec.schema import validate_node
 from sweeps.spec.tree import Branch, build_node
+from trainables.config.data import DataConfig
 from trainables.stages.grpo.settings import GRPOSettings
+
+
+def told_of_data(text: str) -> list[str]:
+    """What a spec is told with this section ``data``: ``path: message``."""
+    spec = source.parse(Path("spec.yaml"), f"data: {text}\n")
+    node = build_node(spec.tree["data"], ("data",))
+    assert isinstance(node, Branch)
+    _, problems = validate_node(spec, DataConfig, node)
+    return [f"{problem.path}: {problem.what}" for problem in problems]
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ("{mine: 3}", "data.eval.mine: got 3; allowed: a text"),
+        ("{mine: a.jsonl, other: {file: b.jsonl}}", "data.eval.other: got {file: b.jsonl}; allowed: a text"),
+        ("{mine: a.jsonl, other: [b.jsonl, 3]}", "data.eval.other: got [b.jsonl, 3]; allowed: a text"),
+    ],
+)
+def test_what_is_wrong_with_an_evaluation_set_is_told_once_at_its_name(sets: str, message: str) -> None:
+    assert told_of_data(f"{{train: a.jsonl, eval: {sets}}}") == [message]
+
+
+@pytest.mark.parametrize("sets", ["[a.jsonl, b.jsonl]", "{mine: a.jsonl, other: [b.jsonl, c.jsonl]}"])
+def test_an_evaluation_set_may_be_of_several_files(sets: str) -> None:
+    assert told_of_data(f"{{train: d.jsonl, eval: {sets}}}") == []
 
 
 def told(entries: str) -> list[str]:
