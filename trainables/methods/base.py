@@ -104,6 +104,11 @@ class FineTuning(Frozen, ABC):
         """
         return None
 
+    @property
+    def head_obstacle(self) -> str | None:
+        """Why a new head for rewards or labels can't be trained, too; ``None`` where it can."""
+        return None
+
     def training_obstacles(self, train: TrainConfig) -> Iterator[tuple[str, str]]:
         """(setting of ``train``, what is wrong) for everything that the method can't be trained with."""
         yield from ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -42,6 +42,7 @@ DEFAULT = "default"
 NOT_OF_LINEAR_LAYERS = frozenset({"adaption_prompt", "ia3", "ln_tuning", "trainable_tokens"})
 # Types with which the model is another one than the base before it is trained.
 CHANGED_AT_START = peft_options.VIRTUAL_TOKENS | {"c3a", "fourierft", "unilora", "vblora"}
+NORMS_ALONE = "ln_tuning"  # the type whose targets are norms; PEFT itself says which it can adapt
 BIASES_ALONE = "beft"  # the type that adds to the biases of layers; where they have none, it can't be merged
 QUANTIZING = frozenset(SETTINGS) - {"group_size"}  # settings; group_size is an option of road
 # Types whose layers compute in 32 bits whatever the dtype of their weights.
@@ -128,7 +129,7 @@ class PeftAdapter(QuantizedBase):
             return
         if self.targets != DEFAULT and self.adds_tokens:
             yield "targets", f"{self.type} adapts no modules; leave it out"
-        elif self.targets != DEFAULT and not wrong:
+        elif self.targets != DEFAULT and self.type != NORMS_ALONE and not wrong:
             for what in lora_targets.target_problems(self.targets, self._trained_whole, architecture):
                 wrong.append(("targets", what))
                 yield "targets", what
@@ -150,6 +151,10 @@ class PeftAdapter(QuantizedBase):
             if attached.without_bias is not None:
                 return f"{self.type} is merged into biases alone, and {attached.without_bias} has none"
         return peft_options.NOT_MERGED.get(self.type)
+
+    @property
+    def head_obstacle(self) -> str | None:
+        return peft_options.head_obstacle(self.type)
 
     def training_obstacles(self, train: TrainConfig) -> Iterator[tuple[str, str]]:
         if self.bits is not None and train.sharding != "none":
@@ -232,10 +237,7 @@ class PeftAdapter(QuantizedBase):
 
     @contextmanager
     def reference(self, model: Any) -> Iterator[nn.Module]:
-        if not self.reference_stays:
-            yield model
-            return
-        with model.disable_adapter():
+        with model.disable_adapter() if self.reference_stays else nullcontext():
             yield model
 
     def save(self, model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:

@@ -126,6 +126,16 @@ def bits_problem(name: str, bits: int) -> str | None:
     return f"PEFT has no layers of {name} for a base in {bits} bits; leave bits out, or take a type that has: {others}"
 
 
+def head_obstacle(name: str) -> str | None:
+    """Why a new head for texts can't be trained beside a type's adapters; ``None`` where PEFT trains and saves it."""
+    classes = {kind.value.lower(): cls for kind, cls in _config_classes().items()}
+    if name not in classes or any(
+        field.name == "modules_to_save" for field in dataclasses.fields(classes[name])
+    ):
+        return None
+    return f"PEFT neither trains nor saves a new head for rewards or labels beside {name}; take another type, or lora"
+
+
 def config_class(name: str) -> Any:
     """PEFT's config class of a type. Raises ``KeyError`` for an unknown one."""
     return {kind.value.lower(): cls for kind, cls in _config_classes().items()}[name]

@@ -85,6 +85,13 @@ def test_masked_tokens_of_a_decoder_are_refused(folder: Path) -> None:
     [
         ("train: texts", "template: chatml, train: texts", "an encoder reads texts as they are"),
         ("lora, rank: 4", "peft, type: prompt_tuning, num_virtual_tokens: 4", "its virtual tokens can't"),
+        ("lora, rank: 4", "peft, type: ln_tuning", "Please specify `target_modules`"),
+        ("lora, rank: 4", "peft, type: ln_tuning, targets: [Norm]", "Target modules"),
+        (
+            "lora, rank: 4",
+            "peft, type: adaption_prompt, adapter_len: 3, adapter_layers: 1",
+            "Unsupported model type for adaption prompt",
+        ),
         ("batch_size: 2", "batch_size: 2, packing: true", "mlm has each piece of text in a row of its own"),
         ("mlm}", "mlm, mask: 1.5}", "mask"),
         ("cutoff: 64", "cutoff: 500", "the model has embeddings of 130 positions"),
@@ -93,6 +100,12 @@ def test_masked_tokens_of_a_decoder_are_refused(folder: Path) -> None:
 def test_what_an_encoder_cannot_have_is_refused(folder: Path, old: str, new: str, error: str) -> None:
     assert old in MLM
     assert any(error in each for each in problems(folder, MLM.replace(old, new)))
+
+
+def test_the_norms_of_an_encoder_are_named_by_their_modules(folder: Path) -> None:
+    for text in (MLM, LABELS):
+        norms = text.replace("lora, rank: 4", "peft, type: ln_tuning, targets: [LayerNorm]")
+        assert not plan(folder, norms).errors
 
 
 def test_tools_that_an_encoder_does_not_read_are_refused_or_left_out(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from tests.helpers.trials import make_config, make_policy
-from tests.trainables.runner.test_stages_and_methods import check_cell
+from tests.trainables.runner.test_stages_and_methods import OWN, check_cell
 from trainables.methods import PeftAdapter, peft_options
 from trainables.models.folder import ModelError, read_architecture
 from trainables.models.merge_adapter import merge_adapter
@@ -23,6 +24,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "c3a": {"block_size": 4},
     "fourierft": {"n_frequency": 50},
     "gralora": {"r": 8},
+    "miss": {"r": 8},
     "p_tuning": {"num_virtual_tokens": 3, "encoder_hidden_size": 16},
     "prefix_tuning": {"num_virtual_tokens": 3},
     "prompt_tuning": {"num_virtual_tokens": 3},
@@ -35,6 +37,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "waveft": {"n_frequency": 50},
 }
 TYPES = [name for name in peft_options.known_types() if name not in peft_options.REFUSED]
+# Those beside which PEFT trains the head of a classifier.
+WITH_HEAD = [name for name in TYPES if peft_options.head_obstacle(name) is None]
 QUICK = ("ia3", "oft", "prefix_tuning", "prompt_tuning")
 # Types whose layers multiply their weights with tensors that don't train.
 WITH_BUFFERS = ("deft", "delora", "pvera", "tinylora", "unilora", "vera")
@@ -81,14 +85,30 @@ def test_every_type_is_merged_without_a_change_or_says_why_not(name: str, tiny_m
 
 
 @pytest.mark.parametrize(
+    "name", [pytest.param(t, marks=() if t == "prompt_tuning" else pytest.mark.slow) for t in WITH_HEAD]
+)
+def test_every_type_trains_a_classifier_and_saves_its_head(
+    name: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    check_cell(tiny_model, tmp_path, "classification", method(name))
+    stage = {"kind": "classification", **OWN["classification"]}
+    exact = {"dtype": "float32", "precision": "fp32"}
+    check_merge(name, make_config(tiny_model, "command-kinds", method(name), stage=stage, **exact), 1e-3)
+
+
+@pytest.mark.parametrize(
     "name", [pytest.param(t, marks=() if t == "vera" else pytest.mark.slow) for t in WITH_BUFFERS]
 )
 def test_an_adapter_in_16_bits_is_merged_with_all_it_multiplies_with(name: str, tiny_model: Path) -> None:
     check_merge(name, make_config(tiny_model, "commands", method(name), precision="pure_bf16"), 5e-2)
 
 
-def check_merge(name: str, config: TrialConfig, tolerance: float) -> None:
-    """Compares the logits of an adapter and those of the model that it is merged into."""
+def check_merge(
+    name: str, config: TrialConfig, tolerance: float, unmerged: Collection[str] = UNMERGED
+) -> None:
+    """Compares the logits of an adapter and those of the model that it is merged into. ``unmerged``: types that can't
+    be merged into this model.
+    """
     policy = make_policy(config)
     with torch.no_grad():
         for number, parameter in enumerate(each for each in policy.model.parameters() if each.requires_grad):
@@ -103,8 +123,8 @@ def check_merge(name: str, config: TrialConfig, tolerance: float) -> None:
     assert config.method is not None
     assert config.model.path is not None
     obstacle = config.method.merge_obstacle(read_architecture(config.model.path))
-    assert (obstacle is not None) == (name in UNMERGED)  # as `plan` foresees
-    if name in UNMERGED:
+    assert (obstacle is not None) == (name in unmerged)  # as `plan` foresees
+    if name in unmerged:
         with pytest.raises(ModelError, match=r"can't be merged.*--adapter exports it"):
             merge_adapter(policy.model)
         return
