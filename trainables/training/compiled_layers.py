@@ -159,7 +159,8 @@ def _hold_shapes(layer: nn.Module) -> None:
 
     rank_of: dict[int, int] = {}  # the dimension of a weight that is its rank, by the weight's identity
     for module in layer.modules():
-        if isinstance(module, LoraLayer):
+        # Factors that are weights themselves, as AdaLoRA's, have the shapes that they have.
+        if isinstance(module, LoraLayer) and isinstance(module.lora_A, nn.ModuleDict):
             rank_of |= {id(first.weight): 0 for first in module.lora_A.values()}
             rank_of |= {id(second.weight): 1 for second in module.lora_B.values()}
     for tensor in chain(layer.parameters(), layer.buffers()):

@@ -17,7 +17,10 @@ import torch
 
 from sweeps.planning.memory import residuals
 from sweeps.planning.times import speeds
+from tests.helpers.tiny_encoders import ENCODERS, make_encoder
 from tests.helpers.trials import make_config, make_policy, run
+from tests.trainables.methods.test_peft_adapter import TYPES
+from tests.trainables.methods.test_peft_adapter import method as adapter
 from trainables.models.architecture.decoder_layers import decoder_layers
 from trainables.system import capabilities
 from trainables.system.capabilities import Capability
@@ -127,7 +130,7 @@ def loss_and_gradients(policy: Any, batch: dict[str, torch.Tensor]) -> tuple[flo
     policy.model.zero_grad()
     loss = policy.model(**batch).loss
     loss.backward()
-    trained = [p.grad.flatten() for p in policy.model.parameters() if p.requires_grad]
+    trained = [p.grad.flatten() for p in policy.model.parameters() if p.grad is not None]
     return float(loss.detach()), torch.cat(trained)
 
 
@@ -162,6 +165,62 @@ def test_compiled_layers_give_the_loss_and_the_gradients_of_plain_ones(
         traced_loss, traced = loss_and_gradients(policy, batch)
     assert traced_loss == pytest.approx(loss, rel=1e-6)
     torch.testing.assert_close(traced, gradients, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "adalora" else pytest.mark.slow) for name in TYPES]
+)
+def test_layers_with_adapters_of_every_type_are_compiled_and_compute_the_same(
+    tiny_model: Path, name: str
+) -> None:
+    policy = make_policy(make_config(tiny_model, "commands", adapter(name), **EXACT))
+    check_traced(policy, batch_of(policy, 2, 24))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"kind": "lora", "rank": 4, "dora": True},
+        {"kind": "lora", "rank": 4, "modules_to_save": ["norm", "lm_head"]},
+        {"kind": "qlora", "rank": 4},
+        {"kind": "qlora", "rank": 4, "bits": 8},
+        {"kind": "qlora", "rank": 4, "backend": "hqq", "group_size": 32},
+    ],
+    ids=str,
+)
+def test_layers_of_every_base_are_compiled_and_compute_the_same(
+    tiny_model: Path, method: dict[str, Any]
+) -> None:
+    policy = make_policy(make_config(tiny_model, "commands", method, **EXACT))
+    check_traced(policy, batch_of(policy, 2, 24))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_an_encoders_layers_are_compiled_and_compute_the_same(tmp_path: Path, kind: str, method: str) -> None:
+    model = make_encoder(tmp_path, kind)
+    masked = {"kind": "pretrain", "objective": "mlm"}
+    policy = make_policy(make_config(model, "commands", method, stage=masked, cutoff=64, **EXACT))
+    policy.model.eval()  # BERT's dropout is in its layers; gradients are recorded all the same
+    check_traced(policy, batch_of(policy, 2, 24))
+
+
+def check_traced(policy: Any, batch: dict[str, torch.Tensor]) -> None:
+    """Compares the loss and the gradients of a policy, moved away from its start, with those of its traced layers."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.02 * torch.randn_like(parameter)
+    loss, gradients = loss_and_gradients(policy, batch)
+    before = graphs()
+    with compiled_layers.compiled_layers(policy, TRACED):
+        traced_loss, traced = loss_and_gradients(policy, batch)
+    assert graphs() > before
+    assert traced_loss == pytest.approx(loss, rel=1e-5)
+    torch.testing.assert_close(traced, gradients, rtol=1e-3, atol=1e-6)
 
 
 def graphs() -> int:
