@@ -196,7 +196,9 @@ def add_penalty_gradients(model: Any) -> None:
             continue
         with torch.enable_grad():
             rows = parameter.T if transposed else parameter
-            distance = torch.linalg.matrix_norm(rows @ rows.T - torch.eye(len(rows)).to(rows))
+            # Made where it is used: a GPU would be waited for while it is copied.
+            unit = torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
+            distance = torch.linalg.matrix_norm(rows @ rows.T - unit)
             (gradient,) = torch.autograd.grad(weight * distance, parameter)
         parameter.grad.add_(gradient)
 

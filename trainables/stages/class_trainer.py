@@ -26,7 +26,10 @@ class ClassTrainer(Trainer):
 
     def __init__(self, *args: Any, class_weights: Sequence[float] | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.class_weights = None if class_weights is None else torch.tensor(class_weights)
+        # On the device from the start: copied in each step, a GPU would be waited for.
+        self.class_weights = (
+            None if class_weights is None else torch.tensor(class_weights, device=self.args.device)
+        )
         # What `compute_loss` returns is divided by the rows of the step already, not of the batch.
         self.model_accepts_loss_kwargs = True
 
@@ -50,7 +53,7 @@ class ClassTrainer(Trainer):
             return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1)
         losses = functional.cross_entropy(logits, targets, reduction="none")
         if self.class_weights is not None:
-            losses = losses * self.class_weights.to(losses.device)[targets]
+            losses = losses * self.class_weights[targets]
         return losses
 
 

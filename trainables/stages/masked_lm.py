@@ -77,16 +77,17 @@ def masked_scores(policy: Policy, tokens: Tokens, rows: int, batch: int) -> Mask
 def _score_batch(policy: Policy, rows: Sequence[Encoded]) -> Iterator[tuple[float, int, int]]:
     from trainables.models.architecture.masked_positions import only_at
     from trainables.scoring.likelihood import pad_right
+    from trainables.tokenization.padding import labelled_places
 
     masking = Masking.of(policy.tokenizer)
     masked = [masking.scored(row) for row in rows]
     ids, mask, labels = (each.to(policy.device) for each in pad_right(masked, policy.tokenizer.pad_token_id))
-    places = labels != IGNORED
+    places = labelled_places(labels)
     with only_at(policy.causal, places):
         logits = policy.causal(input_ids=ids, attention_mask=mask).logits[0].float()  # (masked, vocab)
-    targets = labels[places]
+    targets = labels.flatten()[places]
     logprobs = logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(1)
     hits = logits.argmax(1) == targets
-    counts = places.sum(1).tolist()
+    counts = (labels != IGNORED).sum(1).tolist()
     for some, right, count in zip(logprobs.split(counts), hits.split(counts), counts, strict=True):
         yield -float(some.sum()), count, int(right.sum())

@@ -19,7 +19,7 @@ from trainables.models.architecture.masked_positions import only_at
 from trainables.stages.step_loss import share_of_step
 from trainables.tokenization.encode import IGNORED
 from trainables.tokenization.masking import Masking, draws_before
-from trainables.tokenization.padding import padded, padded_inputs
+from trainables.tokenization.padding import labelled_places, padded, padded_inputs
 
 if TYPE_CHECKING:
     from trainables.tokenization.token_table import Tokens
@@ -38,12 +38,12 @@ class MaskedTrainer(Trainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The sum of the batch's losses by ``num_items_in_batch``, the masked tokens of the step; else their mean."""
-        labels = inputs["labels"]
-        places = labels != IGNORED
+        places = inputs["places"]
         with only_at(self._transformers_model(model), places):
             outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-        summed = functional.cross_entropy(outputs.logits[0].float(), labels[places], reduction="sum")
-        loss = share_of_step(self, summed, places.sum(), num_items_in_batch)
+        targets = inputs["labels"].flatten()[places]  # (masked,)
+        summed = functional.cross_entropy(outputs.logits[0].float(), targets, reduction="sum")
+        loss = share_of_step(self, summed, len(places), num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
     def _transformers_model(self, model: Any) -> Any:
@@ -69,10 +69,14 @@ class MaskedRows(Dataset[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class MaskedCollator:
-    """Batches of rows with ``input_ids`` and ``labels``, padded on the right."""
+    """Batches of rows with ``input_ids`` and ``labels``, padded on the right, and the ``places`` (masked,) of labels.
+
+    The places are found here: on a GPU, which would be waited for, their number isn't known before they are counted.
+    """
 
     pad: int
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         inputs = padded_inputs([row["input_ids"] for row in rows], self.pad)
-        return {**inputs, "labels": padded([row["labels"] for row in rows], IGNORED)}
+        labels = padded([row["labels"] for row in rows], IGNORED)
+        return {**inputs, "labels": labels, "places": labelled_places(labels)}

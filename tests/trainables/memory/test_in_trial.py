@@ -17,7 +17,8 @@ from bitsandbytes.optim import GlobalOptimManager
 from safetensors.torch import load_file
 
 from tests.helpers.allocators import Allocator
-from tests.helpers.trials import LETTER, NEW, ScriptedControl, make_config, run, write_rows
+from tests.helpers.trials import LETTER, ScriptedControl, make_config, run, write_rows
+from tests.helpers.worker_groups import STAGE_SETTINGS
 from trainables.memory.gauges import Meter
 from trainables.memory.gpu_share import CONTEXT_BYTES, allocator_limit, limit_allocator
 from trainables.memory.in_trial import InTrial, TrialMeter
@@ -90,6 +91,7 @@ CASES: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "dpo, whose reference is computed before": ("full", "dpo", {}),
     "kto": ("freeze", "kto", {}),
     "ppo, whose reference is a copy, accumulated": ("full", "ppo", {"gradient_accumulation": 2}),
+    "grpo, with a reference and several updates a step": ("full", "grpo", {}),
 }
 MORE: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "lora+ packed": ({**DROPPING, "loraplus_ratio": 16}, "sft", {"packing": True}),
@@ -97,6 +99,13 @@ MORE: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "a reward model": (DROPPING, "reward", {}),
     "orpo": (DROPPING, "orpo", {"scheduler": "cosine"}),
     "ppo": ("lora", "ppo", {}),
+    "a classifier": (DROPPING, "classification", {}),
+    "grpo, accumulated": (DROPPING, "grpo", {"gradient_accumulation": 2}),
+    "importances of ranks": ({"kind": "peft", "type": "adalora"}, "sft", {}),
+    "virtual tokens": ({"kind": "peft", "type": "prompt_tuning", "num_virtual_tokens": 4}, "sft", {}),
+    "layers by turns": ({"kind": "lisa", "layers": 1, "every": 1}, "sft", {}),
+    "averaged weights": ("full", "sft", {"optimizer": "schedule_free", "eval_steps": 1}),
+    "projected gradients": ("full", "sft", {"optimizer": "galore"}),
 }
 
 
@@ -106,7 +115,7 @@ def test_a_trial_whose_memory_is_read_leaves_bit_for_bit_what_it_would_have(
 ) -> None:
     monkeypatch.setitem(RULES, "letter", LETTER)
     method, kind, leaves = (CASES | MORE)[case]
-    own = {"reward": "letter", "max_new_tokens": NEW} if kind == "ppo" else {}
+    own = STAGE_SETTINGS.get(kind, {})
     data: Any = rows if kind == "sft" else "commands"
     small = {} if kind == "sft" else {"eval_rows": 4, "eval_fraction": 0.95, "cutoff": 80}
     config = make_config(tiny_model, data, method, stage={"kind": kind, **own}, **small, **leaves)

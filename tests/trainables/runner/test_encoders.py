@@ -18,11 +18,14 @@ from transformers import (
 
 from tests.helpers.tiny_encoders import ENCODERS, make_encoder
 from tests.helpers.trials import METHODS, ScriptedControl, curve, make_config, make_policy, make_trainer, run
+from tests.trainables.methods.test_peft_adapter import WITH_HEAD, check_merge
+from tests.trainables.methods.test_peft_adapter import method as peft_method
 from tests.trainables.runner.test_stages_and_methods import scored_again
 from trainables.data import loading
 from trainables.data.embedded.command_kinds import KINDS
 from trainables.data.rows import Classified, Text
 from trainables.memory.measuring_process import MeasuringProcess
+from trainables.methods import peft_options
 from trainables.methods.lora_targets import peft_task
 from trainables.models.architecture.text_head import encoder_head, text_head
 from trainables.templates import TemplateError
@@ -43,8 +46,16 @@ OTHERS: dict[str, dict[str, Any]] = {
     "badam": {"kind": "badam", "every": 2},
     **{name: {"kind": "peft", "type": name} for name in ("ia3", "loha", "oft", "vera")},
 }
+# PEFT doesn't know which norms BERT has. Virtual tokens are refused (`tests/sweeps/planning/test_encoders.py`).
+NORMS = {"kind": "peft", "type": "ln_tuning", "targets": ["LayerNorm"]}
+TYPES = {
+    name: NORMS if name == "ln_tuning" else peft_method(name)
+    for name in WITH_HEAD
+    if name not in peft_options.VIRTUAL_TOKENS
+}
 EVERY = [(kind, stage, method) for kind in ENCODERS for stage in STAGES for method in METHODS]
 EVERY += [("bert", stage, method) for stage in STAGES for method in OTHERS]
+EVERY += [("bert", "classification", name) for name in TYPES if name not in OTHERS]
 CELLS = [pytest.param(*cell, marks=() if cell in QUICK else pytest.mark.slow) for cell in EVERY]
 
 
@@ -63,7 +74,7 @@ def encoder_config(model: Path, stage: str, method: Any, **leaves: Any) -> Trial
 def test_every_method_trains_an_encoder_resumes_exactly_and_saves_what_it_was_scored_as(
     encoders: dict[str, Path], tmp_path: Path, kind: str, stage: str, method: str
 ) -> None:
-    config = encoder_config(encoders[kind], stage, OTHERS.get(method, method))
+    config = encoder_config(encoders[kind], stage, {**TYPES, **OTHERS}.get(method, method))
 
     done = run(config, tmp_path / "whole")
     run(config, tmp_path / "resumed", control=ScriptedControl(interrupt_at=2))
@@ -92,7 +103,7 @@ def test_the_loss_of_a_step_is_plain_transformers_loss_of_the_masked_tokens(
 
     plain = AutoModelForMaskedLM.from_pretrained(encoders[kind]).eval()
     with torch.no_grad():
-        expected = plain(**batch).loss
+        expected = plain(**{name: batch[name] for name in ("input_ids", "attention_mask", "labels")}).loss
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     assert (batch["labels"] != IGNORED).sum() > 4
 
@@ -156,6 +167,17 @@ def test_the_whole_head_for_labels_trains_with_an_adapter_and_with_no_layer(
         adapted = {each for each in trained if ".lora_" in each}
         assert bool(adapted) == (method["kind"] == "lora")
         assert all(".layers." in each or ".layer." in each for each in adapted)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "vera" else pytest.mark.slow) for name in TYPES]
+)
+def test_adapters_of_a_classifier_are_merged_with_its_head_of_several_modules(
+    encoders: dict[str, Path], name: str
+) -> None:
+    """BERT's pooler has no weight of its own. All its layers have biases, to which beft adds."""
+    config = encoder_config(encoders["bert"], "classification", TYPES[name], precision="fp32")
+    check_merge(name, config, 1e-3, unmerged=("lily",))
 
 
 def test_a_decoder_without_a_chat_template_is_no_encoder(tiny_model: Path) -> None:
@@ -231,4 +253,4 @@ def test_memory_of_an_encoder_is_predicted(tmp_path: Path, stage: str, method: s
     memory = measuring.measure(config)
     measuring.close()
 
-    assert memory["predicted_peak_bytes"] == pytest.approx(memory["peak_train_bytes"], rel=0.15)
+    assert memory["predicted_peak_bytes"] == pytest.approx(memory["peak_train_bytes"], rel=0.10)

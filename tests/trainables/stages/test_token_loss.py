@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from trl import SFTTrainer
 
+from tests.helpers.device_reads import Reads
 from tests.trainables.stages.test_objectives import Case
 from trainables.stages.orpo_trainer import _tokens_and_pairs
 from trainables.stages.token_loss_trainer import TokenLossTrainer
-
-READING = (
-    torch.ops.aten._local_scalar_dense.default
-)  # what `item`, `tolist`, `bool` and `int` of a tensor call
-
-
-class Reads(TorchDispatchMode):
-    """Counts how often a number of a tensor is read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += func is READING
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("labelled", [None, torch.tensor(1000)])

@@ -50,14 +50,11 @@ class Lomo(Optimizer):
         group = self.param_groups[number]  # of the moment: a checkpoint that is loaded brings others
         gradient, parameter.grad = parameter.grad, None
         assert gradient is not None
-        rate, update = group["lr"], gradient
         if group["adaptive"]:
-            update = _normalized(gradient.float(), self.state[parameter])
-            size = parameter.float().norm() / parameter.numel() ** 0.5
-            rate = rate * max(SMALLEST_SCALE, float(size))
-        if group["weight_decay"]:
-            parameter.mul_(1 - rate * group["weight_decay"])
-        parameter.add_(update.to(parameter.dtype), alpha=-rate)
+            gradient = _scaled(gradient.float(), parameter, self.state[parameter], group["weight_decay"])
+        elif group["weight_decay"]:
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+        parameter.add_(gradient.to(parameter.dtype), alpha=-group["lr"])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As it is, but the means stay in 32 bits: torch casts a state to the type of its weights."""
@@ -68,6 +65,19 @@ class Lomo(Optimizer):
             for name, value in saved.items():
                 if isinstance(value, Tensor):
                     self.state[parameter][name] = value.to(parameter.device, copy=True)
+
+
+def _scaled(gradient: Tensor, parameter: Tensor, state: dict[str, Any], weight_decay: float) -> Tensor:
+    """The normalized gradient with the decay of the weights, times their root mean square; in the gradient's place.
+
+    The root mean square stays on its device: a GPU isn't waited for.
+    """
+    update = _normalized(gradient, state)
+    if weight_decay:
+        # Not by multiplying the weights: in 16 bits a factor that is a tensor would be rounded to 1.
+        update.add_(parameter, alpha=weight_decay)
+    size = parameter.float().norm() / parameter.numel() ** 0.5
+    return update.mul_(size.clamp_(min=SMALLEST_SCALE))
 
 
 def _normalized(gradient: Tensor, state: dict[str, Any]) -> Tensor:
