@@ -27,6 +27,7 @@ def merge_adapter(model: Any) -> Any:
     try:
         for layer in _adapter_layers(model):
             _merge_in_float32(layer)
+        _unwrap_trained_modules(model.get_base_model())
         return model.merge_and_unload(safe_merge=True)  # only removes PEFT's wrappers: all layers are merged
     except (ValueError, NotImplementedError) as error:  # some of PEFT's types have no merged form
         what = f"the adapter can't be merged: {error}. --adapter exports it as it is"
@@ -38,6 +39,22 @@ def _adapter_layers(model: nn.Module) -> Iterator[Any]:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     yield from (module for module in model.modules() if isinstance(module, BaseTunerLayer))
+
+
+def _unwrap_trained_modules(model: nn.Module) -> None:
+    """Puts modules that were trained whole in place of the base's.
+
+    PEFT does that, too, but for most of its types only of modules with a ``weight``, which an encoder's pooler has not.
+    """
+    from peft.utils.other import ModulesToSaveWrapper
+
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, ModulesToSaveWrapper):
+                trained = child.unload_and_optionally_merge_module(
+                    merge=True, safe_merge=True, adapter_names=None
+                )
+                setattr(parent, name, trained)
 
 
 def _merge_in_float32(layer: Any) -> None:
