@@ -16,7 +16,7 @@ from math import sqrt
 
 from scipy import special
 
-from reports.statistics.estimates import Estimate, rows_variance
+from reports.statistics.estimates import Estimate, rows_degrees, rows_variance
 from reports.statistics.intervals import (
     SeedVariance,
     beside_rows,
@@ -65,7 +65,8 @@ class DifferenceLaw:
 
     ``gain``: the difference as measured, in the direction that is better. ``rows``, ``both`` and ``seeds``: the
     variances of the module's formula, the latter two of each of the two: 0 for one that is not trained, or once.
-    ``degrees``: of freedom, of the variance between seeds; ``None`` where each was trained once.
+    ``degrees``: of freedom, of the variance between seeds; ``None`` where each was trained once. ``rows_degrees``:
+    those of the variance by rows, as measured: one fewer than rows, and of macro-F1 far fewer where a label is rare.
     """
 
     gain: float
@@ -74,6 +75,7 @@ class DifferenceLaw:
     both: tuple[float, float]
     seeds: tuple[float, float]
     degrees: float | None
+    rows_degrees: float
 
     def error(self, amount: Amount) -> float:
         """The standard error of the difference."""
@@ -84,14 +86,19 @@ class DifferenceLaw:
         return sqrt(self.rows / amount.rows + sum(by_seed))
 
     def degrees_of_freedom(self, amount: Amount) -> float:
-        """Of the standard error: as many as rows where no seeds count, else by Satterthwaite."""
+        """Of the standard error: those of the rows where no seeds count, else by Satterthwaite."""
+        of_rows = self._degrees_of_rows(amount.rows)
         by_rows = self.rows / amount.rows
         by_seeds = self.error(amount) ** 2 - by_rows
         if self.degrees is None or by_seeds <= 0:
-            return max(1.0, amount.rows - 1)
+            return of_rows
         added = sum(amount.seeds) - sum(self.measured.seeds)
-        parts = by_rows**2 / max(1, amount.rows - 1) + by_seeds**2 / max(1, self.degrees + added)
+        parts = by_rows**2 / of_rows + by_seeds**2 / max(1, self.degrees + added)
         return float((by_rows + by_seeds) ** 2 / parts)
+
+    def _degrees_of_rows(self, rows: int) -> float:
+        """Of the variance by so many rows, of which the labels are as frequent as among those that were measured."""
+        return max(1.0, (self.rows_degrees + 1) * rows / self.measured.rows - 1)
 
     def would_settle(self, amount: Amount, criterion: Criterion) -> bool:
         """Whether this much settles it with a probability of 80 %, if the true difference is the measured one."""
@@ -175,6 +182,7 @@ def difference_law(
         (count * one.seeds * shared[0], count * other.seeds * shared[1]),
         (between[0], between[1]),
         degrees,
+        rows_degrees(one, other),
     )
 
 

@@ -208,7 +208,8 @@ class Classification(TrainingStage):
     def quality(self, data: Data) -> Metric:
         if len(data.test) and not any(row.labels for row in data.test):
             return Metric("accuracy", higher_is_better=True, unit="fraction")
-        return Metric("macro_f1", higher_is_better=True, unit="")  # no share of rows
+        shares = tuple(sorted(count / len(data.test) for count in count_labels(data.test).values()))
+        return Metric("macro_f1", higher_is_better=True, unit="", label_shares=shares)  # no share of rows
 
     def objective_name(self) -> str:
         return "log-likelihood of the right labels"  # in nats per row

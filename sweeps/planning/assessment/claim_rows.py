@@ -60,6 +60,7 @@ def margin_powers(plan: Plan, detectable: Detectable) -> Iterator[MarginPower]:
             seed_sd=SHARES.seed_sd,
             seed_degrees=seed_degrees(len(group.cells), group.seeds),
             sides=1,
+            label_shares=group.label_shares,
             # Each bound fails seldom enough that all of them hold in 4 of 5 cases (Bonferroni).
             power=1 - MISSED / (tests.sides * tests.pairs),
         )

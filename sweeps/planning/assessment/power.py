@@ -10,6 +10,7 @@ from typing import Any
 from sweeps.planning.cell import Cell
 from sweeps.planning.plan import Plan
 from trainables.results import WITHIN_ONE
+from trainables.system.wording import counted
 
 MORE_ROWS = (100, 200, 400, 1_000, 2_000, 4_000, 10_000, 20_000, 40_000, 100_000)
 
@@ -55,6 +56,7 @@ class Power:
 
     ``differences``: by a number of rows, the smallest difference that is found with a probability of 80 %, in the unit
     of ``assumed``; the first number is that of the plan. ``limit``: what no number of rows goes below.
+    ``label_shares``: of a mean over labels, the share of the rows that have each; empty for others.
     """
 
     title: str
@@ -66,6 +68,7 @@ class Power:
     assumed: Assumption
     differences: dict[int, float]
     limit: float
+    label_shares: tuple[float, ...] = ()
 
     @property
     def pairs(self) -> int:
@@ -104,7 +107,8 @@ def power(plan: Plan, detectable: Detectable) -> Iterator[Power]:
             "seed_sd": seed_sd,
             "seed_degrees": seed_degrees(len(cells), seeds),
         }
-        found = partial(detectable, seeds=seeds, pairs=_pairs(cells), **spread)
+        shares = fewest.metric.label_shares
+        found = partial(detectable, seeds=seeds, pairs=_pairs(cells), label_shares=shares, **spread)
         more = next((rows for rows in MORE_ROWS if rows >= 4 * fewest.prompts), None)
         numbers = [fewest.prompts, *sorted({fewest.held_out, more or 0} - {0, fewest.prompts})]
         several = len({name[1:] for name in groups}) > 1
@@ -119,6 +123,7 @@ def power(plan: Plan, detectable: Detectable) -> Iterator[Power]:
             {rows: assumed.scale * found(rows) for rows in numbers if rows >= fewest.prompts},
             # The most rows need not tell most: the fewer the seeds, the less is known of what the rows leave.
             assumed.scale * min(found(rows) for rows in (*MORE_ROWS, 10**9) if rows >= fewest.prompts),
+            shares,
         )
 
 
@@ -129,8 +134,8 @@ def power_lines(plan: Plan, detectable: Detectable) -> Iterator[str]:
         seeds = f", {each.seeds} seeds" if each.seeds > 1 else ""
         cells = f"{len(each.cells)} cells" if len(each.cells) > 1 else "1 cell"
         yield (
-            f"{each.title}: {each.rows} test rows{seeds}, {cells}: differences in {each.measure} under about "
-            f"{_number(each.differences[each.rows])} {each.assumed.unit} will stay unsettled"
+            f"{each.title}: {each.rows} test rows{_labels(each)}{seeds}, {cells}: differences in {each.measure} "
+            f"under about {_number(each.differences[each.rows])} {each.assumed.unit} will stay unsettled"
             f"{''.join(f'; {part}' for part in _with_more_rows(each))}"
         )
         spread = f", {each.assumed.seeds}" if each.seeds > 1 else ""
@@ -139,6 +144,13 @@ def power_lines(plan: Plan, detectable: Detectable) -> Iterator[str]:
         assumptions.setdefault(assumed, []).append(each.measure)
     for assumed, measures in assumptions.items():
         yield f"assumed for {', '.join(dict.fromkeys(measures))}: {assumed}"
+
+
+def _labels(each: Power) -> str:
+    if not each.label_shares:
+        return ""
+    rarest = counted(max(1, round(each.rows * min(each.label_shares))), "row")
+    return f" of {len(each.label_shares)} labels (the rarest has {rarest})"
 
 
 def _with_more_rows(each: Power) -> Iterator[str]:
@@ -159,6 +171,7 @@ def power_json(plan: Plan, detectable: Detectable) -> list[dict[str, Any]]:
             "test_rows": each.rows,
             "held_out_test_rows": each.held_out,
             "seeds": each.seeds,
+            "label_shares": list(each.label_shares),
             "differences": {str(rows): difference for rows, difference in each.differences.items()},
             "limit": each.limit,
             "unit": each.assumed.unit,

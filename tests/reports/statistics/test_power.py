@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import sqrt
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from scipy import stats
 
 from reports.statistics.comparisons import compare_estimates
 from reports.statistics.detectable import detectable_difference, student_quantile
-from reports.statistics.estimates import Estimate, mean_estimate
+from reports.statistics.estimates import Estimate, mean_estimate, rows_degrees
 from reports.statistics.intervals import pooled_seed_variance
-from reports.statistics.looks import level
+from reports.statistics.looks import FIRST, level
+from reports.statistics.macro_f1 import macro_f1_estimate
 from reports.statistics.power import Amount, Criterion, DifferenceLaw, difference_law
 
 
@@ -33,7 +35,9 @@ def law_of(rows: float = 1.0, seeds: float = 0.0, gain: float = 0.3, count: int 
     """Of two cells with three seeds each where ``seeds`` is above 0, else with one."""
     several = 3 if seeds else 1
     degrees = 10 if seeds else None
-    return DifferenceLaw(gain, Amount(count, (several, several)), rows, (0.0, 0.0), (seeds, seeds), degrees)
+    return DifferenceLaw(
+        gain, Amount(count, (several, several)), rows, (0.0, 0.0), (seeds, seeds), degrees, count - 1
+    )
 
 
 def test_all_looks_together_are_wrong_in_five_percent_at_most() -> None:
@@ -146,6 +150,67 @@ def test_the_detectable_difference_is_found_in_four_of_five_simulations() -> Non
     # 11 to 19 points at 64 rows where a tenth to three tenths differ, at 5 %.
     low, high = (detectable_difference(64, 1, 1, row_variance=share, seed_sd=0.0) for share in (0.1, 0.3))
     assert (low, high) == (pytest.approx(0.11, abs=0.01), pytest.approx(0.19, abs=0.01))
+
+
+def two_classifiers(counts: tuple[int, ...], difference: float, rng: Any) -> tuple[Estimate, Estimate]:
+    """Of rows of which ``counts`` have each label: two models that differ in a fifth of the rows, in which the first
+    one is right more often by ``difference`` of all rows. Both are right in 70 % of the others; a wrong label is
+    drawn by its frequency.
+    """
+    has = np.repeat(np.arange(len(counts)), counts)
+    differ, draw = rng.random(len(has)) < 0.2, rng.random(len(has))
+    wrong = np.array(
+        [rng.choice(np.delete(np.arange(len(counts)), label), p=other_shares(counts, label)) for label in has]
+    )
+    right = np.where(differ, draw < 0.5 + difference / 0.4, draw < 0.7)
+    first, second = np.where(right, has, wrong), np.where(right ^ differ, has, wrong)
+    sets = [[{str(label)} for label in labels] for labels in (has, first, second)]
+    one, other = (macro_f1_estimate(sets[0], [given], range(len(has))) for given in sets[1:])
+    return one, other
+
+
+def other_shares(counts: tuple[int, ...], label: int) -> Any:
+    others = np.delete(np.array(counts, dtype=float), label)
+    return others / others.sum()
+
+
+@pytest.mark.parametrize("counts", [(100, 100), (25, 25, 25, 25, 25, 25, 25, 25)])
+def test_the_detectable_macro_f1_is_found_in_four_of_five_simulations(counts: tuple[int, ...]) -> None:
+    rows, rng = sum(counts), np.random.default_rng(3)
+    shares = tuple(count / rows for count in counts)
+    found = detectable_difference(rows, 1, 1, row_variance=0.2, seed_sd=0.0, label_shares=shares)
+
+    p_values = [compare_estimates(*two_classifiers(counts, found, rng), None).p for _ in range(100)]
+
+    # As of shares of rows: slightly more often, as the difference itself is no part of the rows' variance.
+    assert 0.7 < np.mean(np.array(p_values) < FIRST) < 0.98
+
+
+def test_rare_labels_hide_larger_differences_of_macro_f1() -> None:
+    def difference(*shares: float, **changes: Any) -> float:
+        settings = {"row_variance": 0.2, "seed_sd": 0.0, "label_shares": shares, **changes}
+        return detectable_difference(200, 1, 1, **settings)
+
+    assert difference(0.5, 0.5) == pytest.approx(difference(), rel=0.02)
+    assert difference(0.05, 0.95) > difference(0.1, 0.9) > 1.5 * difference(0.5, 0.5)
+    seeds = {"seed_sd": 0.02, "seed_degrees": 3}
+    assert difference(0.1, 0.9, **seeds) > difference(0.5, 0.5, **seeds) > difference(0.5, 0.5)
+
+
+def test_the_law_of_macro_f1_has_the_degrees_of_freedom_of_its_p_value() -> None:
+    """Three rows of the one label, 61 of the other: half a degree for each row of the rare one."""
+    one, other = two_classifiers((3, 61), 0.1, np.random.default_rng(0))
+    law = difference_law(one, other, None, higher_is_better=True)
+    assert law is not None
+
+    degrees = law.degrees_of_freedom(law.measured)
+
+    assert degrees == rows_degrees(one, other)
+    assert degrees < 5
+    by_law = 2 * stats.t.sf(abs(law.gain) / law.error(law.measured), degrees)
+    assert compare_estimates(one, other, None).p >= by_law * (1 - 1e-9)
+    # Of ten times as many rows the rare label has ten times as many.
+    assert law.degrees_of_freedom(Amount(640, (1, 1))) == pytest.approx(10 * (degrees + 1) - 1)
 
 
 def test_more_pairs_fewer_seeds_and_fewer_rows_hide_larger_differences() -> None:

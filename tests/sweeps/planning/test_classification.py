@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from reports.statistics.detectable import detectable_difference
+from sweeps.planning.assessment.power import power, power_lines
 from tests.helpers.specs import ONE, SPEC, plan, problems, spec_folder
 from trainables.stages import Classification
 
@@ -96,3 +98,38 @@ def test_no_stage_continues_from_a_classifier_and_none_is_rewarded_by_one(folder
     assert any("predicts no tokens, so no stage can continue from it" in each for each in continued)
     rewarded = problems(folder, text % "ppo, reward: {from: classification}, max_new_tokens: 4")
     assert any("gives no rewards; name a cell of a reward stage" in each for each in rewarded)
+
+
+def test_a_rare_label_of_the_test_rows_hides_larger_differences(folder: Path) -> None:
+    def detectable(*labels: str) -> float:
+        write(folder, *labels)
+        (found,) = power(plan(folder, CLASSIFYING), detectable_difference)
+        return found.differences[found.rows]
+
+    even = detectable("hot", "cold")
+    uneven = detectable("hot", "hot", "hot", "cold")
+
+    assert uneven > even
+    sentence = next(power_lines(plan(folder, CLASSIFYING), detectable_difference))
+    assert " test rows of 2 labels (the rarest has " in sentence
+    assert "differences in macro f1 under about" in sentence
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "peft, type: adaption_prompt, adapter_len: 3, adapter_layers: 1",
+        "peft, type: trainable_tokens, token_indices: [5]",
+    ],
+)
+def test_a_type_of_adapter_beside_which_no_new_head_trains_is_refused(folder: Path, method: str) -> None:
+    text = CLASSIFYING.replace("lora, rank: 4", method)
+
+    assert any(
+        "PEFT neither trains nor saves a new head for rewards or labels" in each
+        for each in problems(folder, text)
+    )
+    (folder / "rows.jsonl").write_text(
+        "\n".join(json.dumps({"prompt": f"say {n}", "completion": str(n)}) for n in range(60))
+    )
+    assert not problems(folder, text.replace("classification", "sft"))
