@@ -6,7 +6,7 @@ from tests.gpu.check import Check
 
 CHECKS = (
     Check("trial_memory", "memory is read in the trial, whose numbers stay the same", 20),
-    Check("methods", "each method trains with a loss that is finite and falls, and is scored", 60),
+    Check("methods", "each method trains with a loss that is finite and falls, and is scored", 65),
     Check("out_of_memory", "a batch that does not fit is a finding, and the process is usable after it", 20),
     Check(
         "memory",
@@ -19,8 +19,8 @@ CHECKS = (
         15,
     ),
     Check("resume", "an interrupted trial that is resumed, beside one that was not interrupted", 40),
-    Check("synchronisation", "no code of Paretune's makes the CPU wait for the GPU in a step", 10),
-    Check("stages", "a step of each stage, PPO's round of answers among them", 25),
+    Check("synchronisation", "no code of Paretune's makes the CPU wait for the GPU in a step", 15),
+    Check("stages", "a step of each stage, PPO's and GRPO's rounds of answers among them", 30),
     Check("attention", "FlashAttention 2 and 3, SDPA, eager and Liger: speed, and difference of losses", 30),
     Check("throughput", "tokens per second beside a plain TRL script: full, LoRA, QLoRA", 50),
     Check("resident_base", "a second trial of a model that stays loaded: its set-up, and equal losses", 30),

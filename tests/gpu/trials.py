@@ -24,13 +24,21 @@ METHODS: dict[str, dict[str, Any]] = {
     "freeze": {"kind": "freeze", "layers": 2},
     "lora": {"kind": "lora", "rank": 8},
     "dora": {"kind": "lora", "rank": 8, "dora": True},
+    "lisa": {"kind": "lisa", "layers": 1, "every": 4},
+    "badam": {"kind": "badam", "every": 4},
+    "adalora": {"kind": "peft", "type": "adalora"},
     "qlora-4bit": {"kind": "qlora", "rank": 8},
     "qlora-8bit": {"kind": "qlora", "rank": 8, "bits": 8},
     "qlora-hqq4bit": {"kind": "qlora", "rank": 8, "backend": "hqq"},
     "qlora-hqq8bit": {"kind": "qlora", "rank": 8, "backend": "hqq", "bits": 8},
     "qlora-eetq8bit": {"kind": "qlora", "rank": 8, "backend": "eetq", "bits": 8},
 }
-WHOLE = ("full", "freeze")  # methods that train the model's own weights, with a lower learning rate
+WHOLE = (
+    "full",
+    "freeze",
+    "lisa",
+    "badam",
+)  # methods that train the model's own weights, with a lower learning rate
 
 
 def trial_config(

@@ -10,6 +10,7 @@ from typing import Any
 from tests.gpu.bench import Bench
 from tests.gpu.check import Case, Finding
 from tests.gpu.trials import train, trial_config
+from trainables.data.embedded.command_kinds import KINDS
 
 STAGES: dict[str, dict[str, Any]] = {
     "ppo": {"reward": "commands", "max_new_tokens": 8},
@@ -20,6 +21,11 @@ STAGES: dict[str, dict[str, Any]] = {
     "simpo": {},
     "reward": {},
     "pretrain": {},
+    "classification": {
+        "labels": sorted(set(KINDS.values())),
+        "multi_label": False,
+        "class_weights": "balanced",
+    },
 }
 
 

@@ -7,12 +7,14 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from tests.gpu.bench import Bench
 from tests.gpu.check import Case, Finding
+from tests.gpu.checks.stages import STAGES
 from tests.gpu.trials import train, trial_config
 from tests.helpers.paths import ROOT
 from trainables.training.training_callback import NoControl
@@ -37,15 +39,26 @@ class WatchedSteps(NoControl):
         return False
 
 
+# Method and settings; what is copied to a GPU in each step is seen on a GPU alone.
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "logging_steps 1": ("lora", {"logging_steps": 1}),
+    "logging_steps 100": ("lora", {"logging_steps": 100}),
+    "classification": ("lora", {"stage": {**STAGES["classification"], "kind": "classification"}}),
+    "adalora": ("adalora", {}),
+    "adalomo": ("full", {"optimizer": "adalomo", "max_grad_norm": None}),
+}
+DRY = ("logging_steps 1", "classification")
+
+
 def cases(bench: Bench) -> Iterator[Case]:
-    for logging_steps in bench.pick((1, 100), (1,)):
-        yield Case(f"logging_steps {logging_steps}", lambda steps=logging_steps: _counted(bench, steps))
+    for name in bench.pick(tuple(CASES), DRY):
+        yield Case(name, partial(_counted, bench, *CASES[name]))
 
 
-def _counted(bench: Bench, logging_steps: int) -> Finding:
-    config = trial_config(
-        bench, "lora", steps=FIRST + STEPS, batch_size=2, logging_steps=logging_steps, **_small(bench)
-    )
+def _counted(bench: Bench, method: str, settings: dict[str, Any]) -> Finding:
+    data = {"train": "commands", "max_samples": 80} if "stage" in settings else None
+    options = {"logging_steps": 100, "tokens": bench.pick(256, 48), **settings}
+    config = trial_config(bench, method, data=data, steps=FIRST + STEPS, batch_size=2, **options)
     with caused_by() as causes:
         train(bench, config, WatchedSteps(_switch(bench)))
     ours = {place: count for place, count in causes.items() if place.startswith(OURS.name)}
@@ -55,10 +68,6 @@ def _counted(bench: Bench, logging_steps: int) -> Finding:
     return Finding(
         values, f"{sum(ours.values())} in {STEPS} steps, most of them at {worst}" if ours else None
     )
-
-
-def _small(bench: Bench) -> dict[str, Any]:
-    return {"tokens": bench.pick(256, 48)}
 
 
 def _switch(bench: Bench) -> Callable[[str], Any]:

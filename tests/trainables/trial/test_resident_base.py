@@ -16,9 +16,11 @@ import torch
 from safetensors.torch import load_file
 
 from tests.helpers.model_families import make_family
+from tests.helpers.tiny_encoders import make_encoder
 from tests.helpers.trials import LETTER, NEW, ScriptedControl, make_config, write_rows
 from trainables.config.model import ModelConfig
 from trainables.config.trained_model import TrainedModel
+from trainables.data.embedded.command_kinds import KINDS
 from trainables.memory.figures import weight_bytes
 from trainables.results import Record, read_curve
 from trainables.runner.run import TrialContext, run_trial
@@ -32,6 +34,8 @@ from trainables.trial.resident_base import ResidentBase
 LORA = {"kind": "lora", "rank": 4}
 QLORA = {"kind": "qlora", "rank": 4}
 HQQ = {"kind": "qlora", "rank": 4, "backend": "hqq", "group_size": 32}
+CLASSES = {"kind": "classification", "labels": sorted(set(KINDS.values())), "multi_label": False}
+MASKED = {"kind": "pretrain", "objective": "mlm"}
 
 
 @pytest.fixture(scope="module")
@@ -137,18 +141,21 @@ def test_adapters_of_every_kind_share_a_base(tiny_model: Path, rows: Path, tmp_p
         LORA | {"dora": True, "rslora": True},
         LORA | {"dropout": 0.1, "modules_to_save": ["lm_head", "norm"]},
         LORA | {"targets": ["q_proj", "embed_tokens"], "loraplus_ratio": 4, "init": "gaussian"},
+        LORA | {"init": "eva"},
         LORA,
     ]
     configs = [config_of(tiny_model, rows, method) for method in methods]
-    check_in_turn(configs, ["loaded"] + 4 * ["kept"], tmp_path)
+    check_in_turn(configs, ["loaded"] + 5 * ["kept"], tmp_path)
 
 
 def test_a_method_that_changes_the_base_takes_it_and_leaves_none(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
-    methods = [LORA, LORA | {"init": "pissa"}, LORA | {"rank": 2}, LORA | {"init": "olora"}, {"kind": "full"}]
-    configs = [config_of(tiny_model, rows, method) for method in methods]
-    check_in_turn(configs, ["loaded", "kept", "loaded", "kept", "loaded"], tmp_path)
+    ia3 = {"kind": "peft", "type": "ia3"}
+    taking = [LORA | {"init": "pissa"}, LORA | {"init": "olora"}, ia3]
+    methods = [method for taker in taking for method in (LORA, taker)] + [{"kind": "full"}]
+    configs = [config_of(tiny_model, rows, method, seed=seed) for seed, method in enumerate(methods)]
+    check_in_turn(configs, 3 * ["loaded", "kept"] + ["loaded"], tmp_path)
 
 
 @pytest.mark.parametrize("method", [QLORA | {"bits": 8}, HQQ], ids=["8-bit", "hqq"])
@@ -200,6 +207,23 @@ def test_a_reward_models_new_head_is_that_of_the_seed(tiny_model: Path, pairs: P
         config_of(tiny_model, pairs, LORA, seed=1, **reward),
     ]
     check_in_turn(configs, ["loaded", "kept", "loaded"], tmp_path)
+
+
+def test_an_encoders_base_stays_for_each_of_its_heads(tmp_path: Path) -> None:
+    model = make_encoder(tmp_path / "model", "modernbert")
+
+    def config(stage: dict[str, Any], **leaves: Any) -> TrialConfig:
+        return config_of(model, "commands", stage=stage, max_samples=60, dtype="float32", **leaves)
+
+    configs = [
+        config(CLASSES, method=LORA),
+        config(CLASSES, method=LORA | {"rank": 2}),
+        config(CLASSES | {"labels": CLASSES["labels"][::-1]}, method=LORA),
+        config(CLASSES, method=LORA, seed=1),
+        config(MASKED, method=LORA),
+        config(MASKED, method=LORA | {"rank": 2}),
+    ]
+    check_in_turn(configs, ["loaded", "kept", "loaded", "loaded", "loaded", "kept"], tmp_path)
 
 
 @pytest.mark.parametrize(
