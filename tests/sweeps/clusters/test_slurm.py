@@ -125,6 +125,10 @@ def trained(run: Path) -> bool:
 def test_a_job_whose_time_ends_is_requeued_and_goes_on_to_the_same_results(
     cluster: SlurmCluster, expected: dict[str, Any]
 ) -> None:
+
+    def is_waiting_or_running(job: int) -> bool:
+        return cluster.state(job) in ("PENDING", "RUNNING")
+
     run = cluster.folder / "shared" / "runs" / "end"
     job = cluster.submit("slurm.sh spec.yaml --set name=end")
     until(lambda: trained(run), cluster, job)
@@ -134,6 +138,9 @@ def test_a_job_whose_time_ends_is_requeued_and_goes_on_to_the_same_results(
     )
     until(lambda: "requeued, to go on" in cluster.output(job), cluster, job)
     assert "goes on at step" in cluster.output(job)
+    until(lambda: cluster.field(job, "Restarts") == "1" and is_waiting_or_running(job), cluster, job)
+    # The little time is the job's own from then on, and it would be requeued every two minutes.
+    cluster.run(f"scontrol update jobid={job} timelimit=30")
     until(lambda: cluster.state(job) == "COMPLETED", cluster, job)
     assert cluster.field(job, "Restarts") == "1"
     assert outcomes(run) == expected
