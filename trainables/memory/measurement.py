@@ -18,6 +18,7 @@ from trainables.data import loading
 from trainables.memory.figures import Memory, TensorCounter, predicted_peak, weight_bytes
 from trainables.memory.gauges import Meter
 from trainables.memory.longest_batch import STEPS, longest_rows, train_longest
+from trainables.memory.mapped_files import keep_in_memory
 from trainables.memory.predicted_model import PredictedModel
 from trainables.methods import LoRA
 from trainables.models import locate
@@ -123,6 +124,8 @@ def _measure(
         base = load_base(config, folder)
         # Weights that nothing has read yet would be missing in the peak of loading.
         _read_weights(base)
+        if default_device() == "cpu":
+            keep_in_memory()
         policy = attach(base, tokenizer, config)
     weights = weight_bytes(policy.model)
     # Between the phases: encoding the rows is no part of a phase's peak.
