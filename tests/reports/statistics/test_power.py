@@ -188,7 +188,7 @@ def test_the_detectable_macro_f1_is_found_in_four_of_five_simulations(counts: tu
 
 def test_rare_labels_hide_larger_differences_of_macro_f1() -> None:
     def difference(*shares: float, **changes: Any) -> float:
-        settings = {"row_variance": 0.2, "seed_sd": 0.0, "label_shares": shares, **changes}
+        settings: dict[str, Any] = {"row_variance": 0.2, "seed_sd": 0.0, "label_shares": shares} | changes
         return detectable_difference(200, 1, 1, **settings)
 
     assert difference(0.5, 0.5) == pytest.approx(difference(), rel=0.02)
