@@ -179,8 +179,8 @@ def _method(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
 def _method_problems(context: RuleContext, config: TrialConfig, method: FineTuning) -> Iterator[Problem]:
     for key, what in method.training_obstacles(config.train):
         yield context.draft.problem(("train", key), what)
-    if config.stage.task == "SEQ_CLS" and (what := method.head_obstacle) is not None:
-        yield context.draft.problem(("method", "type"), what)
+    if config.stage.task == "SEQ_CLS" and method.head_obstacle is not None:
+        yield context.draft.problem(("method", "type"), method.head_obstacle)
     if context.architecture is not None:
         trained = context.architecture.trained_for(config.stage.task)
         for key, what in method.problems(trained):

@@ -135,9 +135,9 @@ def _stage_changes(memory: ConfigMemory) -> Iterator[list[_SettingChange]]:
     """Half of a setting of the stage, a quarter, ..., by setting; the later one alters more."""
     stage = memory.config.stage
     for place, (name, least) in enumerate(stage.halved_for_memory.items(), start=1):
-        values = itertools.takewhile(
-            lambda value, least=least: value >= least, (getattr(stage, name) >> n for n in itertools.count(1))
-        )
+        number: int = getattr(stage, name)
+        halved = (number >> times for times in range(1, number.bit_length()))
+        values = [value for value in halved if value >= least]
         changes = [
             _SettingChange(f"{name}: {value}", STAGE_HALVED * place * times, "stage", {name: value})
             for times, value in enumerate(values, start=1)
