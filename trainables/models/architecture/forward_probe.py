@@ -117,7 +117,8 @@ def _require_causal(causal: Any) -> None:
     changed = ids.clone()
     changed[0, -1] = (ids[0, -1] + 1) % causal.get_input_embeddings().weight.shape[0]
     one, other = (causal(input_ids=each, use_cache=False).logits[0, :-1] for each in (ids, changed))
-    if not close(one, other, OTHER_WAY, causal.dtype):
+    # Logits that are no numbers tell nothing: the trial fails by its loss, which says more.
+    if one.isfinite().all() and not close(one, other, OTHER_WAY, causal.dtype):
         raise ModelError(
             f"{type(causal).__name__} predicts a token from those after it, as an encoder does; stages train decoders, "
             "which predict the next token"
