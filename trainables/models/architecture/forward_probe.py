@@ -137,9 +137,9 @@ def require_padding(model: Any) -> None:
     mask[:, LONG:] = 0
     alone, within = _states(model, ids, torch.ones_like(ids)), _states(model, padded, mask)[:LONG]
     exact = model.dtype in (torch.float32, torch.float64)
-    close = (within - alone).norm(dim=-1) <= (1e-3 if exact else 1e-1) * alone.norm(dim=-1)
+    same = _same(within, alone, 1e-3 if exact else 1e-1)
     # In 16 bits, rounding sends a token to another expert now and then.
-    if not close.float().mean() >= (1.0 if exact else 0.5):
+    if not same.float().mean() >= (1.0 if exact else 0.5):
         raise ModelError(
             f"{type(model).__name__} gives other outputs for a row when padding follows it, so rows of different "
             "lengths can't share a batch"
@@ -228,16 +228,21 @@ def _rows_can_share(causal: Any) -> bool:
 
 
 def close(one: Tensor, other: Tensor, tolerances: tuple[float, float], dtype: torch.dtype) -> bool:
-    """Whether the two (positions, vocab) are equal at every position, within the tolerance for 32 or 16 bits.
-
-    Positions at which neither is finite tell nothing: such a model's trial fails by its loss, which says more.
-    """
+    """Whether the two (positions, vocab) are equal at every position, within the tolerance for 32 or 16 bits."""
     if one.shape != other.shape:
         return False
     tolerance = tolerances[0] if dtype in (torch.float32, torch.float64) else tolerances[1]
-    difference, size = (one.float() - other.float()).norm(dim=-1), other.float().norm(dim=-1)
+    return bool(_same(one.float(), other.float(), tolerance).all())
+
+
+def _same(one: Tensor, other: Tensor, tolerance: float) -> Tensor:
+    """Whether two (positions, width) differ by at most that share of the other's norm: (positions,).
+
+    Positions at which neither is finite tell nothing and count as equal: such a model's trial fails by its loss, which
+    says more.
+    """
     nothing = ~(one.isfinite().all(dim=-1) | other.isfinite().all(dim=-1))
-    return bool(((difference <= tolerance * size) | nothing).all())
+    return ((one - other).norm(dim=-1) <= tolerance * other.norm(dim=-1)) | nothing
 
 
 def some_tokens(causal: Any, count: int, seed: int) -> Tensor:
