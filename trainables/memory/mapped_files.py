@@ -18,6 +18,9 @@ from pathlib import Path
 from trainables.system import machine
 
 SUFFIX = ".safetensors"
+# mlock2: locks the pages that are there, and others once they are read. mlock would write to all pages of a private
+# mapping, so that each is copied: the weights would take memory twice, as a copy and as the system's cache of the file.
+MLOCK_ONFAULT = 1
 # Start and end of a mapping, in hexadecimal digits, and the file's name: (start)-(end) rw-p offset device inode (name).
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \S+ +(.*)")
 
@@ -43,6 +46,6 @@ def keep_in_memory(suffix: str = SUFFIX) -> int:
     with suppress(ValueError, OSError):  # not allowed
         most = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (most, most))
-    lock = ctypes.CDLL(None).mlock
-    lock.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-    return sum(size for start, size in ranges if lock(start, size) == 0)
+    lock = ctypes.CDLL(None).mlock2
+    lock.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return sum(size for start, size in ranges if lock(start, size, MLOCK_ONFAULT) == 0)
