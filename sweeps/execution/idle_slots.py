@@ -36,7 +36,7 @@ class IdleSlots(_ObjectCache):
         return kept
 
     def pop_cached_object(self, key: Any) -> Any:
-        """The one that became idle last, so that those that nothing needs come of age."""
+        """The one that became idle last, so that the others, if nothing needs them, end after :data:`KEEP_SECONDS`."""
         if not self.has_cached_object(key):
             return None
         self._num_cached_objects -= 1
@@ -66,5 +66,5 @@ class IdleSlots(_ObjectCache):
 
 
 def keep_idle_slots() -> None:
-    """Has the sweeps of this process keep their idle slots, whatever Tune would do with them."""
+    """Puts :class:`IdleSlots` in place of Tune's own cache, for all sweeps of this process."""
     vars(tune_controller)["_ObjectCache"] = IdleSlots

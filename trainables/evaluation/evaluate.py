@@ -240,10 +240,12 @@ def asks_for_rewards(task: EvaluationTask) -> bool:
 def _measure_prompts(policy: Policy, task: EvaluationTask) -> MeasuredRows:
     """The answers to prompts that may have no reference; a trial that was trained on prompts scores them itself."""
     stage, settings = task.result.config.stage, task.settings
-    # A function that a run folder names is not run, as the folder may be somebody else's.
-    untrusted = tuple(needed for reward in own_rewards(stage) if (needed := reward.needed()) is not None)
-    if asks_for_rewards(task) and not untrusted:
-        return _measure_by_stage(policy, task, task.stage(stage))
+    untrusted: tuple[str, ...] = ()
+    if asks_for_rewards(task):
+        # A function that a run folder names is not run, as the folder may be somebody else's.
+        untrusted = tuple(needed for reward in own_rewards(stage) if (needed := reward.needed()) is not None)
+        if not untrusted:
+            return _measure_by_stage(policy, task, task.stage(stage))
     limit = settings.max_new_tokens or MAX_NEW_TOKENS
     # A prompt that leaves too little of the cutoff for the answer loses its beginning.
     ids = [_prompt_ids(policy, row)[-max(task.cutoff - limit, 1) :] for row in task.rows]

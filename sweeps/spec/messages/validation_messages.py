@@ -46,7 +46,12 @@ OFF = ("none", "no", "false", "disabled")
 UNION_MEMBER = re.compile(r".+\[.*\]|str|int|float|bool|constrained-\w+")
 MAPPINGS = ("dict[", "function-")
 # What an item of a mapping has to be, by the beginning of pydantic's name of the error.
-ITEM_TYPES = {"float": "a number", "int": "a whole number", "bool": "true or false"}
+ITEM_TYPES = {
+    "float": "a number",
+    "finite": "a finite number",
+    "int": "a whole number",
+    "bool": "true or false",
+}
 
 
 @dataclass(frozen=True)

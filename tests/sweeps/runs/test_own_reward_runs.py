@@ -10,8 +10,9 @@ from sweeps.evaluation.evaluate import _load_rewards
 from sweeps.runs.resolve import resolve
 from tests.helpers.own_methods import marked
 from tests.helpers.trials import make_config, write_rows
-from trainables.evaluation.evaluate import EvaluationTask, Settings
+from trainables.evaluation.evaluate import EvaluationTask, Settings, measure
 from trainables.evaluation.evaluation_rows import load_held_out
+from trainables.inference.model_pool import ModelPool
 from trainables.inference.result import Result
 from trainables.inference.sampling import Sampling
 from trainables.methods import own_imports
@@ -63,6 +64,18 @@ def test_an_evaluation_runs_the_code_of_rewards_where_it_is_trusted(
     task = EvaluationTask(trained, load_held_out(trained, "test"), settings)
     _load_rewards([task, None], trust)
     assert (tmp_path / "ran").exists() == runs
+
+
+@pytest.mark.parametrize(("sampling", "named"), [(None, True), (Sampling(), False)])
+def test_rewards_that_would_not_score_the_answers_are_not_said_to_need_trust(
+    trained: Result, sampling: Sampling | None, named: bool
+) -> None:
+    task = EvaluationTask(
+        trained, load_held_out(trained, "test"), Settings(sampling=sampling, max_new_tokens=2)
+    )
+    with ModelPool().load(trained).active() as policy:
+        notes = measure(policy, task).notes
+    assert any("is run only with --trust method_code" in note for note in notes) == named
 
 
 def test_an_evaluation_refuses_the_code_of_rewards_that_has_changed(trained: Result, tmp_path: Path) -> None:

@@ -3,22 +3,27 @@
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from sweeps.spec import source
 from sweeps.spec.messages.validation_messages import ErrorTranslator
 from sweeps.spec.schema import validate_node
 from sweeps.spec.tree import Branch, build_node
 from trainables.config.data import DataConfig
+from trainables.stages import Classification
 from trainables.stages.grpo.settings import GRPOSettings
 
 
 def told_of_data(text: str) -> list[str]:
     """What a spec is told with this section ``data``: ``path: message``."""
-    spec = source.parse(Path("spec.yaml"), f"data: {text}\n")
-    node = build_node(spec.tree["data"], ("data",))
+    return told_of(DataConfig, "data", text)
+
+
+def told_of(cls: type[BaseModel], section: str, text: str) -> list[str]:
+    spec = source.parse(Path("spec.yaml"), f"{section}: {text}\n")
+    node = build_node(spec.tree[section], (section,))
     assert isinstance(node, Branch)
-    _, problems = validate_node(spec, DataConfig, node)
+    _, problems = validate_node(spec, cls, node)
     return [f"{problem.path}: {problem.what}" for problem in problems]
 
 
@@ -37,6 +42,16 @@ def test_what_is_wrong_with_an_evaluation_set_is_told_once_at_its_name(sets: str
 @pytest.mark.parametrize("sets", ["[a.jsonl, b.jsonl]", "{mine: a.jsonl, other: [b.jsonl, c.jsonl]}"])
 def test_an_evaluation_set_may_be_of_several_files(sets: str) -> None:
     assert told_of_data(f"{{train: d.jsonl, eval: {sets}}}") == []
+
+
+@pytest.mark.parametrize(
+    ("weight", "allowed"), [("x", "a number"), (".inf", "a finite number"), ("[1]", "a number")]
+)
+def test_a_weight_of_a_label_that_is_none_is_told_with_what_it_has_to_be(weight: str, allowed: str) -> None:
+    text = f"{{kind: classification, labels: [hot, cold], class_weights: {{hot: {weight}, cold: 1}}}}"
+    (message,) = told_of(Classification, "stage", text)
+    assert message.startswith("stage.class_weights.hot: got ")
+    assert message.endswith(f"; allowed: {allowed}")
 
 
 def told(entries: str) -> list[str]:
