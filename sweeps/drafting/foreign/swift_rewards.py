@@ -161,14 +161,15 @@ def _prompts(values: Values) -> tuple[int, int]:
     return 1, max(1, round(answers * steps / group))
 
 
-def _answers_of_a_step(value: Any, values: Values) -> Iterator[Outcome]:
-    own = {
-        "steps_per_generation": values.get("gradient_accumulation_steps", 1),
-        "generation_batch_size": int(values.get("per_device_train_batch_size", 1))
-        * int(values.get("gradient_accumulation_steps", 1)),
-    }
-    if value not in own.values():
-        yield Dropped("each step samples its own answers (iterations: several updates on them)")
+def _answers_of_a_step(in_batches: bool) -> Rule:
+    """How many answers are sampled at a time, as batches or as answers; those of one step are what is done here."""
+
+    def rule(value: Any, values: Values) -> Iterator[Outcome]:
+        batch = 1 if in_batches else int(values.get("per_device_train_batch_size", 1))
+        if finite_number(value) != batch * int(values.get("gradient_accumulation_steps", 1)):
+            yield Dropped("each step samples its own answers (iterations: several updates on them)")
+
+    return rule
 
 
 RULES: Mapping[str, Rule] = {
@@ -198,8 +199,8 @@ RULES: Mapping[str, Rule] = {
     "num_iterations": number("stage", "iterations"),
     "scale_rewards": one_of("stage", "scale_rewards", SCALES),
     "importance_sampling_level": _ratios,
-    "steps_per_generation": _answers_of_a_step,
-    "generation_batch_size": _answers_of_a_step,
+    "steps_per_generation": _answers_of_a_step(in_batches=True),
+    "generation_batch_size": _answers_of_a_step(in_batches=False),
     "top_k": _cuts(-1),
     "top_p": _cuts(1),
     "repetition_penalty": _cuts(1),

@@ -274,6 +274,22 @@ def test_batches_of_answers_become_batches_of_prompts(
     assert (train["batch_size"], train.get("gradient_accumulation")) == expected
 
 
+@pytest.mark.parametrize(
+    ("given", "carried_over"),
+    [
+        ("--steps_per_generation 2", True),
+        ("--steps_per_generation 32", False),
+        ("--generation_batch_size 32", True),
+        ("--generation_batch_size 2", False),
+    ],
+)
+def test_answers_that_several_steps_share_have_no_counterpart(
+    tmp_path: Path, given: str, carried_over: bool
+) -> None:
+    found = carried(tmp_path, f"{GRPO.rstrip()} {given}\n", "run.sh")
+    assert ("each step samples its own answers" not in str(found.left_out)) == carried_over
+
+
 @pytest.mark.parametrize("given", ["--num_generations 0", "--reward_weights a b", "--reward_funcs ''"])
 def test_grpos_settings_that_are_none_are_left_out(tmp_path: Path, given: str) -> None:
     found = carried(tmp_path, f"{GRPO.rstrip()} {given}\n", "run.sh")
