@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 COLUMNS = 2
 # Of the words over a panel, by the number of panels side by side: characters in a line.
 WORDS_WIDTH = {1: 76, 2: 34}
-LINE_POINTS = 12
+NAME_WIDTH = {1: 56, 2: 26}  # likewise of its name, in larger and bold letters
+LINE_POINTS, NAME_POINTS = 12, 14
 
 
 def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
@@ -49,12 +50,16 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     columns = min(COLUMNS if alike else 1, len(found))
     rows = -(-len(found) // columns)
     words = [_words(search, WORDS_WIDTH[columns]) for _, search in found]
-    made = figure(height=0.7 + (1.95 + LINE_POINTS / 72 * max(map(len, words))) * rows)
+    names = [wrap(row.name, NAME_WIDTH[columns]) for row, _ in found]
+    points = LINE_POINTS * max(map(len, words)) + NAME_POINTS * (max(map(len, names)) - 1)
+    made = figure(height=0.7 + (1.95 + points / 72) * rows)
     grid = made.subplots(rows, columns, sharey=alike, squeeze=False)
     marks = Marks()
     # The grid may have one place more than there are cells; it is removed below.
-    for axes, (row, search), scale, lines in zip(grid.flat, found, scales, words, strict=False):
-        _head(axes, row.name, lines)
+    for axes, (row, search), scale, name_lines, lines in zip(
+        grid.flat, found, scales, names, words, strict=False
+    ):
+        _head(axes, name_lines, lines)
         _panel(axes, search, colours[row.cell.method], scale)
         _points(axes, group, row, search, scale, marks, colours[row.cell.method])
         _limits(axes, [each for _, each in found] if alike else [search], scale)
@@ -86,15 +91,16 @@ def _words(search: RateSearch, width: int) -> list[str]:
     return [line for text in (said(search), _at_rung(search)) for line in wrap(text, width)]
 
 
-def _head(axes: Axes, name: str, lines: list[str]) -> None:
-    """The name of the cell above the words about its search."""
+def _head(axes: Axes, name: list[str], lines: list[str]) -> None:
+    """The name of the cell above the words about its search, both in lines."""
     words = axes.annotate(
         "\n".join(lines), (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points", color=INK,
         fontsize=9,
     )  # fmt: skip
     # Text that is wider than a panel would make all panels narrow. The title's distance keeps the room above.
     words.set_in_layout(False)
-    axes.set_title(name, fontsize=10, fontweight="bold", loc="left", pad=5 + LINE_POINTS * len(lines))
+    pad = 5 + LINE_POINTS * len(lines)
+    axes.set_title("\n".join(name), fontsize=10, fontweight="bold", loc="left", pad=pad)
 
 
 def _panel(axes: Axes, search: RateSearch, colour: str, scale: ObjectiveScale) -> None:

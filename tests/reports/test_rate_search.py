@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.text import Text
 from optuna.distributions import FloatDistribution
 
 from reports.analysis.comparison import compare
@@ -175,6 +176,25 @@ def test_panels_side_by_side_are_as_wide_as_they_can_be_beneath_long_words(tmp_p
     figures.png(drawing)  # which lays it out
     width = drawing.figure.get_size_inches()[0]
     assert all(axes.get_position().width * width > 1.9 for axes in drawing.figure.axes)
+
+
+@pytest.mark.filterwarnings("error:constrained_layout not applied")
+def test_long_names_of_panels_side_by_side_do_not_run_into_one_another(tmp_path: Path) -> None:
+    name = "classification-of-many-labels-by-all-linear-layers"
+    runs = [results.read_run(halved(tmp_path / f"{name}-{end}")) for end in ("a", "b")]
+    (group,) = compare(runs)
+    drawing = learning_rates.draw(group, palette([group]), "rates")
+    assert drawing is not None
+    drawing.figure.draw_without_rendering()
+    left, right = (axes.get_title(loc="left") for axes in drawing.figure.axes)
+    assert left.replace("\n", "").replace(" ", "") == f"{name}-a:sft-lora"
+    assert left.count("\n") == right.count("\n") > 0
+    first, second = (
+        next(each for each in axes.findobj(Text) if each.get_text() == title).get_window_extent()
+        for axes, title in zip(drawing.figure.axes, (left, right), strict=True)
+    )
+    assert first.x1 < second.x0
+    assert second.x1 <= drawing.figure.bbox.x1
 
 
 def test_the_best_rate_is_no_end_of_those_tried_where_others_beyond_it_were_behind_at_a_rung(
