@@ -67,6 +67,7 @@ class DifferenceLaw:
     variances of the module's formula, the latter two of each of the two: 0 for one that is not trained, or once.
     ``degrees``: of freedom, of the variance between seeds; ``None`` where each was trained once. ``rows_degrees``:
     those of the variance by rows, as measured: one fewer than rows, and of macro-F1 far fewer where a label is rare.
+    ``degrees_per_row``: how many of these each further row adds.
     """
 
     gain: float
@@ -76,6 +77,7 @@ class DifferenceLaw:
     seeds: tuple[float, float]
     degrees: float | None
     rows_degrees: float
+    degrees_per_row: float = 1.0
 
     def error(self, amount: Amount) -> float:
         """The standard error of the difference."""
@@ -98,7 +100,7 @@ class DifferenceLaw:
 
     def _degrees_of_rows(self, rows: int) -> float:
         """Of the variance by so many rows, of which the labels are as frequent as among those that were measured."""
-        return max(1.0, (self.rows_degrees + 1) * rows / self.measured.rows - 1)
+        return max(1.0, self.rows_degrees + self.degrees_per_row * (rows - self.measured.rows))
 
     def would_settle(self, amount: Amount, criterion: Criterion) -> bool:
         """Whether this much settles it with a probability of 80 %, if the true difference is the measured one."""
@@ -175,6 +177,7 @@ def difference_law(
             beside = beside_rows(by_seeds.value, *pair) / by_seeds.value
             between = [beside * seed_variance_of(seeds, each).value * (not each.untrained) for each in pair]
     gain = one.quality - other.quality
+    of_rows = rows_degrees(one, other)
     return DifferenceLaw(
         gain if higher_is_better else -gain,
         Amount(count, (one.seeds, other.seeds)),
@@ -182,7 +185,9 @@ def difference_law(
         (count * one.seeds * shared[0], count * other.seeds * shared[1]),
         (between[0], between[1]),
         degrees,
-        rows_degrees(one, other),
+        of_rows,
+        # Of macro-F1 they are a sum of halves of rows, from which no degree is taken.
+        of_rows / count if one.law is not None or other.law is not None else 1.0,
     )
 
 

@@ -210,7 +210,11 @@ def test_the_law_of_macro_f1_has_the_degrees_of_freedom_of_its_p_value() -> None
     by_law = 2 * stats.t.sf(abs(law.gain) / law.error(law.measured), degrees)
     assert compare_estimates(one, other, None).p >= by_law * (1 - 1e-9)
     # Of ten times as many rows the rare label has ten times as many.
-    assert law.degrees_of_freedom(Amount(640, (1, 1))) == pytest.approx(10 * (degrees + 1) - 1)
+    assert law.degrees_of_freedom(Amount(640, (1, 1))) == pytest.approx(10 * degrees)
+
+
+def test_the_law_of_a_mean_has_one_degree_of_freedom_fewer_than_rows() -> None:
+    assert law_of().degrees_of_freedom(Amount(250, (1, 1))) == 249
 
 
 def test_more_pairs_fewer_seeds_and_fewer_rows_hide_larger_differences() -> None:
