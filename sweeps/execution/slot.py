@@ -52,6 +52,7 @@ class Slot(tune.Trainable):
         self.trials_served = 0
         self.run, self.stall_seconds = config["run"], config["stall_seconds"]
         self.failure: BaseException | None = None
+        self.refusal: Exception | None = None  # why it can't take the trial that it was given
         # A daemon, so that a group that hangs doesn't keep the actor's process alive.
         self.group = threading.Thread(target=self._serve, args=(config,), daemon=True)
         self._check_nodes()
@@ -130,6 +131,8 @@ class Slot(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Answers the group's last report with the search's decision, then waits for the next report or the end."""
+        if self.refusal is not None:
+            raise RuntimeError(str(self.refusal)) from self.refusal
         # Tune's scheduler has seen the last report by now, and has told the board if the trial is to stop.
         if self.unanswered is not None:
             decision = ray.get(self.board.decision.remote(self.job_id))
@@ -186,8 +189,15 @@ class Slot(tune.Trainable):
             log.write(line)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._check_nodes()
-        self._hand_over(new_config)
+        """Takes the next trial. An error, as on a node that will be taken down, is raised by the first step: Tune makes
+        another slot for a trial that runs, and gives one up whose slot fails here.
+        """
+        self.refusal = None
+        try:
+            self._check_nodes()
+            self._hand_over(new_config)
+        except Exception as error:
+            self.refusal = error
         return True
 
     def cleanup(self) -> None:
