@@ -41,7 +41,7 @@ class CellSearch(Searcher):
         self.work, self.queue, self.mirror, self.shutdown, self.idle = work, queue, mirror, shutdown, idle
         self._trial_ids: dict[str, str] = {}  # Ray Tune's trial id -> our id
         self._configs: dict[str, TrialConfig] = {}  # by our id
-        # Trials that ran once more because their results could not be written.
+        # Trials that ran once more because their results could not be written, or because they lost their slot.
         self._repeated: set[str] = set()
 
     def suggest(self, trial_id: str) -> Any:
@@ -104,6 +104,9 @@ class CellSearch(Searcher):
         if not self._collected(our_id, (result or {}).get("lost")):
             return
         record = results.read_record(self.work.folder(our_id))
+        # Tune gives up a trial at once whose slot died while it was idle.
+        if record is None and error and self._runs_once_more(our_id):
+            return
         if record is None and error:
             reason = "its slot died again and again while running it; sweep.log says how"
             record = self.work.record_failed(self._configs[our_id], reason)
@@ -120,11 +123,19 @@ class CellSearch(Searcher):
 
         ``lost`` is the record of a trial whose node could not write its results to the run; it runs once more.
         """
-        if lost is not None and not self.shutdown.requested and our_id not in self._repeated:
-            self._repeated.add(our_id)
-            self.work.waiting.append(self._configs[our_id])
+        if lost is not None and self._runs_once_more(our_id):
             return False
         return self.mirror.end(our_id, lost)
+
+    def _runs_once_more(self, our_id: str) -> bool:
+        """Puts a trial that ended without results in the queue again, unless it was there again already or the sweep
+        ends; returns whether it did.
+        """
+        if self.shutdown.requested or our_id in self._repeated:
+            return False
+        self._repeated.add(our_id)
+        self.work.waiting.append(self._configs[our_id])
+        return True
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher; the state of this one is in the run folder

@@ -76,9 +76,14 @@ def test_studies_store_what_the_records_say(workdir: Path, run: Path) -> None:
     ]
 
 
-def test_a_trial_whose_slot_was_lost_is_a_failed_row(workdir: Path, run: Path) -> None:
+def test_a_trial_whose_slot_was_lost_runs_once_more_and_is_a_failed_row_then(
+    workdir: Path, run: Path
+) -> None:
     tune = Tune(search_of(plan(workdir), run))
     lost = tune.all()[1]["trial_id"]
+    tune.complete(lost, error=True)
+    assert read_record(run / "trials" / lost) is None
+    assert [config["trial_id"] for config in tune.all()] == [lost]
     tune.complete(lost, error=True)
     record = read_record(run / "trials" / lost)
     assert record is not None
