@@ -31,20 +31,23 @@ class PlannedSet(Frozen):
 
 
 def check_sets(value: Any) -> Any:
-    """Refuses no evaluation set at all, names that no column can have, and two whose columns or files would be one.
+    """Refuses no evaluation set at all, sets without data, names that no column can have, and two whose columns or
+    files would be one.
 
     Lists become tuples: what a validator returns is no JSON any more, in which a strict tuple may be a list.
     """
+    if value in ([], "", {}):
+        raise ValueError("got no evaluation set; write eval: {mine: a.jsonl, general: b.jsonl}")
     if not isinstance(value, dict):
         return tuple(value) if isinstance(value, list) else value
-    if not value:
-        raise ValueError("got no evaluation set; write eval: {mine: a.jsonl, general: b.jsonl}")
     for name in value:
         if not isinstance(name, str) or not re.fullmatch(SET_NAME, name):
             raise ValueError(
                 f"{name!r} can't name an evaluation set: a name has at most 31 letters, digits, - and _, and begins "
                 "with a letter"
             )
+        if value[name] in ([], ""):
+            raise ValueError(f"the evaluation set {name} has no data; name a file")
     for one, other in permutations(value, 2):
         if other.lower() in {f"{one}{ending}".lower() for ending in SET_ENDINGS}:
             same = one.lower() == other.lower()

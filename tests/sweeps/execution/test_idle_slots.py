@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
+from ray.tune.execution import tune_controller
 
 from sweeps.execution import idle_slots
 from sweeps.execution.idle_slots import IdleSlots
@@ -15,6 +18,15 @@ def slots() -> IdleSlots:
     assert made.cache_object("small", "one")
     assert made.cache_object("small", "two")
     return made
+
+
+def test_tune_takes_its_cache_of_actors_from_the_name_that_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tune_controller, "_ObjectCache", None)
+    idle_slots.keep_idle_slots()
+    assert tune_controller._ObjectCache is IdleSlots
+    assert "_ObjectCache(" in inspect.getsource(tune_controller.TuneController.__init__)
 
 
 def test_all_idle_slots_are_kept_while_trials_wait_for_one_another(slots: IdleSlots) -> None:

@@ -120,7 +120,8 @@ def test_a_set_that_has_changed_since_the_planning_is_refused(folder: Path) -> N
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
-        ({}, "got no evaluation set"),
+        *((nothing, "got no evaluation set") for nothing in ({}, [], "")),
+        *(({"mine": nothing}, "the evaluation set mine has no data") for nothing in ([], "")),
         ({"a b": "held.jsonl"}, "can't name an evaluation set"),
         (
             {"mine": None, "general_low": "text.txt", "general": "text.txt"},
@@ -131,7 +132,7 @@ def test_a_set_that_has_changed_since_the_planning_is_refused(folder: Path) -> N
         ({"mine": "held.jsonl", "general": None}, "the evaluation set general has no data"),
     ],
 )
-def test_sets_that_say_nothing_are_refused(folder: Path, sets: dict[str, Any], message: str) -> None:
+def test_sets_that_say_nothing_are_refused(folder: Path, sets: Any, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         config(folder, eval=sets)
 
