@@ -90,7 +90,7 @@ _BESIDE_OUTPUTS = {
 }
 _BESIDE_ANY_BASE = VIRTUAL_TOKENS | _WITH_LAYERS | _BESIDE_OUTPUTS | {"ln_tuning", "trainable_tokens"}
 # Types whose layers beside a base in 8 bits multiply inputs in 32 bits with adapters in 16, when a model is scored.
-NOT_IN_16_BITS = frozenset({"adalora", "hira"})
+NOT_IN_16_BITS = frozenset({"adalora", "hira", "shira"})
 ON_QUANTIZED: dict[int, frozenset[str]] = {
     4: _BESIDE_ANY_BASE,
     8: (_BESIDE_ANY_BASE | {"deft", "loha", "lokr"}) - NOT_IN_16_BITS,
