@@ -127,6 +127,7 @@ def batch_of(policy: Any, rows: int, tokens: int) -> dict[str, torch.Tensor]:
 
 
 def loss_and_gradients(policy: Any, batch: dict[str, torch.Tensor]) -> tuple[float, torch.Tensor]:
+    torch.manual_seed(1)  # PVeRA draws what it adds
     policy.model.zero_grad()
     loss = policy.model(**batch).loss
     loss.backward()
