@@ -98,7 +98,7 @@ class StageTrainer(Trainer):
         """What is logged besides the loss, since the last log, by the trainer's names: each one's mean, and of how many
         values. Numbers that are not finite count as none, as in the means of TRL.
         """
-        collected = {**self._collected, "grad_norm": self._grad_norms}
+        collected = {**self.collected_metrics, "grad_norm": self._grad_norms}
         values = {name: list(filter(math.isfinite, map(float, each))) for name, each in collected.items()}
         return {name: (sum(each) / len(each), len(each)) for name, each in values.items() if each}
 
@@ -108,10 +108,10 @@ class StageTrainer(Trainer):
             if name == "grad_norm":
                 self._grad_norms = [mean] * count
             else:
-                self._collected[name] = [mean] * count
+                self.collected_metrics[name] = [mean] * count
 
     @property
-    def _collected(self) -> dict[str, list[Any]]:
+    def collected_metrics(self) -> dict[str, list[Any]]:
         """What TRL's trainers collect of each batch since the last log, to log the means."""
         stores = (vars(self).get(name) for name in METRICS)
         return next((store["train"] for store in stores if store is not None), {})

@@ -38,7 +38,8 @@ def test_of_many_trials_only_those_in_sight_are_made(ui: UiUnderTest, browser_pa
     write_trials(run, 300)
     page = browser_page.open(f"/runs/{run_key(str(run))}")
     page.locator(ROWS).first.wait_for()
-    assert page.inner_text("#trial-count") == "300 of 300 trials"
+    # On a busy machine, the first answer has the trials that could be read in time.
+    page.locator("#trial-count", has_text="300 of 300 trials").wait_for()
     assert page.locator(ROWS).count() < 100
     page.click("th[data-column=objective] button")
     assert page.inner_text(f"{ROWS} >> nth=0").startswith(f"{299:012x}")
