@@ -91,7 +91,7 @@ def test_nothing_is_held_and_no_process_stays(survivor: Survivor) -> None:
 
 
 def test_the_run_is_bit_for_bit_that_of_an_undisturbed_sweep(survivor: Survivor, tmp_path: Path) -> None:
-    assert_complete(survivor.run)
+    assert_complete(survivor.run, driver_was_killed=True)
     assert_proposed_as_if_undisturbed(survivor.run, survivor.spec, tmp_path / "proposed")
     for trial_id in finished(survivor.run):
         assert_learned_as_if_undisturbed(survivor.run, trial_id, tmp_path / "run")
