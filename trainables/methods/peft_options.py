@@ -128,10 +128,9 @@ def bits_problem(name: str, bits: int) -> str | None:
 
 def head_obstacle(name: str) -> str | None:
     """Why a new head for texts can't be trained beside a type's adapters; ``None`` where PEFT trains and saves it."""
-    classes = {kind.value.lower(): cls for kind, cls in _config_classes().items()}
-    if name not in classes or any(
-        field.name == "modules_to_save" for field in dataclasses.fields(classes[name])
-    ):
+    if name not in known_types():
+        return None  # which is said elsewhere
+    if any(field.name == "modules_to_save" for field in dataclasses.fields(config_class(name))):
         return None
     return f"PEFT neither trains nor saves a new head for rewards or labels beside {name}; take another type, or lora"
 

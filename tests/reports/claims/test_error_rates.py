@@ -108,6 +108,14 @@ def test_a_ratio_of_ten_is_shown_to_be_at_least_two() -> None:
     assert found.contradicted == 0
 
 
+def assert_calibrated(tally: ClaimTally) -> None:
+    """Asserts of :data:`RUNS` claims at their edge that few come out either way, and of intervals that most hold."""
+    assert tally.runs == RUNS
+    assert tally.supported <= 0.05 * RUNS
+    assert tally.contradicted <= 0.05 * RUNS
+    assert tally.covering / tally.intervals >= 0.93
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", SHARES)
@@ -116,9 +124,7 @@ def test_of_thousands_of_claims_at_their_edge_one_in_twenty_is_supported_at_most
     assert found.any_supported <= 0.05 * RUNS
     assert found.any_contradicted <= 0.05 * RUNS
     for tally in found.by_kind.values():
-        assert tally.supported <= 0.05 * RUNS
-        assert tally.contradicted <= 0.05 * RUNS
-        assert tally.covering / tally.intervals >= 0.93
+        assert_calibrated(tally)
 
 
 @pytest.mark.slow
@@ -127,9 +133,7 @@ def test_of_thousands_of_claims_at_their_edge_one_in_twenty_is_supported_at_most
 def test_of_thousands_of_claims_about_losses_few_are_supported(name: str) -> None:
     found = tally_claims(LOSSES[name], RUNS)
     for tally in found.by_kind.values():
-        assert tally.supported <= 0.05 * RUNS
-        assert tally.contradicted <= 0.05 * RUNS
-        assert tally.covering / tally.intervals >= 0.93
+        assert_calibrated(tally)
 
 
 @pytest.mark.slow
@@ -137,9 +141,7 @@ def test_of_thousands_of_claims_about_losses_few_are_supported(name: str) -> Non
 @pytest.mark.parametrize("name", RATIOS | SKEWED)
 def test_of_thousands_of_ratios_of_best_rates_few_are_called_larger(name: str) -> None:
     found = tally_ratios(*(RATIOS | SKEWED)[name], RUNS)
-    assert found.supported <= 0.05 * RUNS
-    assert found.contradicted <= 0.05 * RUNS
-    assert found.covering / found.intervals >= 0.93
+    assert_calibrated(found)
 
 
 @pytest.mark.slow
@@ -147,9 +149,7 @@ def test_of_thousands_of_ratios_of_best_rates_few_are_called_larger(name: str) -
 @pytest.mark.parametrize("texts", TEXTS)
 def test_of_thousands_of_cells_that_forget_alike_few_are_told_apart(texts: int) -> None:
     found = tally_forgetting(texts, RUNS)
-    assert found.supported <= 0.05 * RUNS
-    assert found.contradicted <= 0.05 * RUNS
-    assert found.covering / found.intervals >= 0.93
+    assert_calibrated(found)
 
 
 def _shares(tally: ClaimTally) -> list[str]:

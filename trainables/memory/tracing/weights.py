@@ -6,8 +6,9 @@ Buffers (the random projections of some adapters, the masks of older models) are
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -19,13 +20,16 @@ from trainables.memory.tracing.stand_ins import QuantizedLinear
 
 def shared_weights(layers: Sequence[nn.Module]) -> frozenset[int]:
     """The ids of the parameters that several of the ``layers`` have."""
-    owners = Counter(id(parameter) for layer in layers for parameter in layer.parameters())
-    return frozenset(key for key, count in owners.items() if count > 1)
+    return _of_several(layer.parameters() for layer in layers)
 
 
 def shared_tensors(layers: Sequence[nn.Module]) -> frozenset[int]:
-    """The ids of the parameters and buffers that several of the ``layers`` have."""
-    owners = Counter(key for layer in layers for key in {id(tensor) for tensor in _tensors(layer)})
+    """The same of their parameters and buffers."""
+    return _of_several(chain(layer.parameters(), layer.buffers()) for layer in layers)
+
+
+def _of_several(tensors_by_layer: Iterable[Iterable[Tensor]]) -> frozenset[int]:
+    owners = Counter(key for tensors in tensors_by_layer for key in {id(tensor) for tensor in tensors})
     return frozenset(key for key, count in owners.items() if count > 1)
 
 
@@ -64,11 +68,6 @@ def trained_tensors(causal: Any, module: nn.Module, but: Container[int] = ()) ->
         for parameter in module.parameters()
         if parameter.requires_grad and id(parameter) not in but
     )
-
-
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    yield from module.parameters()
-    yield from module.buffers()
 
 
 def _weight_size(module: nn.Module, name: str, parameter: nn.Parameter) -> WeightSizes:
